@@ -1,0 +1,196 @@
+"""The BSQ autoencoder: pictures to latents and back (convolutions only, no attention)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from .config import AutoencoderConfig, group_count
+from .tiling import decode_tiled
+
+
+class ResidualBlock(nn.Module):
+    """norm, swish, conv, norm, swish, conv, plus the input (through 1x1 if widths differ)."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(group_count(channels), channels, eps=1e-6)
+        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(group_count(out_channels), out_channels, eps=1e-6)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.shortcut = (
+            nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.shortcut(x) + h
+
+
+class Downsample(nn.Module):
+    """Halves the size: pad right and bottom by one, then a stride-2 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Doubles the size: nearest, then a convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """The residual blocks of one resolution and the step to the next."""
+
+    def __init__(self, widths: list[int], step: nn.Module | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            ResidualBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x if self.step is None else self.step(x)
+
+
+class Encoder(nn.Module):
+    def __init__(self, c: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = c.level_widths
+        self.conv_in = nn.Conv2d(c.image_channels, c.base_channels, 3, padding=1)
+        self.levels = nn.ModuleList()
+        before = c.base_channels
+        for i, width in enumerate(widths):
+            step = Downsample(width) if i < c.downsamplings else None
+            self.levels.append(Level([before] + [width] * c.blocks_per_level, step))
+            before = width
+        self.mid = nn.ModuleList(ResidualBlock(before, before) for _ in range(2))
+        self.norm_out = nn.GroupNorm(group_count(before), before, eps=1e-6)
+        self.conv_out = nn.Conv2d(before, c.latent_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for module in (*self.levels, *self.mid):
+            x = module(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class Decoder(nn.Module):
+    """Mirror of the encoder; ``levels`` are numbered as there and run from last to first."""
+
+    def __init__(self, c: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = c.level_widths
+        self.conv_in = nn.Conv2d(c.latent_channels, widths[-1], 3, padding=1)
+        self.mid = nn.ModuleList(ResidualBlock(widths[-1], widths[-1]) for _ in range(2))
+        self.levels = nn.ModuleList()
+        for i, width in enumerate(widths):
+            before = widths[min(i + 1, len(widths) - 1)]
+            step = Upsample(width) if 1 <= i <= c.downsamplings else None
+            self.levels.append(Level([before] + [width] * (c.blocks_per_level + 1), step))
+        self.norm_out = nn.GroupNorm(group_count(widths[0]), widths[0], eps=1e-6)
+        self.conv_out = nn.Conv2d(widths[0], c.image_channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.conv_in(z)
+        for module in (*self.mid, *reversed(self.levels)):  # type: ignore[call-overload]
+            x = module(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class InfinityAutoencoder(ModelMixin, ConfigMixin):
+    """Weights of a BSQ autoencoder; arguments as in
+    :class:`~toprovar.models.config.AutoencoderConfig`."""
+
+    _supports_gradient_checkpointing = False
+    _no_split_modules: ClassVar[list[str]] = ["Level"]
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int,
+        base_channels: int = 128,
+        channel_multipliers: tuple[int, ...] = (1, 2, 4, 4, 4),
+        blocks_per_level: int = 2,
+        stride: int = 16,
+        stem_patch: int = 1,
+    ) -> None:
+        super().__init__()
+        self.shape = AutoencoderConfig(
+            latent_channels, base_channels, tuple(channel_multipliers), blocks_per_level, stride,
+            stem_patch,
+        )
+        self.encoder = Encoder(self.shape)
+        self.decoder = Decoder(self.shape)
+
+    @classmethod
+    def from_shape(cls, shape: AutoencoderConfig) -> InfinityAutoencoder:
+        return cls(**shape.to_dict())
+
+    def encode(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1], H and W multiples of the stride -> [B, d, H/stride, W/stride].
+
+        The latent is not yet quantised: see :mod:`toprovar.models.quantizer`.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or any(
+            size % self.shape.stride for size in image.shape[-2:]
+        ):
+            raise ValueError(
+                f"image has shape {tuple(image.shape)}, expected [B, 3, H, W] with H and W "
+                f"multiples of {self.shape.stride}"
+            )
+        if self.shape.stem_patch > 1:
+            image = F.pixel_unshuffle(image, self.shape.stem_patch)
+        return self.encoder(image.to(self.dtype))
+
+    def decode(self, codes: Tensor, tile: int | None = None) -> Tensor:
+        """[B, d, h, w] summed codes -> [B, 3, H, W] float32 clamped to [-1, 1].
+
+        Args:
+            tile: decode in overlapping tiles of this many latent pixels a side, to bound memory
+                (the seams are blended; a little off the whole decode). None = whole.
+        """
+        if codes.ndim != 4 or codes.shape[1] != self.shape.latent_channels:
+            raise ValueError(
+                f"codes have shape {tuple(codes.shape)}, expected "
+                f"[B, {self.shape.latent_channels}, h, w]: is this the VAE of this transformer?"
+            )
+        if tile is None:
+            return self._decode_whole(codes)
+        return decode_tiled(self._decode_whole, codes, tile, self.shape.stride)
+
+    def _decode_whole(self, codes: Tensor) -> Tensor:
+        image = self.decoder(codes.to(self.dtype))
+        if self.shape.stem_patch > 1:
+            image = F.pixel_shuffle(image, self.shape.stem_patch)
+        return image.float().clamp_(-1, 1)
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """[B, 3, H, W] in [-1, 1] -> [B, H, W, 3] uint8 RGB, truncated as in the official code."""
+    return ((image + 1) / 2 * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1]."""
+    error = (a.float() - b.float()).square().mean().item()
+    return math.inf if error == 0 else 10 * math.log10(4 / error)

@@ -1,0 +1,71 @@
+"""Attention through torch's scaled_dot_product_attention, and which of its kernels serve here.
+
+torch picks a kernel for each call. A name other than "auto" holds it to one: useful to compare
+them, or to avoid a broken one. No flash-attn package is needed.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BACKENDS = ("auto", "flash", "efficient", "cudnn", "math")
+
+
+def why_unavailable(backend: str, device: torch.device | str) -> str | None:
+    """None when ``backend`` can serve calls on ``device``, else the reason in words."""
+    if backend not in BACKENDS:
+        return f"unknown attention backend {backend!r}; expected one of {', '.join(BACKENDS)}"
+    kind = torch.device(device).type
+    if backend in ("auto", "math"):
+        return None
+    if backend == "flash":
+        return None if kind in ("cpu", "cuda", "xpu") else f"no flash kernel for {kind}"
+    if kind != "cuda":
+        return f"{backend} attention needs a CUDA device, this is {kind}"
+    if backend == "efficient" and torch.version.hip is not None:
+        return "efficient attention is not built for ROCm"
+    if backend == "cudnn" and not torch.backends.cudnn.is_available():
+        return "cuDNN is not available in this torch"
+    return None
+
+
+def choose(backend: str, device: torch.device | str) -> str:
+    """``backend`` itself if it can serve ``device``; a ValueError with the reason if not."""
+    reason = why_unavailable(backend, device)
+    if reason is not None:
+        raise ValueError(f"attention backend: {reason}")
+    return backend
+
+
+def held_to(backend: str) -> Any:
+    """Context manager under which torch uses only ``backend`` ("auto": all of them)."""
+    if backend == "auto":
+        return nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(
+        {
+            "flash": SDPBackend.FLASH_ATTENTION,
+            "efficient": SDPBackend.EFFICIENT_ATTENTION,
+            "cudnn": SDPBackend.CUDNN_ATTENTION,
+            "math": SDPBackend.MATH,
+        }[backend]
+    )
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+    """softmax(scale q k^T) v.
+
+    Args:
+        q: [R, H, N, D]; k, v: [R, H, M, D], any strides with contiguous channels.
+        mask: bool, broadcastable to [R, H, N, M]; False hides a key.
+
+    Returns:
+        [R, H, N, D] of q's dtype.
+    """
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)

@@ -1,0 +1,145 @@
+"""Scale schedules: how many tokens each scale has, for every aspect ratio and pixel budget.
+
+A schedule is a list of (h, w) token grids, coarse to fine. The table is data
+(``data/schedules.json``): per aspect template h/w the 13 grids of the 1M budget, of which the
+smaller budgets are the first 7 (0.06M), 10 (0.25M) or 12 (0.60M).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+TOKEN_PIXELS = 16
+"""Image pixels a side that one token stands for, in every released model."""
+
+
+@dataclass(frozen=True)
+class ScaleSchedule:
+    """The token grids of one run.
+
+    Attributes:
+        template: aspect template, height over width, spelt as in the table ("1.0", "1.333").
+        pn: pixel budget ("0.06M", "0.25M", "0.60M", "1M").
+        grids: (h, w) per scale, coarse to fine.
+        rope_grid: (h, w) of the last 1M scale of the template. Rotary positions are laid on this
+            grid whatever the pixel budget.
+    """
+
+    template: str
+    pn: str
+    grids: tuple[tuple[int, int], ...]
+    rope_grid: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not self.grids:
+            raise ValueError("a scale schedule needs at least one scale")
+        for grid in (*self.grids, self.rope_grid):
+            if len(grid) != 2 or min(grid) < 1:
+                raise ValueError(f"scale grids must be pairs of positive integers, got {grid}")
+
+    def __len__(self) -> int:
+        return len(self.grids)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Tokens per scale."""
+        return tuple(h * w for h, w in self.grids)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the finished image in pixels."""
+        h, w = self.grids[-1]
+        return h * TOKEN_PIXELS, w * TOKEN_PIXELS
+
+    def to_json(self) -> dict[str, Any]:
+        return {"template": self.template, "pn": self.pn, "grids": [list(g) for g in self.grids]}
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, Any]:
+    text = resources.files("toprovar").joinpath("data/schedules.json").read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+def templates() -> tuple[str, ...]:
+    """Every aspect template (h/w) of the table."""
+    return tuple(_table()["templates"])
+
+
+def pixel_budgets() -> tuple[str, ...]:
+    """Every pixel budget of the table, smallest first."""
+    return tuple(_table()["lengths"])
+
+
+def nearest_template(h_div_w: float) -> str:
+    """The template whose aspect is closest to ``h_div_w`` (compared as ratios, so 2 and 0.5 are
+    equally far from 1)."""
+    if not h_div_w > 0:
+        raise ValueError(f"aspect h/w must be positive, got {h_div_w}")
+    return min(templates(), key=lambda t: max(float(t) / h_div_w, h_div_w / float(t)))
+
+
+def get_schedule(template: str | float, pn: str) -> ScaleSchedule:
+    """The schedule of an aspect template and pixel budget.
+
+    A number is taken to the nearest template; a string must name one exactly.
+    """
+    table = _table()
+    if not isinstance(template, str):
+        template = nearest_template(float(template))
+    if template not in table["templates"]:
+        raise ValueError(
+            f"unknown aspect template {template!r}; expected one of {', '.join(templates())} "
+            "(height over width)"
+        )
+    if pn not in table["lengths"]:
+        raise ValueError(
+            f"unknown pixel budget {pn!r}; expected one of {', '.join(pixel_budgets())}"
+        )
+    grids = [tuple(g) for g in table["templates"][template]]
+    return ScaleSchedule(template, pn, tuple(grids[: table["lengths"][pn]]), grids[-1])
+
+
+def find_schedule(grids: Sequence[Sequence[int]]) -> ScaleSchedule:
+    """The listed schedule that has exactly these grids ([h, w] or [1, h, w] each)."""
+    wanted = tuple((int(g[-2]), int(g[-1])) for g in grids)
+    for template in templates():
+        for pn in pixel_budgets():
+            schedule = get_schedule(template, pn)
+            if schedule.grids == wanted:
+                return schedule
+    raise ValueError(
+        f"no listed schedule has these {len(wanted)} scales ending in {wanted[-1:]}; "
+        "use get_schedule(template, pn)"
+    )
+
+
+def parse_aspect(text: str) -> float:
+    """Reads "3:2" or "3x2" (width to height) into h/w."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*[:x/]\s*(\d+(?:\.\d+)?)\s*", text)
+    if not match or not float(match[1]) or not float(match[2]):
+        raise ValueError(f"aspect must look like 3:2 (width to height), got {text!r}")
+    return float(match[2]) / float(match[1])
+
+
+def schedule_for_size(height: int, width: int) -> ScaleSchedule:
+    """The schedule whose image is closest to ``height`` x ``width`` pixels.
+
+    Exact sizes come back exactly; others go to the nearest aspect, then the nearest pixel count.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"image size must be positive, got {height}x{width}")
+    template = nearest_template(height / width)
+    area = height * width
+
+    def distance(pn: str) -> float:
+        h, w = get_schedule(template, pn).image_size
+        return max(h * w / area, area / (h * w))
+
+    return get_schedule(template, min(pixel_budgets(), key=distance))

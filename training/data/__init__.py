@@ -1,0 +1,1 @@
+"""Synthetic scenes, captions and their small tokenizer for training the tiny model."""
