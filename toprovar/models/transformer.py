@@ -159,4 +159,5 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
     def logits(self, x: Tensor, text: TextContext) -> Tensor:
         """[R, N, C] residual -> [R, N, 2 d] float32; entry 2 j + c is the logit of bit j = c."""
         gain, shift = text.head
-        return linear_fp32(modulated_norm(x, gain, shift, torch.float32), self.head)
+        rows = x.shape[0]
+        return linear_fp32(modulated_norm(x, gain[:rows], shift[:rows], torch.float32), self.head)

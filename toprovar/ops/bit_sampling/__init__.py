@@ -8,8 +8,12 @@ top-p decided the bit, so the same seed gives the same image as the official cod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 def greedy_bits(logits: Tensor) -> Tensor:
@@ -19,11 +23,14 @@ def greedy_bits(logits: Tensor) -> Tensor:
 
 
 def sample_bits(
-    logits: Tensor, top_k: int, top_p: float, generator: torch.Generator | None
+    logits: Tensor, top_k: int, top_p: float, generators: Generators = None
 ) -> Tensor:
     """Draw bits (see reference.py): [B, N, 2 d] -> [B, N, d] uint8.
 
-    Consumes 2 exponential draws a bit from ``generator`` and never waits for the device.
+    Consumes 2 exponential draws a bit and never waits for the device.
+
+    Args:
+        generators: one for all images in turn (the official way), or one per image.
     """
     probability = logits.unflatten(-1, (-1, 2)).softmax(-1)
     if top_k == 1 or top_p > 0:
@@ -37,6 +44,19 @@ def sample_bits(
             dropped &= minor <= (1 - top_p)
         probability = probability.masked_fill(dropped, 0)
         probability = torch.where(dropped.any(-1, keepdim=True), probability.ceil(), probability)
-    noise = torch.empty_like(probability).exponential_(1.0, generator=generator)
-    ratio = probability.div_(noise)
+    ratio = probability.div_(exponential_noise(probability, generators))
     return (ratio[..., 1] > ratio[..., 0]).to(torch.uint8)
+
+
+def exponential_noise(like: Tensor, generators: Generators) -> Tensor:
+    """Exp(1) draws of ``like``'s shape on its device, drawn where the generator lives.
+
+    A CPU generator therefore gives the same picture on every device.
+    """
+    if isinstance(generators, Sequence):
+        if len(generators) != like.shape[0]:
+            raise ValueError(f"{len(generators)} generators given for {like.shape[0]} images")
+        return torch.cat([exponential_noise(like[i : i + 1], g) for i, g in enumerate(generators)])
+    device = like.device if generators is None else generators.device
+    noise = torch.empty(like.shape, dtype=torch.float32, device=device)
+    return noise.exponential_(1.0, generator=generators).to(like.device)

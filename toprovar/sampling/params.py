@@ -1,0 +1,135 @@
+"""What a sampling run is asked to do, as validated values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from ..ops import attention as attention_ops
+from ..schedules import ScaleSchedule
+
+Mode = Literal["sample", "greedy"]
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """Parameters that decide the picture.
+
+    Attributes:
+        schedule: the scales to run.
+        cfg: guidance strength per scale; one number stands for all. 1 = none at that scale.
+        tau: temperature per scale; one number stands for all.
+        cfg_insertion_layer: where guidance is applied: 0 = on the logits; -k = after layer
+            depth - k, at which both halves become the mixture. Several may be given.
+        top_k: 0 = off; with two classes a bit, only 1 has an effect.
+        top_p: 0 = off.
+        mode: "sample" or "greedy".
+    """
+
+    schedule: ScaleSchedule
+    cfg: tuple[float, ...] | float = 3.0
+    tau: tuple[float, ...] | float = 0.5
+    cfg_insertion_layer: tuple[int, ...] = (0,)
+    top_k: int = 900
+    top_p: float = 0.97
+    mode: Mode = "sample"
+
+    def __post_init__(self) -> None:
+        set_ = object.__setattr__
+        set_(self, "cfg", per_scale("cfg", self.cfg, len(self.schedule)))
+        set_(self, "tau", per_scale("tau", self.tau, len(self.schedule)))
+        set_(self, "cfg_insertion_layer", tuple(self.cfg_insertion_layer))
+        if min(self.tau_list) <= 0:
+            raise ValueError(f"tau must be above 0 at every scale, got {self.tau}")
+        if not 0 <= self.top_p <= 1:
+            raise ValueError(f"top_p must be between 0 (off) and 1, got {self.top_p}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (off) or more, got {self.top_k}")
+        if self.mode not in ("sample", "greedy"):
+            raise ValueError(f"mode must be 'sample' or 'greedy', got {self.mode!r}")
+        if not self.cfg_insertion_layer or max(self.cfg_insertion_layer) > 0:
+            raise ValueError(
+                "cfg_insertion_layer must hold 0 (logits) or negative layers counted from the "
+                f"end, got {self.cfg_insertion_layer}"
+            )
+
+    @property
+    def cfg_list(self) -> tuple[float, ...]:
+        """Guidance of each scale."""
+        return per_scale("cfg", self.cfg, len(self.schedule))
+
+    @property
+    def tau_list(self) -> tuple[float, ...]:
+        """Temperature of each scale."""
+        return per_scale("tau", self.tau, len(self.schedule))
+
+    @property
+    def guided(self) -> bool:
+        """Whether any scale needs the unconditional half."""
+        return any(c != 1 for c in self.cfg_list)
+
+    def mixing_layers(self, depth: int) -> frozenset[int]:
+        """Layers after which the halves are mixed. Layer 0 cannot be chosen (official rule)."""
+        layers = [depth + item for item in self.cfg_insertion_layer if item < 0]
+        for layer in layers:
+            if layer <= 0:
+                raise ValueError(
+                    f"cfg_insertion_layer {layer - depth} is out of reach: the model has {depth} "
+                    f"layers, use {1 - depth} to -1, or 0 for the logits"
+                )
+        return frozenset(layers)
+
+    def to_json(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        values["schedule"] = self.schedule.to_json()
+        return values
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a run computes; none of it is meant to change the picture.
+
+    Attributes:
+        cache_dtype: dtype of the KV cache and of attention; None = that of the blocks.
+        residual_dtype: dtype of the residual stream. float32 is the exact choice. The blocks'
+            half-precision dtype saves memory traffic on large GPUs.
+        attention_backend: see :mod:`toprovar.ops.attention`.
+        piece_tokens: most tokens a matrix product works on at once; None = chosen by device
+            (small on a CPU, so that intermediates stay in its cache; everything on a GPU).
+    """
+
+    cache_dtype: torch.dtype | None = None
+    residual_dtype: torch.dtype = torch.float32
+    attention_backend: str = "auto"
+    piece_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.attention_backend not in attention_ops.BACKENDS:
+            raise ValueError(
+                f"unknown attention backend {self.attention_backend!r}; expected one of "
+                f"{', '.join(attention_ops.BACKENDS)}"
+            )
+        if self.piece_tokens is not None and self.piece_tokens < 1:
+            raise ValueError(f"piece_tokens must be positive, got {self.piece_tokens}")
+
+    def piece_for(self, device: torch.device) -> int:
+        if self.piece_tokens is not None:
+            return self.piece_tokens
+        return 512 if device.type == "cpu" else 1 << 30
+
+
+def per_scale(name: str, value: Sequence[float] | float, scales: int) -> tuple[float, ...]:
+    """One number for every scale, or one each."""
+    if isinstance(value, (int, float)):
+        return (float(value),) * scales
+    values = tuple(float(v) for v in value)
+    if len(values) != scales:
+        raise ValueError(
+            f"{name} has {len(values)} entries, but the schedule has {scales} scales: give one "
+            "number, or one per scale"
+        )
+    return values
