@@ -1,0 +1,43 @@
+"""The command line: ``toprovar`` and ``python -m toprovar``. Each command is a module with
+``add_arguments(parser)`` and ``run(arguments) -> exit status``, imported when it is called for."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+
+COMMANDS = {
+    "generate": "make pictures from a prompt",
+    "convert": "official checkpoints to the diffusers layout, and back",
+    "conformance": "compare the engine with recorded results of the official code",
+    "doctor": "what was found on this machine and what will be used",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 = well, 1 = the command found something wrong, 2 = bad input."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="toprovar", description="Infinity text-to-image: fast, exact, accelerated by ToProVAR."
+    )
+    parser.add_argument("--version", action="version", version=f"toprovar {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = subparsers.add_parser(name, help=summary, description=summary)
+        if name in argv[:1]:
+            import_module(f".{name}", __name__).add_arguments(command)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return import_module(f".{arguments.command}", __name__).run(arguments)
+    except (ValueError, OSError) as error:
+        print(f"toprovar {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"toprovar {arguments.command}: interrupted", file=sys.stderr)
+        return 130

@@ -12,7 +12,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from .config import AutoencoderConfig, group_count
-from .tiling import decode_tiled
+from .tiling import Normalise, decode_tiled
+
+
+def normalise(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """The group norm itself; tiled decoding puts one with pooled statistics in its place."""
+    return norm(x)
 
 
 class ResidualBlock(nn.Module):
@@ -28,9 +33,9 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+    def forward(self, x: Tensor, norm: Normalise = normalise) -> Tensor:
+        h = self.conv1(F.silu(norm(self.norm1, x)))
+        h = self.conv2(F.silu(norm(self.norm2, h)))
         return self.shortcut(x) + h
 
 
@@ -66,9 +71,9 @@ class Level(nn.Module):
         )
         self.step = step
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, norm: Normalise = normalise) -> Tensor:
         for block in self.blocks:
-            x = block(x)
+            x = block(x, norm)
         return x if self.step is None else self.step(x)
 
 
@@ -110,11 +115,11 @@ class Decoder(nn.Module):
         self.norm_out = nn.GroupNorm(group_count(widths[0]), widths[0], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[0], c.image_channels, 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, norm: Normalise = normalise) -> Tensor:
         x = self.conv_in(z)
-        for module in (*self.mid, *reversed(self.levels)):  # type: ignore[call-overload]
-            x = module(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        for module in (*self.mid, *reversed(list(self.levels))):
+            x = module(x, norm)
+        return self.conv_out(F.silu(norm(self.norm_out, x)))
 
 
 class InfinityAutoencoder(ModelMixin, ConfigMixin):
@@ -160,14 +165,15 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
             )
         if self.shape.stem_patch > 1:
             image = F.pixel_unshuffle(image, self.shape.stem_patch)
-        return self.encoder(image.to(self.dtype))
+        return self.encoder(_channels_last(image.to(self.dtype)))
 
     def decode(self, codes: Tensor, tile: int | None = None) -> Tensor:
         """[B, d, h, w] summed codes -> [B, 3, H, W] float32 clamped to [-1, 1].
 
         Args:
-            tile: decode in overlapping tiles of this many latent pixels a side, to bound memory
-                (the seams are blended; a little off the whole decode). None = whole.
+            tile: decode in overlapping tiles of this many latent pixels a side: memory stays that
+                of a tile, the time doubles, the result is off the whole decode by less than the
+                eye sees (see :mod:`toprovar.models.tiling`). None = whole.
         """
         if codes.ndim != 4 or codes.shape[1] != self.shape.latent_channels:
             raise ValueError(
@@ -175,14 +181,19 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
                 f"[B, {self.shape.latent_channels}, h, w]: is this the VAE of this transformer?"
             )
         if tile is None:
-            return self._decode_whole(codes)
-        return decode_tiled(self._decode_whole, codes, tile, self.shape.stride)
+            return self._decode(codes, normalise)
+        return decode_tiled(self._decode, codes, tile, self.shape.stride)
 
-    def _decode_whole(self, codes: Tensor) -> Tensor:
-        image = self.decoder(codes.to(self.dtype))
+    def _decode(self, codes: Tensor, norm: Normalise) -> Tensor:
+        image = self.decoder(_channels_last(codes.to(self.dtype)), norm)
         if self.shape.stem_patch > 1:
             image = F.pixel_shuffle(image, self.shape.stem_patch)
         return image.float().clamp_(-1, 1)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Convolutions follow their input's layout; this one is 2-3 times faster on a CPU."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def to_uint8(image: Tensor) -> Tensor:

@@ -25,8 +25,9 @@ from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
-from ..ops.bit_sampling import Generators, greedy_bits, sample_bits
+from ..ops.bit_sampling import Generators
 from ..sparsity.plan import DensePlan, TokenPlan
+from .bits import BitChooser, chooser
 from .cache import CacheLayout, KVCache
 from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport
@@ -80,7 +81,7 @@ class SamplingRun:
         plan: which tokens to process; None = all.
         generators: one for all images (the official order), or one per image; None = torch's own.
         options: how to compute.
-        forced_bits: bits per scale, [B, N, d], that replace the model's choice.
+        choose: decides the bits instead of the sampler that ``params`` ask for.
         check: called before every layer; an exception it raises ends the run.
         probe: looks into every block.
     """
@@ -95,16 +96,15 @@ class SamplingRun:
         plan: TokenPlan | None = None,
         generators: Generators = None,
         options: EngineOptions | None = None,
-        forced_bits: list[Tensor] | None = None,
+        choose: BitChooser | None = None,
         check: Callable[[], None] | None = None,
         probe: LayerProbe | None = None,
     ) -> None:
         self.transformer = transformer
         self.params = params
         self.plan = plan or DensePlan()
-        self.generators = generators
         self.options = options or EngineOptions()
-        self.forced_bits = forced_bits
+        self.choose = choose or chooser(params, generators)
         self.check = check or (lambda: None)
         self.probe = probe
         self.device = transformer.null_text.device
@@ -197,7 +197,7 @@ class SamplingRun:
                 self.probe.block_output(scale, layer, x)
         self.check()
         logits = self._guided_logits(x, cfg, tau)
-        bits = self._choose_bits(scale, logits)
+        bits = self.choose(scale, logits)
         self._add_codes(grid, bits)
         report = ScaleReport(
             scale, grid, grid[0] * grid[1], tuple(self.counts[scale]), cfg, tau,
@@ -261,20 +261,6 @@ class SamplingRun:
         if not on_logits:
             return logits
         return cfg * logits[: self.batch] + (1 - cfg) * logits[self.batch :]
-
-    def _choose_bits(self, scale: int, logits: Tensor) -> Tensor:
-        if self.forced_bits is not None:
-            bits = self.forced_bits[scale].to(logits.device, torch.uint8)
-            expected = (*logits.shape[:2], logits.shape[2] // 2)
-            if bits.shape != expected:
-                raise ValueError(
-                    f"forced bits of scale {scale} have shape {tuple(bits.shape)}, "
-                    f"expected {expected}"
-                )
-            return bits
-        if self.params.mode == "greedy":
-            return greedy_bits(logits)
-        return sample_bits(logits, self.params.top_k, self.params.top_p, self.generators)
 
     def _add_codes(self, grid: tuple[int, int], bits: Tensor) -> None:
         shape = self.transformer.shape

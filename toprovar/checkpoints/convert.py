@@ -1,0 +1,221 @@
+"""Official checkpoints -> diffusers folder, and back. Nothing but names and containers changes.
+
+Reading is one tensor at a time; everything is recognised and checked before the first byte is
+written, and the output appears at its destination only when it is complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.config import AutoencoderConfig
+from .errors import CheckpointError
+from .inspect import CLASS_NAMES, PIPELINE_INDEX, Checkpoint
+from .keys import MASKS, lfq_mask
+from .parts import Parts, gather
+from .sources import bounded
+from .staging import check_destination, check_space, staged
+from .text_folder import copy_files
+from .verify import expected_shapes, file_name
+from .writer import (
+    DEFAULT_SHARD_BYTES,
+    Entry,
+    OnBytes,
+    write_json,
+    write_safetensors,
+    write_sharded,
+    write_torch,
+)
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all."""
+
+WEIGHTS_STEM = "diffusion_pytorch_model"
+OFFICIAL_STEM = "model"
+PIPELINE_CLASS = "InfinityPipeline"
+_MODULES = {"transformer": "toprovar.models.transformer", "vae": "toprovar.models.autoencoder"}
+_CLASSES = {kind: name for name, kind in CLASS_NAMES.items()}
+_FILE_SUFFIXES = (".safetensors", ".pth", ".pt")
+_OUTPUT_NAMES = (
+    PIPELINE_INDEX, "transformer", "vae", "text_encoder", "tokenizer", "transformer.pth", "vae.pth",
+)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did: ``components`` says in words what each part is."""
+
+    destination: Path
+    components: dict[str, str]
+
+
+def convert(
+    sources: Sequence[str | PathLike[str]],
+    destination: str | PathLike[str],
+    *,
+    max_shard_bytes: int = DEFAULT_SHARD_BYTES,
+    ema: bool = False,
+    patchify: bool | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Converts checkpoints; the direction follows from what the sources are.
+
+    Official checkpoints and a folder as destination: the diffusers layout (``model_index.json``,
+    ``transformer/``, ``vae/``, and ``text_encoder/``, ``tokenizer/`` copied from T5 folders).
+    A diffusers pipeline or component and a folder: official names, ``transformer.pth`` (or, above
+    ``max_shard_bytes``, a folder ``transformer/`` of shards with an index) and ``vae.pth``.
+    Text folders are left out there.
+    A destination ending in .safetensors, .pth or .pt: official names in that one file, whatever
+    the naming of the source; a VAE's .pth has its tensors under the entry ``vae``.
+
+    Args:
+        sources: files and folders, in any order: at most one transformer, one VAE, one T5 encoder
+            and one tokenizer.
+        max_shard_bytes: largest safetensors file.
+        ema: take the averaged weights where a file has them; a VAE must have them.
+        patchify: tokens hold 2 x 2 latent pixels; None = as the VAE given needs it, or as the
+            known model with as many bits a token.
+        overwrite: replace what an earlier conversion wrote there.
+        progress: told the bytes written.
+
+    Raises:
+        CheckpointError: something cannot be used or must not be written; nothing is left behind.
+    """
+    paths, target = [Path(s) for s in sources], Path(destination)
+    if not paths:
+        raise CheckpointError(target, "nothing to convert")
+    if max_shard_bytes < 1:
+        raise ValueError(f"max_shard_bytes must be positive, got {max_shard_bytes}")
+    parts = gather(paths, ema=ema, patchify=patchify)
+    check_destination(target, paths, overwrite, _OUTPUT_NAMES)
+    as_file = target.suffix.lower() in _FILE_SUFFIXES
+    if as_file and target.is_dir():
+        raise CheckpointError(target, "is a folder, but its name asks for a file")
+    write = _choose(parts, target, as_file, max_shard_bytes)
+    total = sum(
+        c.source.infos[key].nbytes for c in parts.checkpoints.values() for key in c.names.values()
+    )
+    total += sum(f.nbytes for f in {parts.encoder, parts.tokenizer} if f)
+    check_space(target, total)
+    done = 0
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(min(done, total), total)
+
+    try:
+        with staged(target) as work:
+            write(work, on_bytes)
+    except OSError as error:
+        raise CheckpointError(target, f"cannot be written: {error.strerror or error}") from error
+    words = {kind: c.describe() for kind, c in parts.checkpoints.items()}
+    return Conversion(target, words)
+
+
+def _choose(
+    parts: Parts, target: Path, as_file: bool, max_bytes: int
+) -> Callable[[Path, OnBytes], None]:
+    """What to write, from what the sources are and what the destination is called."""
+    checkpoints = list(parts.checkpoints.values())
+    if as_file:
+        if len(checkpoints) != 1:
+            raise CheckpointError(
+                target, "one file takes one model", found=f"{len(checkpoints)} models"
+            )
+        suffix = target.suffix.lower()
+        return lambda work, on_bytes: _official_file(checkpoints[0], work, suffix, on_bytes)
+    if len({c.official for c in checkpoints}) > 1:
+        raise CheckpointError(
+            target, "the sources are of both kinds, official and converted: convert them one by one"
+        )
+    if any(c.official for c in checkpoints):
+        return lambda work, on_bytes: _diffusers_folder(parts, work, max_bytes, on_bytes)
+    return lambda work, on_bytes: _official_folder(checkpoints, work, max_bytes, on_bytes)
+
+
+@contextmanager
+def _entries(
+    checkpoint: Checkpoint, official: bool, map_all: bool = False
+) -> Iterator[list[Entry]]:
+    """The tensors of a model as they are to be written, constants that are missing included.
+
+    Args:
+        map_all: they will be held all at once, rather than one after the other.
+    """
+    config, source = checkpoint.config, checkpoint.source
+    with ExitStack() as stack:
+        read = source.get if map_all else stack.enter_context(bounded(source))
+        entries = []
+        for name, shape in expected_shapes(config).items():
+            written = file_name(name, config, official)
+            key = checkpoint.names.get(name)
+            if key is not None:
+                entries.append(Entry(written, shape, source.dtype(key), _reader(read, key)))
+            else:
+                like = source.dtype(checkpoint.names[name.replace("zero_k_bias", "v_bias")])
+                entries.append(_constant(written, torch.zeros(shape, dtype=like)))
+        if official and isinstance(config, AutoencoderConfig):
+            entries += [_constant(name, lfq_mask(config.latent_channels)) for name in MASKS]
+        yield entries
+
+
+def _reader(read: Callable[[str], Tensor], key: str) -> Callable[[], Tensor]:
+    return lambda: read(key)
+
+
+def _constant(name: str, value: Tensor) -> Entry:
+    return Entry(name, tuple(value.shape), value.dtype, lambda: value)
+
+
+def _official_file(checkpoint: Checkpoint, work: Path, suffix: str, on_bytes: OnBytes) -> None:
+    with _entries(checkpoint, official=True, map_all=suffix != ".safetensors") as entries:
+        if suffix == ".safetensors":
+            write_safetensors(work, entries, on_bytes)
+        else:
+            write_torch(work, entries, "vae" if checkpoint.kind == "vae" else None, on_bytes)
+
+
+def _official_folder(
+    checkpoints: Sequence[Checkpoint], work: Path, max_bytes: int, on_bytes: OnBytes
+) -> None:
+    work.mkdir()
+    for checkpoint in checkpoints:
+        size = sum(checkpoint.source.infos[key].nbytes for key in checkpoint.names.values())
+        if checkpoint.kind == "vae" or size <= max_bytes:
+            _official_file(checkpoint, work / f"{checkpoint.kind}.pth", ".pth", on_bytes)
+        else:
+            with _entries(checkpoint, official=True) as entries:
+                write_sharded(work / checkpoint.kind, OFFICIAL_STEM, entries, max_bytes, on_bytes)
+
+
+def _diffusers_folder(parts: Parts, work: Path, max_bytes: int, on_bytes: OnBytes) -> None:
+    work.mkdir()
+    diffusers = version("diffusers")
+    index: dict[str, Any] = {"_class_name": PIPELINE_CLASS, "_diffusers_version": diffusers}
+    for kind, module in _MODULES.items():
+        index[kind] = [module, _CLASSES[kind]] if kind in parts.checkpoints else [None, None]
+    encoder, tokenizer = parts.encoder, parts.tokenizer
+    index["text_encoder"] = ["transformers", encoder.encoder_class] if encoder else [None, None]
+    index["tokenizer"] = ["transformers", tokenizer.tokenizer_class] if tokenizer else [None, None]
+    write_json(work / PIPELINE_INDEX, index)
+    for kind, checkpoint in parts.checkpoints.items():
+        with _entries(checkpoint, official=False) as entries:
+            write_sharded(work / kind, WEIGHTS_STEM, entries, max_bytes, on_bytes)
+        head = {"_class_name": _CLASSES[kind], "_diffusers_version": diffusers}
+        write_json(work / kind / "config.json", {**head, **checkpoint.config.to_dict()})
+    if encoder:
+        copy_files(encoder.weights, work / "text_encoder", on_bytes)
+    if tokenizer:
+        copy_files(tokenizer.tokenizer, work / "tokenizer", on_bytes)

@@ -1,0 +1,94 @@
+"""Checkpoint file -> model, without a second copy of the weights in memory."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .inspect import Checkpoint, inspect_checkpoint
+from .sources import bounded
+from .verify import build_meta, expected_shapes
+
+if TYPE_CHECKING:
+    from ..models.autoencoder import InfinityAutoencoder
+    from ..models.transformer import InfinityTransformer
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def load_transformer(
+    path: str | PathLike[str],
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    patchify: bool | None = None,
+) -> InfinityTransformer:
+    """Loads a transformer from an official checkpoint, a component folder or a pipeline folder.
+
+    Args:
+        dtype: of the blocks' weights; None keeps every tensor as it is in the file. In half
+            precision the modules of ``InfinityTransformer._keep_in_fp32_modules`` become float32.
+        device: where the weights go. On the CPU, weights that keep their dtype stay views of
+            the file, read when first used.
+        patchify: tokens hold 2 x 2 latent pixels; None = as the known model with as many bits.
+
+    Raises:
+        CheckpointError: names the file, the key, what was expected and what was found.
+    """
+    model = materialise(
+        inspect_checkpoint(path, kind="transformer", patchify=patchify), dtype, device
+    )
+    return model  # type: ignore[return-value]  # the kind was asked for
+
+
+def load_autoencoder(
+    path: str | PathLike[str],
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    ema: bool = False,
+) -> InfinityAutoencoder:
+    """Loads a VAE; arguments as :func:`load_transformer`.
+
+    Args:
+        ema: take the averaged weights (the ``ema`` entry) of the file.
+    """
+    model = materialise(inspect_checkpoint(path, kind="vae", ema=ema), dtype, device)
+    return model  # type: ignore[return-value]  # the kind was asked for
+
+
+def materialise(
+    checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device | str
+) -> torch.nn.Module:
+    """The model of a checked checkpoint, in evaluation mode."""
+    place = torch.device(device)
+    model = build_meta(checkpoint.config)
+    in_fp32 = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
+    source, names = checkpoint.source, checkpoint.names
+
+    def target(name: str) -> torch.dtype:
+        if dtype is None:
+            return source.dtype(names[name])
+        return torch.float32 if dtype in HALF and name.split(".")[0] in in_fp32 else dtype
+
+    kept = [
+        n for n, key in names.items() if place.type == "cpu" and source.dtype(key) == target(n)
+    ]
+    state: dict[str, Tensor] = {n: source.get(names[n]) for n in kept}
+    # What is kept lives in the mapping opened first; what is copied passes through others, which
+    # are dropped as they go, so that pages already copied do not stay in memory.
+    source.release()
+    with bounded(source) as read:
+        for name, key in names.items():
+            if name not in state:
+                state[name] = read(key).to(place, target(name), copy=True)
+                source.drop(key)
+    for name, shape in expected_shapes(checkpoint.config).items():
+        if name not in state:  # constants
+            like = state[name.replace("zero_k_bias", "v_bias")]
+            state[name] = torch.zeros(shape, dtype=like.dtype, device=place)
+    model.load_state_dict(state, strict=True, assign=True)
+    return model.eval()

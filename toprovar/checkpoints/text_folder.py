@@ -1,0 +1,88 @@
+"""Folders of a T5 text encoder and its tokenizer in the transformers format: copied as they are."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CheckpointError
+from .reader import open_checkpoint, read_json
+
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "spiece.model", "special_tokens_map.json",
+    "added_tokens.json",
+)
+_ENCODER_CLASS = "T5EncoderModel"
+_TOKENIZER_CLASSES = ("T5TokenizerFast", "T5Tokenizer", "PreTrainedTokenizerFast")
+_SHARD = re.compile(r".+-[0-9]{5}-of-[0-9]{5}\.(?:safetensors|bin)")
+
+
+@dataclass(frozen=True)
+class TextFolder:
+    """A text encoder, a tokenizer or both.
+
+    Attributes:
+        path: the folder.
+        channels: width of the encoder's features; None if it holds a tokenizer only.
+        weights: the encoder's files, config.json included.
+        tokenizer: the tokenizer's files.
+        tokenizer_class: its class in transformers.
+    """
+
+    path: Path
+    channels: int | None
+    weights: tuple[Path, ...]
+    tokenizer: tuple[Path, ...]
+    tokenizer_class: str
+
+    @property
+    def nbytes(self) -> int:
+        return sum(f.stat().st_size for f in (*self.weights, *self.tokenizer))
+
+    @property
+    def encoder_class(self) -> str:
+        return _ENCODER_CLASS
+
+
+def find_text_folder(path: Path) -> TextFolder | None:
+    """The T5 encoder and tokenizer in a folder; None if it is no such folder.
+
+    Raises:
+        CheckpointError: it is one, but its weights are missing, damaged or incomplete.
+    """
+    if not path.is_dir():
+        return None
+    tokenizer = tuple(f for name in TOKENIZER_FILES if (f := path / name).is_file())
+    config = path / "config.json"
+    content = read_json(config) if config.is_file() else {}
+    channels, weights = None, ()
+    if content.get("model_type") == "t5":
+        channels = content.get("d_model")
+        if not isinstance(channels, int):
+            raise CheckpointError(config, "not a T5 configuration", key="d_model",
+                                  expected="a number", found=channels)
+        source = open_checkpoint(path)
+        files = {info.file for info in source.infos.values()}
+        indexes = [path / f"{f.name.split('-')[0]}{f.suffix}.index.json" for f in files
+                   if _SHARD.fullmatch(f.name)]
+        weights = (config, *sorted(files), *sorted({i for i in indexes if i.is_file()}))
+    elif content or not tokenizer:
+        return None
+    return TextFolder(path, channels, weights, tokenizer, _tokenizer_class(path))
+
+
+def _tokenizer_class(path: Path) -> str:
+    file = path / "tokenizer_config.json"
+    said = read_json(file).get("tokenizer_class") if file.is_file() else None
+    return said if said in _TOKENIZER_CLASSES else _TOKENIZER_CLASSES[0]
+
+
+def copy_files(files: tuple[Path, ...], folder: Path, on_bytes: Callable[[int], None]) -> None:
+    """Copies the files themselves, also where ``files`` are links to them."""
+    folder.mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+        on_bytes(file.stat().st_size)

@@ -1,0 +1,55 @@
+"""``toprovar doctor``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+
+from .. import __version__
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from ..bundled import bundled_model
+    from ..devices import findings
+
+    found = {"toprovar": __version__, "python": platform.python_version(),
+             "system": platform.platform(), **findings()}
+    try:
+        found["models"] = [str(bundled_model())]
+    except FileNotFoundError as error:
+        found["models"] = [f"none: {error}"]
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    print(f"toprovar {found['toprovar']}, Python {found['python']}, {found['system']}")
+    print(f"torch {found['torch']}, {found['threads']} threads")
+    for name, version in found["packages"].items():
+        print(f"{name} {version or 'not installed' + _without(name)}")
+    print("devices: " + "; ".join(found["devices"]))
+    print("attention backends:")
+    for name, state in found["attention"].items():
+        print(f"  {name:10} {state}")
+    print("models: " + "; ".join(found["models"]))
+    use = found["use"]
+    free = use["free_bytes"]
+    memory = f", {free / 2**30:.1f} GiB free" if free is not None else ""
+    print(f"will use: {use['device']}{memory}, {use['dtype']} ({_why(use)}); attention auto: "
+          "torch picks a kernel for each call")
+    return 0
+
+
+def _without(package: str) -> str:
+    return " (the torch path serves every operation)" if package == "triton" else ""
+
+
+def _why(use: dict[str, str]) -> str:
+    if use["device"] == "cpu":
+        return "no GPU found; float32 is exact"
+    if use["dtype"] == "bfloat16":
+        return "the GPU has bfloat16, norms, modulation and head stay float32"
+    return "the GPU has no bfloat16; norms, modulation and head stay float32"

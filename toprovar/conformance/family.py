@@ -1,0 +1,154 @@
+"""A family of goldens on disk: one model, its inputs, and what the official code computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..checkpoints.load import load_autoencoder, load_transformer
+from ..models.autoencoder import InfinityAutoencoder
+from ..models.text import PackedText
+from ..models.transformer import InfinityTransformer
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One recorded run.
+
+    Attributes:
+        settings: run.json.
+        expected: golden tensors.
+        noise: recorded random draws, if any.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    expected: dict[str, Tensor]
+    noise: dict[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def method(self) -> str:
+        """ "dense", "fastvar" or "skipvar"."""
+        if "skip_label" in self.settings or "uncond_label" in self.settings:
+            return "skipvar"
+        if any(key.startswith("kept.") or key.startswith("kept_count.") for key in self.expected):
+            return "fastvar"
+        return "dense"
+
+
+class Family:
+    """A folder with config.json, weights and runs.
+
+    Args:
+        folder: the family.
+        device: where to compute.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.folder, self.device = folder, device
+        self.config = read_json(folder / "config.json")
+        settings = self.config["transformer"]
+        for key, value in {"rope2d_normalized_by_hw": 2, "rope2d_each_sa_layer": 1,
+                           "use_bit_label": 1}.items():
+            if settings.get(key, value) != value:
+                raise ValueError(f"{folder / 'config.json'}: {key} = {settings[key]} is not "
+                                 f"supported, expected {value}")
+        vae = self.config.get("vae", {})
+        self.vae_path = (folder / vae.get("file", "vae.safetensors")).resolve()
+        self.transformer = load_transformer(
+            folder / "weights.safetensors", dtype=torch.float32, device=str(device),
+            patchify=bool(settings.get("apply_spatial_patchify", 0)),
+        )
+        if not settings.get("add_lvl_embeding_only_first_block", 1):
+            # Weights do not show it, and no released model does it.
+            self.transformer.shape = dataclasses.replace(
+                self.transformer.shape, level_embed_every_chunk=True
+            )
+        check_settings(folder, settings, self.transformer)
+        self._vae: InfinityAutoencoder | None = None
+
+    @property
+    def vae(self) -> InfinityAutoencoder:
+        """The autoencoder, loaded when first asked for."""
+        if self._vae is None:
+            self._vae = load_autoencoder(
+                self.vae_path, dtype=torch.float32, device=str(self.device)
+            )
+        return self._vae
+
+    def runs(self) -> list[RunFolder]:
+        """Every run folder with a run.json (the others only lend their bits), in order."""
+        folders = sorted(p.parent for p in (self.folder / "runs").glob("*/run.json"))
+        return [
+            RunFolder(
+                path, read_json(path / "run.json"), load_file(path / "expected.safetensors"),
+                load_file(path / "noise.safetensors")
+                if (path / "noise.safetensors").exists() else {},
+            )
+            for path in folders
+        ]
+
+    def inputs(self, run: RunFolder) -> tuple[PackedText, PackedText | None]:
+        """Text features of a run and of its negative prompt."""
+        path = run.path / "inputs.safetensors"
+        tensors = load_file(path if path.exists() else self.folder / "inputs.safetensors")
+        return _packed(tensors, ""), _packed(tensors, "neg_") if "neg_lens" in tensors else None
+
+    def bits(self, run: RunFolder) -> list[Tensor] | None:
+        """The bits that a run went on with, per scale, or None if they were not recorded."""
+        lender = run.settings.get("forced_bits_from")
+        if lender:
+            found = unpack_bits(load_file(run.path.parent / lender / "expected.safetensors"))
+        else:
+            found = unpack_bits(run.expected)
+        scales = len(run.settings["scale_schedule"])
+        return [found[i] for i in range(scales)] if all(i in found for i in range(scales)) else None
+
+
+def unpack_bits(tensors: dict[str, Tensor]) -> dict[int, Tensor]:
+    """Recorded bits by scale, [B, N, d] uint8, whichever way they were stored."""
+    found: dict[int, Tensor] = {}
+    for key, tensor in tensors.items():
+        kind, _, scale = key.rpartition(".")
+        if kind in ("bits", "forced_bits"):
+            found[int(scale)] = tensor
+        elif kind in ("packed_bits", "packed_forced_bits"):
+            found[int(scale)] = torch.from_numpy(np.unpackbits(tensor.numpy(), axis=-1))
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: is {path.parent} a fixture family?") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def check_settings(folder: Path, settings: dict[str, Any], model: InfinityTransformer) -> None:
+    """config.json and the weights must tell the same story."""
+    shape = dataclasses.asdict(model.shape)
+    for theirs, ours in {"depth": "depth", "embed_dim": "width", "num_heads": "num_heads",
+                         "block_chunks": "block_chunks", "text_channels": "text_channels",
+                         "text_maxlen": "text_max_length"}.items():
+        if theirs in settings and settings[theirs] != shape[ours]:
+            raise ValueError(f"{folder / 'config.json'}: {theirs} is {settings[theirs]}, but the "
+                             f"weights have {shape[ours]}")
+
+
+def _packed(tensors: dict[str, Tensor], prefix: str) -> PackedText:
+    return PackedText(tensors[f"{prefix}kv_compact"].float(),
+                      tuple(tensors[f"{prefix}lens"].tolist()))

@@ -1,0 +1,61 @@
+"""Prompts to packed text features, through a transformers T5 encoder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from .text import PackedText
+
+logger = logging.getLogger(__name__)
+
+MAX_TEXT_TOKENS = 512
+"""Longest prompt in text tokens, end token included (official setting)."""
+
+
+def encode_prompts(
+    prompts: Sequence[str],
+    tokenizer: Any,
+    text_encoder: Any,
+    max_length: int = MAX_TEXT_TOKENS,
+) -> PackedText:
+    """Encode prompts with a T5 encoder.
+
+    Each prompt's features are cut to its own tokens, the end token included; an empty prompt is
+    that one token. Padding goes to the longest prompt at hand rather than to 512: masked tokens
+    do not reach the others.
+
+    Args:
+        tokenizer: transformers tokenizer that appends the end token.
+        text_encoder: transformers ``T5EncoderModel``.
+        max_length: prompts are cut to this many tokens, with a warning.
+
+    Returns:
+        float32 features on the encoder's device.
+    """
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            raise TypeError(f"a prompt must be text, got {type(prompt).__name__}")
+    batch = tokenizer(
+        list(prompts), padding="longest", truncation=True, max_length=max_length,
+        return_tensors="pt",
+    )
+    lengths = tuple(int(n) for n in batch.attention_mask.sum(-1))
+    if max(lengths) == max_length:
+        for prompt, full in zip(prompts, tokenizer(list(prompts)).input_ids, strict=True):
+            if len(full) > max_length:
+                logger.warning(
+                    "prompt has %d text tokens, only the first %d are used: %.40s...",
+                    len(full), max_length, prompt,
+                )
+    device = text_encoder.device
+    with torch.inference_mode():
+        features = text_encoder(
+            input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device)
+        ).last_hidden_state.float()
+    return PackedText(
+        torch.cat([row[:n] for row, n in zip(features, lengths, strict=True)]), lengths
+    )

@@ -1,0 +1,347 @@
+"""Prompt in, images and report out: the diffusers-style pipeline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+
+from .models.autoencoder import InfinityAutoencoder, to_uint8
+from .models.text import PackedText
+from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
+from .models.transformer import InfinityTransformer
+from .sampling.params import EngineOptions, SamplingParams
+from .sampling.report import RunReport
+from .sampling.run import SamplingRun, ScaleState
+from .schedules import ScaleSchedule, get_schedule, schedule_for_size
+from .sparsity.plan import TokenPlan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, T5EncoderModel
+
+OutputType = Literal["pil", "np", "pt", "latent"]
+Seeds = int | Sequence[int]
+
+
+@dataclass
+class InfinityPipelineOutput(BaseOutput):
+    """What a call returns.
+
+    Attributes:
+        images: list of PIL images; or [B, H, W, 3] float32 in [0, 1] ("np"), [B, 3, H, W] float32
+            in [0, 1] ("pt"), [B, d, h, w] summed codes ("latent").
+        report: what was run and what it cost.
+    """
+
+    images: Any
+    report: RunReport
+
+
+class InfinityPipeline(DiffusionPipeline):
+    """Infinity text-to-image. A call changes none of the components.
+
+    Args:
+        transformer, vae: weights.
+        text_encoder, tokenizer: the T5 pair that the transformer was trained with.
+        default_pn: pixel budget of a call that names no size ("0.06M" ... "1M").
+        default_cfg, default_tau: guidance and temperature of a call that names none.
+    """
+
+    model_cpu_offload_seq = "text_encoder->transformer->vae"
+
+    transformer: InfinityTransformer
+    vae: InfinityAutoencoder
+    text_encoder: T5EncoderModel
+    tokenizer: PreTrainedTokenizerBase
+
+    def __init__(
+        self,
+        transformer: InfinityTransformer,
+        vae: InfinityAutoencoder,
+        text_encoder: T5EncoderModel,
+        tokenizer: PreTrainedTokenizerBase,
+        default_pn: str = "1M",
+        default_cfg: float = 3.0,
+        default_tau: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            transformer=transformer, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer
+        )
+        self.register_to_config(
+            default_pn=default_pn, default_cfg=default_cfg, default_tau=default_tau
+        )
+        self._interrupt = False
+        _check_fit(transformer, vae, text_encoder)
+
+    @classmethod
+    def from_official(
+        cls,
+        transformer: str | Path,
+        vae: str | Path,
+        text_encoder: str | Path,
+        *,
+        tokenizer: str | Path | None = None,
+        torch_dtype: torch.dtype | None = None,
+        **defaults: Any,
+    ) -> InfinityPipeline:
+        """Build from the officially released files.
+
+        Args:
+            transformer: ``infinity_2b_reg.pth``, the folder ``infinity_8b_weights`` ...
+            vae: ``infinity_vae_d32reg.pth`` ...
+            text_encoder: folder of flan-t5-xl in transformers format (or its name on the hub, if
+                it is in the local cache).
+            tokenizer: folder of its tokenizer; None = that of the text encoder.
+            torch_dtype: dtype of the blocks, the VAE and the text encoder; None = as stored.
+            defaults: ``default_pn``, ``default_cfg``, ``default_tau``; those of the recognised
+                variant if left out.
+        """
+        from transformers import AutoTokenizer, T5EncoderModel
+
+        from .checkpoints.load import load_autoencoder, load_transformer
+        from .models.variants import default_sampling
+
+        vae_module = load_autoencoder(vae, dtype=torch_dtype)
+        module = load_transformer(
+            transformer, dtype=torch_dtype, vae_channels=vae_module.shape.latent_channels
+        )
+        for name, value in default_sampling(module.shape).items():
+            defaults.setdefault(name, value)
+        return cls(
+            transformer=module,
+            vae=vae_module,
+            text_encoder=T5EncoderModel.from_pretrained(text_encoder, dtype=torch_dtype or "auto"),
+            tokenizer=AutoTokenizer.from_pretrained(tokenizer or text_encoder),
+            **defaults,
+        )
+
+    @property
+    def interrupt(self) -> bool:
+        """Set to True (from a callback or another thread) to end the call in flight."""
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._interrupt = value
+
+    def encode_prompt(self, prompt: str | Sequence[str]) -> PackedText:
+        """Text features of one or several prompts, for ``prompt_features``."""
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts:
+            raise ValueError("prompt is an empty list: give at least one prompt")
+        limit = min(MAX_TEXT_TOKENS, self.transformer.shape.text_max_length)
+        return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit)
+
+    def resolve_schedule(self, height: int | None, width: int | None) -> ScaleSchedule:
+        """The schedule nearest to a size in pixels; square at the default budget if none."""
+        if height is None and width is None:
+            return get_schedule("1.0", self.config["default_pn"])
+        height, width = height or width, width or height
+        assert height is not None and width is not None
+        return schedule_for_size(height, width)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        guidance_scale: float | Sequence[float] | None = None,
+        tau: float | Sequence[float] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        num_images_per_prompt: int = 1,
+        output_type: OutputType = "pil",
+        callback_on_step_end: Callable[[InfinityPipeline, int, int, dict[str, Any]],
+                                       dict[str, Any] | None] | None = None,
+        plan: TokenPlan | None = None,
+        *,
+        seed: Seeds | None = None,
+        schedule: ScaleSchedule | None = None,
+        cfg_insertion_layer: Sequence[int] = (0,),
+        top_k: int = 900,
+        top_p: float = 0.97,
+        greedy: bool = False,
+        prompt_features: PackedText | None = None,
+        negative_features: PackedText | None = None,
+        options: EngineOptions | None = None,
+        vae_tile: int | None = None,
+        check: Callable[[], None] | None = None,
+        on_scale: Callable[[ScaleState], None] | None = None,
+    ) -> InfinityPipelineOutput:
+        """Generate images.
+
+        Args:
+            prompt: one or several.
+            negative_prompt: in place of the learned null text; one for all, or one per prompt.
+            height, width: pixels; the nearest size of the schedule table is used (see ``report``).
+            guidance_scale: classifier-free guidance, one number or one per scale; 1 = off.
+            tau: temperature, one number or one per scale.
+            generator: one generator for all images in turn (the official order), or one per
+                image. On the CPU it gives the same picture on every device; the official code's
+                draws on a GPU need a generator of that GPU.
+            num_images_per_prompt: images for each prompt.
+            output_type: "pil", "np", "pt" or "latent".
+            callback_on_step_end: called after each scale as (pipeline, scale, scale, {"latents":
+                summed codes}); our step is a scale.
+            plan: which tokens to process; None = all.
+            seed: instead of ``generator``: image i is drawn from seed + i, or from its own seed
+                of a list, so that each can be made again alone.
+            schedule: instead of height and width.
+            cfg_insertion_layer, top_k, top_p, greedy: see ``SamplingParams``.
+            prompt_features, negative_features: from ``encode_prompt``, instead of text.
+            options: how to compute (cache dtype, attention backend ...).
+            vae_tile: decode in tiles of this many latent pixels, to bound memory.
+            check: called before every layer; an exception it raises ends the call.
+            on_scale: called with the full state after each scale.
+
+        Returns:
+            images and report. After an interrupt (``pipeline.interrupt = True``) the images are
+            decoded from the scales run so far, and the report says so.
+        """
+        self._interrupt = False
+        schedule = schedule or self.resolve_schedule(height, width)
+        params = SamplingParams(
+            schedule,
+            _value(guidance_scale, self.config["default_cfg"]),
+            _value(tau, self.config["default_tau"]),
+            tuple(cfg_insertion_layer), top_k, top_p, "greedy" if greedy else "sample",
+        )
+        if num_images_per_prompt < 1:
+            raise ValueError(f"num_images_per_prompt must be at least 1, "
+                             f"got {num_images_per_prompt}")
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
+        started = time.perf_counter()
+        text = self._features("prompt", prompt, prompt_features)
+        negative = None
+        if negative_prompt is not None or negative_features is not None:
+            negative = self._features("negative_prompt", negative_prompt, negative_features)
+            if len(negative) not in (1, len(text)):
+                raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: "
+                                 "give one, or as many")
+            if len(negative) > 1:
+                negative = negative.repeat_each(num_images_per_prompt)
+        text = text.repeat_each(num_images_per_prompt)
+        seconds = {"text": time.perf_counter() - started}
+
+        device = self._execution_device
+        self._wake("transformer", device)
+        run = SamplingRun(
+            self.transformer, text.to(device), params, negative=negative, plan=plan,
+            generators=_generators(generator, seed, len(text)), options=options, check=check,
+        )
+        with self.progress_bar(total=len(schedule)) as bar:
+            for state in run:
+                bar.update()
+                if on_scale is not None:
+                    on_scale(state)
+                if callback_on_step_end is not None:
+                    callback_on_step_end(
+                        self, state.index, state.index, {"latents": state.summed_codes}
+                    )
+                if self._interrupt:
+                    break
+        codes = run.summed_codes
+        report = run.report()
+        notes = list(report.notes)
+        if len(report.scales) < len(schedule):
+            notes.append(f"interrupted after {len(report.scales)} of {len(schedule)} scales")
+        seconds |= report.seconds
+        del run  # its KV cache makes room for the decoder
+
+        started = time.perf_counter()
+        images = codes.clone() if output_type == "latent" else self._decode(codes, output_type, vae_tile)
+        seconds["decode"] = time.perf_counter() - started
+        self.maybe_free_model_hooks()
+        report = replace(report, seconds=seconds, seed=_seed_of(generator, seed),
+                         notes=tuple(notes))
+        return InfinityPipelineOutput(images=images, report=report)
+
+    def _features(
+        self, name: str, text: str | Sequence[str] | None, features: PackedText | None
+    ) -> PackedText:
+        if (text is None) == (features is None):
+            raise ValueError(f"give either {name} or its features, not "
+                             f"{'both' if features is not None else 'neither'}")
+        return features if features is not None else self.encode_prompt(text or "")
+
+    def _decode(self, codes: Tensor, output_type: str, tile: int | None) -> Any:
+        self._wake("vae", codes.device)
+        with torch.inference_mode():
+            image = self.vae.decode(codes, tile)
+        if output_type == "pil":
+            return [Image.fromarray(array) for array in to_uint8(image).cpu().numpy()]
+        unit = (image + 1) / 2
+        return unit.clone() if output_type == "pt" else np.asarray(unit.permute(0, 2, 3, 1).cpu())
+
+    def _wake(self, name: str, device: torch.device) -> None:
+        """Bring a component to the device when model offload is on.
+
+        Offload hooks fire on ``forward``, which these modules do not have.
+        """
+        hook = getattr(getattr(self, name), "_hf_hook", None)
+        if hook is not None:
+            hook.pre_forward(getattr(self, name))
+
+
+def _check_fit(transformer: Any, vae: Any, text_encoder: Any) -> None:
+    """Parts that do not belong together are refused at once."""
+    if transformer is None or vae is None:
+        return
+    if transformer.shape.latent_channels != vae.shape.latent_channels:
+        raise ValueError(
+            f"the transformer predicts {transformer.shape.latent_channels} latent channels, the "
+            f"VAE has {vae.shape.latent_channels}: they do not belong together"
+        )
+    width = getattr(getattr(text_encoder, "config", None), "d_model", None)
+    if width is not None and width != transformer.shape.text_channels:
+        raise ValueError(
+            f"the text encoder gives {width} channels, the transformer expects "
+            f"{transformer.shape.text_channels}: they do not belong together "
+            "(released Infinity models use flan-t5-xl, 2048)"
+        )
+
+
+def _value(value: float | Sequence[float] | None, default: float) -> float | tuple[float, ...]:
+    if value is None:
+        return default
+    return float(value) if isinstance(value, (int, float)) else tuple(value)
+
+
+def _generators(
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    seed: Seeds | None,
+    count: int,
+) -> torch.Generator | list[torch.Generator] | None:
+    if seed is None:
+        if isinstance(generator, Sequence):
+            if len(generator) != count:
+                raise ValueError(f"{len(generator)} generators given for {count} images")
+            return list(generator)
+        return generator
+    if generator is not None:
+        raise ValueError("give either seed or generator, not both")
+    seeds = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
+    if len(seeds) != count:
+        raise ValueError(f"{len(seeds)} seeds given for {count} images")
+    return [torch.Generator("cpu").manual_seed(s) for s in seeds]
+
+
+def _seed_of(generator: Any, seed: Seeds | None) -> int | list[int] | None:
+    """For the report: the seed or seeds, where known."""
+    if seed is not None:
+        return seed if isinstance(seed, int) else list(seed)
+    if isinstance(generator, torch.Generator):
+        return generator.initial_seed()
+    return [g.initial_seed() for g in generator] if generator is not None else None
