@@ -61,11 +61,13 @@ class NativeNames:
         names: ours -> the file's.
         official: the file uses official names.
         block_chunks: chunks the file's blocks are grouped in; None if they are not.
+        per_chunk: blocks a chunk, going by the highest number.
     """
 
     names: dict[str, str]
     official: bool
     block_chunks: int | None = None
+    per_chunk: int = 1
 
 
 def _rename(name: str, renames: Renames, back: bool = False) -> str:
@@ -93,7 +95,7 @@ def transformer_native(keys: Iterable[str]) -> NativeNames:
 
     names = _collect(keys, native)
     official = any(ours != key for ours, key in names.items())
-    return NativeNames(names, official, chunks or None)
+    return NativeNames(names, official, chunks or None, per_chunk)
 
 
 def transformer_official(name: str, depth: int, block_chunks: int) -> str:

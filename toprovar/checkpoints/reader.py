@@ -10,13 +10,8 @@ from typing import Any
 
 from .errors import CheckpointError, NoAveragedWeightsError, one_line
 from .nesting import EMA, find_model
-from .sources import (
-    RenamedSource,
-    SafetensorsSource,
-    ShardedSource,
-    TensorSource,
-    TorchSource,
-)
+from .sources import RenamedSource, SafetensorsSource, ShardedSource, TensorSource
+from .torch_source import TorchSource
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,13 @@ from ..models.config import AutoencoderConfig, TransformerConfig
 from ..models.variants import chunks_by_size, patchify_by_bits
 from .errors import CheckpointError
 from .hints import what_else
-from .keys import NativeNames, autoencoder_native, transformer_native
+from .keys import (
+    NativeNames,
+    autoencoder_native,
+    autoencoder_official,
+    transformer_native,
+    transformer_official,
+)
 from .sources import TensorSource
 
 Kind = Literal["transformer", "vae"]
@@ -67,11 +73,17 @@ def recognise(source: TensorSource, *, patchify: bool | None = None) -> Recognit
         raise CheckpointError(source.path, "two names for one tensor", key=str(error)) from None
     of_transformer = sum(1 for n in transformer.names if _TRANSFORMER.fullmatch(n))
     of_autoencoder = sum(1 for n in autoencoder.names if _AUTOENCODER.fullmatch(n))
-    if of_transformer and of_transformer >= of_autoencoder:
+    if of_transformer and of_autoencoder:
+        raise CheckpointError(
+            source.path, "mixes a transformer and a VAE",
+            note=f"{of_transformer} tensors of one, {of_autoencoder} of the other",
+        )
+    if of_transformer:
         return _transformer(source, transformer, patchify)
-    other = what_else(keys)
+    other = what_else(keys if of_autoencoder else source.raw_keys())
     if of_autoencoder and other is None:
         return _autoencoder(source, autoencoder)
+    keys = source.raw_keys()
     shown = ", ".join(keys[:3])
     raise CheckpointError(
         source.path, "not an Infinity transformer or VAE" + (f": this is {other}" if other else ""),
@@ -83,8 +95,11 @@ class _Votes:
     """Reads one number of a configuration off many tensors and takes the commonest value, so
     that a single wrong tensor is found out rather than believed."""
 
-    def __init__(self, source: TensorSource, names: NativeNames) -> None:
+    def __init__(
+        self, source: TensorSource, names: NativeNames, official: Callable[[str], str]
+    ) -> None:
         self.source, self.names = source, names.names
+        self.spell = official if names.official else str
         self.shapes: Shapes = {ours: source.shape(key) for ours, key in names.names.items()}
 
     def take(self, pattern: str, axis: int, example: str, rank: int) -> int:
@@ -103,7 +118,7 @@ class _Votes:
         raise CheckpointError(
             self.source.path,
             "missing, so that the model's shape cannot be told" if found is None else "wrong shape",
-            key=self.names.get(example, example),
+            key=self.names.get(example) or self.spell(example),
             expected=None if found is None else f"{rank} axes, none empty", found=found,
         )
 
@@ -116,7 +131,7 @@ class _Votes:
             ) from None
 
 
-def _count(source: TensorSource, what: str, numbers: Iterable[str], most: int) -> int:
+def _count(source: TensorSource, what: str, numbers: Iterable[str | int], most: int) -> int:
     """1 + the largest of ``numbers``, which must be at most ``most``."""
     count = 1 + max((int(n) for n in numbers), default=-1)
     if not 1 <= count <= most:
@@ -129,17 +144,18 @@ def _count(source: TensorSource, what: str, numbers: Iterable[str], most: int) -
 def _transformer(
     source: TensorSource, names: NativeNames, patchify: bool | None
 ) -> Recognition:
-    votes = _Votes(source, names)
-    depth = _count(
-        source, "blocks", (m[1] for n in names.names if (m := _BLOCK.match(n))), MAX_DEPTH
-    )
+    numbers = [int(m[1]) for n in names.names if (m := _BLOCK.match(n))]
+    if names.block_chunks:  # the last chunk may lack blocks: that is for the check to find
+        numbers.append(names.block_chunks * names.per_chunk - 1)
+    depth = _count(source, "blocks", numbers, MAX_DEPTH)
+    chunks = (names.block_chunks or 1) if names.official else 1
+    votes = _Votes(source, names, lambda name: transformer_official(name, depth, chunks))
     block = r"blocks\.[0-9]+\."
     width = votes.take(
         block + r"(?:self_attn\.(?:q_bias|v_bias|proj\.bias)|ffn\.fc2\.bias|cross_norm\.weight)",
         0, "blocks.0.self_attn.q_bias", 1,
     )
     bits = votes.take(r"token_embed\.weight", 1, "token_embed.weight", 2)
-    chunks = (names.block_chunks or 1) if names.official else chunks_by_size(depth, width)
     config = votes.build(lambda: TransformerConfig(
         depth=depth,
         width=width,
@@ -154,14 +170,14 @@ def _transformer(
         pool_heads=votes.take(r"text_pool\.query", 1, "text_pool.query", 3),
         mlp_hidden=votes.take(block + r"ffn\.fc1\.weight", 0, "blocks.0.ffn.fc1.weight", 2),
         spatial_patchify=patchify_by_bits(bits) if patchify is None else patchify,
-        block_chunks=chunks,
+        block_chunks=chunks if names.official else chunks_by_size(depth, width),
         num_levels=votes.take(r"level_embed\.weight", 0, "level_embed.weight", 2),
     ))
     return Recognition("transformer", config, names.names, names.official)
 
 
 def _autoencoder(source: TensorSource, names: NativeNames) -> Recognition:
-    votes = _Votes(source, names)
+    votes = _Votes(source, names, autoencoder_official)
     found = [m for n in names.names if (m := _LEVEL.match(n))]
     levels = _count(source, "VAE levels", (m[1] for m in found), 16)
     blocks = _count(source, "VAE blocks a level", (m[2] for m in found if m[2]), 64)

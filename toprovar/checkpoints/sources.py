@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,15 +15,12 @@ from torch import Tensor
 
 from .errors import CheckpointError, one_line
 
-log = logging.getLogger(__name__)
-
 SAFETENSORS_DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U8": torch.uint8, "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-_MAX_NESTING = 8
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,10 @@ class TensorSource(ABC):
 
     def keys(self) -> list[str]:
         return list(self.infos)
+
+    def raw_keys(self) -> list[str]:
+        """The names as they are in the file, those outside the chosen part included."""
+        return self.keys()
 
     def shape(self, key: str) -> tuple[int, ...]:
         return self.infos[key].shape
@@ -113,113 +112,6 @@ class SafetensorsSource(TensorSource):
         self._file = None
 
 
-class TorchSource(TensorSource):
-    """One file of ``torch.save``, read without running code; mapped into memory unless it is in
-    the format that predates zip (or compressed), which has to be read whole.
-
-    Nested dictionaries become dotted names; leaves that are no tensors are left out.
-    """
-
-    def __init__(self, path: Path, is_zip: bool) -> None:
-        self.path = path
-        self._mapped = is_zip and _is_stored_zip(path)
-        if not self._mapped:
-            log.info("%s: an old or compressed format that must be read whole into memory", path)
-        self._tensors: dict[str, Tensor] | None = None
-        self.infos = {
-            key: TensorInfo(tuple(t.shape), t.dtype, path) for key, t in self._open().items()
-        }
-
-    def _open(self) -> dict[str, Tensor]:
-        if self._tensors is None:
-            try:
-                content = torch.load(
-                    str(self.path), map_location="cpu", weights_only=True, mmap=self._mapped
-                )
-            except Exception as error:
-                raise CheckpointError(self.path, _load_problem(str(error))) from None
-            if not isinstance(content, Mapping):
-                raise CheckpointError(
-                    self.path, "not a checkpoint", expected="a dictionary of tensors",
-                    found=type(content).__name__,
-                )
-            self._tensors = {}
-            for key, tensor in _tensors_of(content, "", 0, set()):
-                if key in self._tensors:
-                    raise CheckpointError(self.path, "occurs twice", key=key)
-                _require_plain(self.path, key, tensor)
-                self._tensors[key] = tensor.detach()
-        return self._tensors
-
-    def get(self, key: str) -> Tensor:
-        return self._open()[key]
-
-    def release(self) -> None:
-        if self._mapped:
-            self._tensors = None
-
-    def drop(self, key: str) -> None:
-        if not self._mapped:
-            self._open().pop(key, None)
-
-
-def _is_stored_zip(path: Path) -> bool:
-    """Whether all entries lie uncompressed inside the file; raises if it is cut off."""
-    size = path.stat().st_size
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(
-            path, f"truncated or damaged: the zip directory cannot be read ({error})"
-        ) from None
-    if not any(e.filename.endswith("data.pkl") for e in entries):
-        raise CheckpointError(path, "a zip archive, but not a PyTorch checkpoint (no data.pkl)")
-    if any(e.header_offset + e.compress_size > size for e in entries):
-        raise CheckpointError(path, "truncated or damaged: an entry reaches past the end")
-    return all(e.compress_type == zipfile.ZIP_STORED for e in entries)
-
-
-def _load_problem(message: str) -> str:
-    if "Weights only load failed" in message or "Unsupported" in message:
-        _, _, reason = message.rpartition("WeightsUnpickler error: ")
-        reason = one_line(reason.partition("\n")[0])
-        return (
-            "refused: it is not a plain dictionary of tensors; it holds Python objects that would "
-            f"run code, or is damaged ({reason})"
-        )
-    return f"truncated, damaged or not a PyTorch checkpoint ({one_line(message)[:200]})"
-
-
-def _tensors_of(
-    content: Mapping[Any, Any], prefix: str, depth: int, seen: set[int]
-) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor by dotted name. Each dictionary is visited once, so loops end."""
-    if depth > _MAX_NESTING or id(content) in seen:
-        return
-    seen.add(id(content))
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Tensor):
-            yield name, value
-        elif isinstance(value, Mapping):
-            yield from _tensors_of(value, name + ".", depth + 1, seen)
-
-
-def _require_plain(path: Path, key: str, tensor: Tensor) -> None:
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-        raise CheckpointError(
-            path, "not a plain tensor", key=key, expected="dense values",
-            found=f"{tensor.layout}, {tensor.dtype}, on {tensor.device}",
-        )
-    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise CheckpointError(
-            path, "the file holds fewer bytes than the shape needs", key=key,
-            expected=f"{tensor.numel() * tensor.element_size()} bytes for {list(tensor.shape)}",
-            found=f"{tensor.untyped_storage().nbytes()} bytes",
-        )
-
-
 class ShardedSource(TensorSource):
     """Several files joined by an index."""
 
@@ -248,6 +140,9 @@ class RenamedSource(TensorSource):
         self.infos = {new: inner.infos[old] for new, old in names.items()}
         for other in inner.infos.keys() - set(names.values()):
             inner.drop(other)
+
+    def raw_keys(self) -> list[str]:
+        return self._inner.raw_keys()
 
     def get(self, key: str) -> Tensor:
         return self._inner.get(self._names[key])

@@ -57,7 +57,7 @@ def write_safetensors(path: Path, entries: Sequence[Entry], on_bytes: OnBytes) -
         file.write(text)
         for entry in entries:
             tensor = entry.read().contiguous().reshape(-1)
-            file.write(memoryview(tensor.view(torch.uint8).numpy()))
+            file.write(tensor.view(torch.uint8).numpy().data)
             on_bytes(entry.nbytes)
 
 

@@ -98,7 +98,8 @@ class SpriteAtlas:
                 continue
             for place, colour in enumerate(OBJECT_COLOURS, start=1):
                 if colour.name not in entry.natural:
-                    out[index, place] = _premultiplied(recolour(base, colour, entry.hue_width))
+                    painted = recolour(base, colour, entry.hue_range, entry.hue)
+                    out[index, place] = _premultiplied(painted)
         return cls(out, _extents(straight[:, 3]))
 
 

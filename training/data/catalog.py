@@ -27,7 +27,10 @@ class ObjectClass:
         synonyms: (singular, plural) pairs that captions sometimes use instead.
         avoid: background colours on which the rendering as drawn would not stand out, beside
             those that its natural colours rule out.
-        hue_width: half width of the band of hues that a recolouring moves, in degrees.
+        avoid_always: backgrounds on which it would not stand out in any colour.
+        never: colours that would make it look like something else.
+        hue: the dominant hue in degrees where the measured one is not what the eye names.
+        hue_range: the band of hues that a recolouring moves, in degrees from the dominant one.
     """
 
     name: str
@@ -39,7 +42,10 @@ class ObjectClass:
     recolour: bool
     synonyms: tuple[tuple[str, str], ...] = ()
     avoid: tuple[str, ...] = ()
-    hue_width: float = 40.0
+    avoid_always: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    hue: float | None = None
+    hue_range: tuple[float, float] = (-40.0, 40.0)
 
     def __post_init__(self) -> None:
         words = [self.name, self.plural, *(word for pair in self.synonyms for word in pair)]
@@ -56,16 +62,19 @@ class ObjectClass:
                     f"class {self.name!r}: natural colour {colour!r} is not one of "
                     f"{', '.join(NATURAL_NAMES)}"
                 )
-        for colour in self.avoid:
+        for colour in (*self.avoid, *self.avoid_always):
             if colour not in BACKGROUND_NAMES:
                 raise ValueError(f"class {self.name!r}: {colour!r} is no background colour")
-        if not 10.0 <= self.hue_width <= 180.0:
-            raise ValueError(f"class {self.name!r}: hue_width must be 10–180 degrees")
+        for colour in self.never:
+            if colour not in COLOUR_NAMES or colour in self.natural:
+                raise ValueError(f"class {self.name!r}: never must name other colours")
+        if not -180.0 <= self.hue_range[0] < 0.0 < self.hue_range[1] <= 180.0:
+            raise ValueError(f"class {self.name!r}: hue_range must run from -180..0 to 0..180")
 
     def sayable(self) -> tuple[str, ...]:
         """Colour words that can be asked of it, in palette order."""
-        every = COLOUR_NAMES if self.recolour else ()
-        return tuple(c for c in NATURAL_NAMES if c in every or c in self.natural)
+        able = COLOUR_NAMES if self.recolour else self.natural
+        return tuple(c for c in COLOUR_NAMES if c in able and c not in self.never)
 
 
 @cache
@@ -74,9 +83,10 @@ def load_classes(path: Path = CLASSES_FILE) -> tuple[ObjectClass, ...]:
     rows = json.loads(path.read_text(encoding="utf-8"))
     classes = []
     for row in rows:
-        row["natural"] = tuple(row["natural"])
+        for name in ("natural", "avoid", "avoid_always", "never"):
+            row[name] = tuple(row.get(name, ()))
         row["synonyms"] = tuple(tuple(pair) for pair in row["synonyms"])
-        row["avoid"] = tuple(row["avoid"])
+        row["hue_range"] = tuple(row.get("hue_range", (-40.0, 40.0)))
         classes.append(ObjectClass(**row))
     nouns = [w for c in classes for w in {c.name, c.plural, *(w for p in c.synonyms for w in p)}]
     twice = sorted({word for word in nouns if nouns.count(word) > 1})

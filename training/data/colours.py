@@ -46,7 +46,7 @@ def _check(name: str, *colours: Rgb) -> None:
         raise ValueError(f"colour name {name!r} must be one lower-case word")
     for colour in colours:
         if len(colour) != 3 or not all(0 <= value <= 255 for value in colour):
-            raise ValueError(f"colour {name!r}: {colour!r} must be three values of 0–255")
+            raise ValueError(f"colour {name!r}: {colour!r} must be three values of 0-255")
 
 
 # Far apart on purpose: pink is light and cool, orange keeps clear of red and yellow, purple is

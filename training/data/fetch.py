@@ -125,8 +125,11 @@ def _npm_pack(package: Package, into: Path) -> Path:
 
 def check_hash(tarball: Path, package: Package) -> None:
     """Raise FetchError unless ``tarball`` has the recorded sha256."""
+    digest = hashlib.sha256()
     with tarball.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    found = digest.hexdigest()
     if found != package.sha256:
         raise FetchError(
             f"{package.name}@{package.version}: sha256 is {found}, expected {package.sha256}. "

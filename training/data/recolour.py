@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.data.colours import ObjectColour
 
@@ -44,29 +45,41 @@ def dominant_hue(rgba: Tensor) -> float:
     return ((centre + 0.5) * 360.0 / _BINS + mean) % 360.0
 
 
-def hue_mask(rgba: Tensor, width: float) -> Tensor:
+def hue_mask(rgba: Tensor, band: tuple[float, float], hue: float | None = None) -> Tensor:
     """How much of each pixel belongs to the dominant hue: [H, W], 0–1, soft at its borders.
 
-    Pixels further than ``width`` degrees from the hue, and unsaturated ones, stay out.
+    ``band`` is the range of hues that belong, in degrees from ``hue`` (measured when None).
+    Unsaturated pixels stay out, and so do those much darker than the surface, whose hue is noise.
     """
-    hue, saturation = hue_saturation(rgba[:3])
-    away = ((hue - dominant_hue(rgba) + 180.0) % 360.0 - 180.0).abs()
-    inside = _smooth((width - away) / 8.0 + 0.5)
-    return inside * _smooth((saturation - 0.10) / 0.20)
+    centre = dominant_hue(rgba) if hue is None else hue
+    hues, saturation = hue_saturation(rgba[:3])
+    away = (hues - centre + 180.0) % 360.0 - 180.0
+    inside = _smooth((band[1] - away) / 8.0 + 0.5) * _smooth((away - band[0]) / 8.0 + 0.5)
+    inside = inside * _smooth((saturation - 0.10) / 0.20)
+    value = rgba[:3].amax(dim=0)
+    surface = value[(inside > 0.6) & (rgba[3] > 0.9)]
+    if surface.numel():
+        inside = inside * _smooth((value / surface.median() - 0.35) / 0.25)
+    # The art is stored with coarse chroma, so borders between hues are ragged; this evens them.
+    both = torch.stack([inside * rgba[3], rgba[3]])
+    weighted, alpha = functional.avg_pool2d(both, 3, stride=1, padding=1).unbind(0)
+    return weighted / alpha.clamp_min(1e-4)
 
 
-def covered(rgba: Tensor, width: float) -> float:
+def covered(rgba: Tensor, band: tuple[float, float], hue: float | None = None) -> float:
     """Share of the sprite's visible area that a recolouring would move, 0–1."""
     alpha = rgba[3]
-    return float((hue_mask(rgba, width) * alpha).sum() / alpha.sum().clamp_min(1e-6))
+    return float((hue_mask(rgba, band, hue) * alpha).sum() / alpha.sum().clamp_min(1e-6))
 
 
-def recolour(rgba: Tensor, colour: ObjectColour, width: float) -> Tensor:
+def recolour(
+    rgba: Tensor, colour: ObjectColour, band: tuple[float, float], hue: float | None = None
+) -> Tensor:
     """Paint the dominant hue of a straight-alpha sprite [4, H, W] (float 0–1) in ``colour``.
 
     The surface's own light and shade pick the place on the colour's ramp; alpha stays as it is.
     """
-    mask = hue_mask(rgba, width)
+    mask = hue_mask(rgba, band, hue)
     luma = (rgba[:3] * rgba.new_tensor(_LUMA)[:, None, None]).sum(dim=0)
     surface = luma[(mask > 0.6) & (rgba[3] > 0.9)]
     if surface.numel() == 0:

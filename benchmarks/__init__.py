@@ -1,0 +1,1 @@
+"""Measurements. Every speed named in the README or the docs comes from a command here."""

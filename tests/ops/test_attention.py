@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from toprovar.ops import attention as ops
+from toprovar.ops.attention import reference
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 13), (64, 100)])
+@pytest.mark.parametrize("masked", [True, False])
+def test_against_reference(n: int, m: int, masked: bool) -> None:
+    q = torch.randn(2, 3, n, 24)
+    # Keys as the cache hands them out: tokens outermost, longer than what is visible
+    k, v = (torch.randn(m + 3, 2, 3, 24)[:m].permute(1, 2, 0, 3) for _ in range(2))
+    mask = None
+    if masked:
+        mask = torch.ones(2, 1, 1, m, dtype=torch.bool)
+        mask[1, ..., m // 2 + 1 :] = False
+    found = ops.attention(q, k, v, 0.7, mask)
+    torch.testing.assert_close(found, reference.attention(q, k, v, 0.7, mask), atol=2e-6, rtol=1e-5)
+
+
+def test_entropy_reference_knows_its_ends() -> None:
+    q = torch.zeros(1, 1, 4, 8)
+    k = torch.randn(1, 1, 10, 8)
+    torch.testing.assert_close(
+        reference.entropy(q, k, 1.0), torch.full((1, 1, 4), 10.0, dtype=torch.float64).log()
+    )
+    one_hot = reference.entropy(k[:, :, :1] * 1000, k, 1.0)
+    assert 0 <= one_hot.item() < 1e-6
+
+
+def test_backends_say_why_not() -> None:
+    assert ops.why_unavailable("auto", "cpu") is None
+    assert ops.choose("math", "cpu") == "math"
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        ops.choose("cudnn", "cpu")
+    with pytest.raises(ValueError, match="expected one of"):
+        ops.choose("fastest", "cpu")
+
+
+@pytest.mark.parametrize("backend", ["flash", "math"])
+def test_backends_agree(backend: str) -> None:
+    q, k, v = torch.randn(3, 1, 2, 33, 16).unbind(0)
+    with ops.held_to(backend):
+        found = ops.attention(q, k, v, 1.0)
+    torch.testing.assert_close(found, reference.attention(q, k, v, 1.0), atol=2e-6, rtol=1e-5)

@@ -1,0 +1,52 @@
+"""Loss functions of both models."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.forward import Layout
+from training.settings import ReconstructionLoss
+
+
+def token_weights(layout: Layout, power: float) -> Tensor:
+    """Weight of each token, [N], adding up to 1: its scale's token count to minus ``power``."""
+    weights = [
+        torch.full((end - start,), float(end - start) ** -power) for start, end in layout.spans
+    ]
+    joined = torch.cat(weights)
+    return (joined / joined.sum()).to(layout.levels.device)
+
+
+def bit_loss(logits: Tensor, bits: Tensor) -> Tensor:
+    """Cross-entropy of every bit, averaged over bits and pictures: [N].
+
+    Args:
+        logits: [B, N, 2 d]; entry 2 j + c is the logit of bit j being c.
+        bits: uint8 [B, N, d].
+    """
+    pairs = logits.float().unflatten(-1, (-1, 2))
+    margin = pairs[..., 1] - pairs[..., 0]
+    loss = F.binary_cross_entropy_with_logits(margin, bits.float(), reduction="none")
+    return loss.mean((0, 2))
+
+
+def per_scale(values: Tensor, layout: Layout) -> Tensor:
+    """Mean of per-token values over each scale: [N] -> [scales]."""
+    return torch.stack([values[start:end].mean() for start, end in layout.spans])
+
+
+def reconstruction_loss(
+    made: Tensor, wanted: Tensor, commitment: Tensor, weights: ReconstructionLoss
+) -> Tensor:
+    """L1, L2 and the L1 of horizontal and vertical differences, plus the commitment."""
+    error = (made - wanted).float()
+    sideways = (error[..., 1:] - error[..., :-1]).abs().mean()
+    upright = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    return (
+        weights.l1 * error.abs().mean()
+        + weights.l2 * error.square().mean()
+        + weights.gradient * (sideways + upright)
+        + weights.commitment * commitment
+    )
