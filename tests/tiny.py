@@ -48,3 +48,42 @@ def tiny_autoencoder(seed: int = 0, **changes: Any) -> InfinityAutoencoder:
 def random_text(*lengths: int, channels: int = 24, seed: int = 0) -> PackedText:
     generator = torch.Generator().manual_seed(seed)
     return PackedText(torch.randn(sum(lengths), channels, generator=generator), lengths)
+
+
+WORDS = "a an red blue apple cat dog car two and of on the left background photo".split()
+
+
+def tiny_tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def tiny_text_encoder(channels: int = 24) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(0)
+    return T5EncoderModel(T5Config(
+        vocab_size=len(WORDS) + 3, d_model=channels, d_kv=8, num_heads=2, num_layers=2, d_ff=32,
+        dropout_rate=0.0,
+    )).eval()
+
+
+def tiny_pipeline(**changes: Any) -> Any:
+    from toprovar.pipeline import InfinityPipeline
+
+    pipeline = InfinityPipeline(
+        tiny_transformer(**changes), tiny_autoencoder(), tiny_text_encoder(), tiny_tokenizer(),
+        default_pn="0.06M",
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline

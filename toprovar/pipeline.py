@@ -271,10 +271,12 @@ class InfinityPipeline(DiffusionPipeline):
     def _features(
         self, name: str, text: str | Sequence[str] | None, features: PackedText | None
     ) -> PackedText:
-        if (text is None) == (features is None):
-            raise ValueError(f"give either {name} or its features, not "
-                             f"{'both' if features is not None else 'neither'}")
-        return features if features is not None else self.encode_prompt(text or "")
+        if text is not None and features is None:
+            return self.encode_prompt(text)
+        if features is not None and text is None:
+            return features
+        raise ValueError(f"give either {name} or its features, not "
+                         f"{'neither' if text is None else 'both'}")
 
     def _decode(self, codes: Tensor, output_type: str, tile: int | None) -> Any:
         self._wake("vae", codes.device)

@@ -61,7 +61,7 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "safetensors cut": (truncated(safetensors, 0.6), "truncated or damaged"),
     "safetensors header cut": (truncated(safetensors, 0.001), "truncated or damaged"),
     "random": (lambda p: write(p, bytes(range(7, 200)) * 40), "not a checkpoint"),
-    "random like a pickle": (lambda p: write(p, b"\x80" + b"\x17\xf3" * 99), "not a PyTorch"),
+    "random like a pickle": (lambda p: write(p, b"\x80\x02" + b"\x17\xf3" * 99), "not a PyTorch"),
     "empty": (lambda p: write(p, b""), "the file is empty"),
     "page": (lambda p: write(p, b"\n<!DOCTYPE html><html>404</html>"), "web page"),
     "lfs": (lambda p: write(p, b"version https://git-lfs.github.com/spec/v1\n"), "Git LFS"),

@@ -140,6 +140,14 @@ def test_the_older_spelling_becomes_the_canonical_one(tmp_path: Path) -> None:
     assert_same(read_official(tmp_path / "v.safetensors"), official_vae())
 
 
+def test_an_unusual_mask_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = official_vae()
+    state["quantizer.lfq.mask"] = state["quantizer.lfq.mask"] + 1
+    convert([save(tmp_path / "v", state)], tmp_path / "v.safetensors")
+    assert "quantizer.lfq.mask is not the usual constant" in caplog.text
+    assert_same(read_official(tmp_path / "v.safetensors"), official_vae())
+
+
 def test_averaged_weights(tmp_path: Path) -> None:
     plain, averaged = official_vae(seed=1), official_vae(seed=2)
     both = save(tmp_path / "v", {"vae": plain, "ema": averaged})

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import colorsys
+from pathlib import Path
+
 import pytest
 import torch
+from torch import Tensor
 
 from toprovar.models.transformer import InfinityTransformer
 from toprovar.schedules import ScaleSchedule
@@ -9,12 +13,36 @@ from training.data.atlas import SpriteAtlas
 from training.data.catalog import load_classes
 from training.initialise import initialise_transformer
 
+ATLAS = Path(__file__).resolve().parents[2] / "training" / ".cache" / "atlas.safetensors"
 SCHEDULE = ScaleSchedule("1.0", "tiny", ((1, 1), (2, 2), (3, 3), (4, 4)), (64, 64))
+SIDE = 48
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    torch.set_num_threads(2)
+def disc(hue: tuple[float, float, float] = (0.9, 0.1, 0.1)) -> Tensor:
+    """A disc of one colour, darker downwards, with a gray spot: float [4, 48, 48], 0-1."""
+    place = torch.arange(SIDE) + 0.5 - SIDE / 2
+    away = (place[:, None].square() + place.square()).sqrt()
+    shade = torch.linspace(1.0, 0.7, SIDE)[:, None].expand(SIDE, SIDE)
+    rgb = torch.tensor(hue)[:, None, None] * shade
+    rgb = torch.where(away < SIDE / 6, torch.full_like(rgb, 0.3), rgb)
+    alpha = (SIDE / 2 - 1 - away).clamp(0, 1)
+    return torch.cat([rgb * (alpha > 0), alpha[None]])
+
+
+@pytest.fixture(scope="session")
+def small_atlas() -> SpriteAtlas:
+    """Every class as a disc of its hue."""
+    classes = load_classes()
+    discs = [disc(colorsys.hsv_to_rgb((c.hue or 0.0) / 360, 0.89, 0.9)) for c in classes]
+    return SpriteAtlas.expand((torch.stack(discs) * 255).round().to(torch.uint8), classes)
+
+
+@pytest.fixture(scope="session")
+def real_atlas() -> SpriteAtlas:
+    """The art, which only those have who fetched it."""
+    if not ATLAS.is_file():
+        pytest.skip("no sprite atlas here; python -m training.data.atlas builds it")
+    return SpriteAtlas.load(ATLAS)
 
 
 @pytest.fixture
@@ -35,14 +63,3 @@ def model() -> InfinityTransformer:
         for p in made.parameters():
             p.add_(torch.randn(p.shape, generator=generator) * 0.2)
     return made
-
-
-@pytest.fixture(scope="session")
-def atlas() -> SpriteAtlas:
-    """Plain coloured squares in place of the art."""
-    classes = load_classes()
-    generator = torch.Generator().manual_seed(2)
-    colours = torch.randint(0, 256, (len(classes), 11, 3, 1, 1), generator=generator)
-    sprites = torch.full((len(classes), 11, 4, 16, 16), 255, dtype=torch.uint8)
-    sprites[:, :, :3] = colours.to(torch.uint8)
-    return SpriteAtlas(sprites, torch.ones(len(classes), 2))

@@ -38,24 +38,24 @@ def _leg(make, settings, atlas, out, until=1.0, resume=False):
 
 
 @pytest.fixture(scope="module")
-def vae(atlas, tmp_path_factory):
+def vae(small_atlas, tmp_path_factory):
     """A barely trained autoencoder's bundle."""
     out = tmp_path_factory.mktemp("tokenizer")
-    _leg(lambda: TokenizerStage(TOKENIZER, atlas, CPU), TOKENIZER, atlas, out)
+    _leg(lambda: TokenizerStage(TOKENIZER, small_atlas, CPU), TOKENIZER, small_atlas, out)
     return out / "bundle"
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_resumed_run_ends_with_the_same_weights(vae, atlas, tmp_path, optimizer):
+def test_resumed_run_ends_with_the_same_weights(vae, small_atlas, tmp_path, optimizer):
     settings = replace(TRANSFORMER, optimizer=replace(TRANSFORMER.optimizer, name=optimizer))
 
     def make():
-        return TransformerStage(settings, load_autoencoder(vae, CPU), atlas, CPU)
+        return TransformerStage(settings, load_autoencoder(vae, CPU), small_atlas, CPU)
 
-    whole = _leg(make, settings, atlas, tmp_path / "whole")
-    first = _leg(make, settings, atlas, tmp_path / "parts", until=0.5)
+    whole = _leg(make, settings, small_atlas, tmp_path / "whole")
+    first = _leg(make, settings, small_atlas, tmp_path / "parts", until=0.5)
     assert first.counter.step == 2
-    second = _leg(make, settings, atlas, tmp_path / "parts", resume=True)
+    second = _leg(make, settings, small_atlas, tmp_path / "parts", resume=True)
     assert second.counter == whole.counter
     for a, b in zip(whole.parameters, second.parameters, strict=True):
         assert torch.equal(a, b)
@@ -66,19 +66,19 @@ def test_resumed_run_ends_with_the_same_weights(vae, atlas, tmp_path, optimizer)
     assert (tmp_path / "whole/sheet.png").stat().st_size > 1000
 
 
-def test_transformer_learns_one_batch(vae, atlas):
-    stage = TransformerStage(TRANSFORMER, load_autoencoder(vae, CPU), atlas, CPU)
+def test_transformer_learns_one_batch(vae, small_atlas):
+    stage = TransformerStage(TRANSFORMER, load_autoencoder(vae, CPU), small_atlas, CPU)
     view = TRANSFORMER.run.views[0]
-    batch = make_batch(scenes_at(view, 1, 0), view, atlas, CaptionEncoder(32))
-    losses = _losses(stage, batch, 30)
+    batch = make_batch(scenes_at(view, 1, 0), view, small_atlas, CaptionEncoder(32))
+    losses = _losses(stage, batch, 25)
     assert losses[0] == pytest.approx(0.693, abs=0.01)
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_autoencoder_learns_one_batch(atlas):
-    stage = TokenizerStage(TOKENIZER, atlas, CPU)
+def test_autoencoder_learns_one_batch(small_atlas):
+    stage = TokenizerStage(TOKENIZER, small_atlas, CPU)
     view = TOKENIZER.run.views[0]
-    batch = make_batch(scenes_at(view, 1, 0), view, atlas, CaptionEncoder(2))
+    batch = make_batch(scenes_at(view, 1, 0), view, small_atlas, CaptionEncoder(2))
     losses = _losses(stage, batch, 12)
     assert losses[-1] < 0.85 * losses[0]
 
@@ -95,14 +95,14 @@ def _losses(stage, batch, steps):
     return found
 
 
-def test_export_loads_again_with_the_averaged_weights(vae, atlas, tmp_path):
+def test_export_loads_again_with_the_averaged_weights(vae, small_atlas, tmp_path):
     run = replace(TRANSFORMER.run, steps=1)
     settings = replace(TRANSFORMER, run=run)
 
     def make():
-        return TransformerStage(settings, load_autoencoder(vae, CPU), atlas, CPU)
+        return TransformerStage(settings, load_autoencoder(vae, CPU), small_atlas, CPU)
 
-    loop = _leg(make, settings, atlas, tmp_path / "run")
+    loop = _leg(make, settings, small_atlas, tmp_path / "run")
     bring(tmp_path / "run", tmp_path / "brought")
     written = export(vae, tmp_path / "brought", tmp_path / "out")
     assert written < 2 * 10**6

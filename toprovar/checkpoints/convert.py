@@ -6,6 +6,7 @@ written, and the output appears at its destination only when it is complete.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from .writer import (
     write_sharded,
     write_torch,
 )
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
@@ -102,6 +105,8 @@ def convert(
     if as_file and target.is_dir():
         raise CheckpointError(target, "is a folder, but its name asks for a file")
     write = _choose(parts, target, as_file, max_shard_bytes)
+    for checkpoint in parts.checkpoints.values():
+        _compare_masks(checkpoint)
     total = sum(
         c.source.infos[key].nbytes for c in parts.checkpoints.values() for key in c.names.values()
     )
@@ -169,6 +174,19 @@ def _entries(
         if official and isinstance(config, AutoencoderConfig):
             entries += [_constant(name, lfq_mask(config.latent_channels)) for name in MASKS]
         yield entries
+
+
+def _compare_masks(checkpoint: Checkpoint) -> None:
+    """The masks are made anew when official names are written: says so if the file's differ."""
+    if not isinstance(checkpoint.config, AutoencoderConfig):
+        return
+    expected = lfq_mask(checkpoint.config.latent_channels)
+    for name in MASKS:
+        if name in checkpoint.source.infos:
+            found = checkpoint.source.get(name)
+            if found.dtype != expected.dtype or not torch.equal(found, expected):
+                log.warning("%s: %s is not the usual constant and is not kept",
+                            checkpoint.path, name)
 
 
 def _reader(read: Callable[[str], Tensor], key: str) -> Callable[[], Tensor]:

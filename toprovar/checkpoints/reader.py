@@ -80,7 +80,7 @@ def _open_file(path: Path) -> TensorSource:
         return TorchSource(path, is_zip=True)
     if start[8:9] == b"{":
         return SafetensorsSource(path)
-    if start.startswith(b"\x80"):
+    if start[0] == 0x80 and start[1:2] <= b"\x05":  # a pickle and its protocol
         return TorchSource(path, is_zip=False)
     raise CheckpointError(path, "not a checkpoint: neither safetensors nor a PyTorch file",
                           found=f"first bytes {start[:8].hex(' ')}")

@@ -125,6 +125,8 @@ class _Votes:
     def build(self, make: Callable[[], Config]) -> Config:
         try:
             return make()
+        except CheckpointError:
+            raise
         except ValueError as error:
             raise CheckpointError(
                 self.source.path, f"the shapes fit no model: {error}"

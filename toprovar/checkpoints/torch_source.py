@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from .sources import TensorInfo, TensorSource
 log = logging.getLogger(__name__)
 
 _MAX_NESTING = 8
+_REFUSED = re.compile(r"(?:GLOBAL |class |function |instantiate )((?:\w+\.)+\w+)(?![\w.])")
 
 
 class TorchSource(TensorSource):
@@ -113,14 +115,14 @@ def _check_records(path: Path, tensors: Mapping[str, Tensor], records: Counter[i
 
 
 def _load_problem(message: str) -> str:
-    if "Weights only load failed" in message or "Unsupported" in message:
-        _, _, reason = message.rpartition("WeightsUnpickler error: ")
-        reason = one_line(reason.partition("\n")[0])
+    """What the safe loader's many lines come down to."""
+    if match := _REFUSED.search(message):
         return (
-            "refused: it is not a plain dictionary of tensors; it holds Python objects that would "
-            f"run code, or is damaged ({reason})"
+            f"refused: it holds Python objects ({one_line(match[1])}) that could run code; only "
+            "plain dictionaries of tensors are read"
         )
-    return f"truncated, damaged or not a PyTorch checkpoint ({one_line(message)[:200]})"
+    reason = message.rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+    return f"truncated, damaged or not a PyTorch checkpoint ({one_line(reason)[:200]})"
 
 
 def _tensors_of(

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..models.config import AutoencoderConfig, TransformerConfig
 from .errors import CheckpointError, one_line
-from .keys import DEAD, autoencoder_official, transformer_official
+from .keys import DEAD, MASKS, autoencoder_official, transformer_official
 from .recognise import Config, Recognition
 from .sources import TensorSource
 
@@ -92,7 +92,8 @@ def check(source: TensorSource, recognition: Recognition) -> dict[str, str]:
         if name in expected:
             continue
         if _may_ignore(recognition, name):
-            ignored.append(key)
+            if name not in MASKS:
+                ignored.append(key)
         else:
             problems.append(_Problem(key, "unexpected", found=source.infos[key].shape))
     if problems:

@@ -83,7 +83,7 @@ class IndexPlan:
                     f"plan keeps tokens {int(index.min())}..{int(index.max())} at scale {scale}, "
                     f"layer {layer}, which has only {tokens[scale]}"
                 )
-            if any(row.unique().numel() != row.numel() for row in index.view(-1, index.shape[-1])):
+            if any(row.unique().numel() != row.numel() for row in torch.atleast_2d(index)):
                 raise ValueError(f"plan names a token twice at scale {scale}, layer {layer}")
             counts[scale][layer] = index.shape[-1]
         return counts

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tiny import tiny_autoencoder, tiny_pipeline, tiny_text_encoder, tiny_transformer
+from toprovar.pipeline import InfinityPipeline
+from toprovar.sparsity.plan import IndexPlan
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> InfinityPipeline:
+    return tiny_pipeline()
+
+
+def test_images_and_report(pipeline: InfinityPipeline) -> None:
+    result = pipeline("a red apple", seed=1)
+    (image,) = result.images
+    assert image.size == (256, 256) and image.mode == "RGB"
+    report = json.loads(json.dumps(result.report.to_json()))
+    assert report["plan"] == "dense" and report["seed"] == 1 and len(report["scales"]) == 7
+    assert report["token_layers"] == report["dense_token_layers"] == 521 * 3
+    assert set(report["seconds"]) == {"text", "scales", "decode"}
+
+
+def test_every_output_type_is_the_same_picture(pipeline: InfinityPipeline) -> None:
+    def call(kind: str) -> Any:
+        return pipeline("a cat", seed=2, output_type=kind).images
+
+    array, tensor, latent = call("np"), call("pt"), call("latent")
+    assert array.shape == (1, 256, 256, 3) and array.dtype == np.float32
+    np.testing.assert_array_equal(array, tensor.permute(0, 2, 3, 1).numpy())
+    assert latent.shape == (1, 8, 16, 16)
+    decoded = pipeline.vae.decode(latent)
+    torch.testing.assert_close((decoded + 1) / 2, tensor)
+    pil = np.asarray(call("pil")[0])
+    np.testing.assert_allclose(pil, array[0] * 255, atol=1.01)
+    with pytest.raises(ValueError, match="output_type"):
+        call("jpeg")
+
+
+def test_prompts_times_images_each_alone(pipeline: InfinityPipeline) -> None:
+    """Image i of a batch is the image of seed + i alone, whatever the neighbours' lengths."""
+    def latents(prompt: Any, seed: int, **more: Any) -> torch.Tensor:
+        return pipeline(prompt, seed=seed, output_type="latent", **more).images
+
+    batch = latents(["a red apple", "a cat and a dog"], 10, num_images_per_prompt=2)
+    assert batch.shape[0] == 4
+    for i, prompt in enumerate(["a red apple"] * 2 + ["a cat and a dog"] * 2):
+        assert torch.equal(batch[i : i + 1], latents(prompt, 10 + i))
+
+
+def test_generators(pipeline: InfinityPipeline) -> None:
+    def latents(**how: Any) -> torch.Tensor:
+        return pipeline(["a cat", "a dog"], output_type="latent", **how).images
+
+    one = latents(generator=torch.Generator().manual_seed(3))
+    assert torch.equal(one, latents(generator=torch.Generator().manual_seed(3)))
+    pair = latents(generator=[torch.Generator().manual_seed(s) for s in (3, 4)])
+    assert torch.equal(pair, latents(seed=3))
+    for how, message in (({"seed": 1, "generator": torch.Generator()}, "either seed or generator"),
+                         ({"generator": [torch.Generator()]}, "1 generators"),
+                         ({"seed": [1, 2, 3]}, "3 seeds")):
+        with pytest.raises(ValueError, match=message):
+            latents(**how)
+
+
+def test_sizes_go_to_the_nearest_listed(pipeline: InfinityPipeline) -> None:
+    image = pipeline("a car", seed=0, height=230, width=300).images[0]
+    assert image.size == (320, 240)
+    assert pipeline.resolve_schedule(512, None).image_size == (512, 512)
+
+
+def test_callbacks_and_interrupt(pipeline: InfinityPipeline) -> None:
+    seen: list[tuple[int, tuple[int, ...]]] = []
+
+    def callback(pipe: InfinityPipeline, step: int, timestep: int, values: dict) -> None:
+        seen.append((step, tuple(values["latents"].shape)))
+        if step == 3:
+            pipe.interrupt = True
+
+    result = pipeline("a dog", seed=0, callback_on_step_end=callback)
+    assert [s for s, _ in seen] == [0, 1, 2, 3] and seen[0][1] == (1, 8, 16, 16)
+    assert result.report.notes == ("interrupted after 4 of 7 scales",)
+    assert result.images[0].size == (256, 256)
+    # and the next call is whole again
+    assert len(pipeline("a dog", seed=0).report.scales) == 7
+
+
+def test_a_plan_reaches_the_run(pipeline: InfinityPipeline) -> None:
+    plan = IndexPlan({(6, 1): torch.arange(0, 256, 2)})
+    report = pipeline("a dog", seed=0, plan=plan).report
+    assert report.plan == "indices" and report.scales[6].kept == (256, 128, 256)
+
+
+def test_negative_prompt_matters(pipeline: InfinityPipeline) -> None:
+    def latents(**how: Any) -> torch.Tensor:
+        return pipeline("a dog", seed=0, output_type="latent", guidance_scale=4.0, **how).images
+
+    assert not torch.equal(latents(), latents(negative_prompt="a blue car"))
+    features = pipeline.encode_prompt("a blue car")
+    assert torch.equal(latents(negative_prompt="a blue car"), latents(negative_features=features))
+
+
+def test_bad_calls(pipeline: InfinityPipeline) -> None:
+    with pytest.raises(ValueError, match="either prompt or its features, not neither"):
+        pipeline()
+    with pytest.raises(ValueError, match="empty list"):
+        pipeline([])
+    with pytest.raises(ValueError, match="num_images_per_prompt"):
+        pipeline("a", num_images_per_prompt=0)
+    with pytest.raises(ValueError, match="2 negative prompts for 1 prompts"):
+        pipeline("a", negative_prompt=["b", "c"])
+
+
+def test_a_call_changes_no_component(pipeline: InfinityPipeline) -> None:
+    parts = [pipeline.transformer, pipeline.vae, pipeline.text_encoder]
+    before = [{k: v.clone() for k, v in p.state_dict().items()} for p in parts]
+    keys = [set(vars(p)) for p in parts]
+    pipeline("a cat", seed=0)
+    for part, state, names in zip(parts, before, keys, strict=True):
+        assert set(vars(part)) == names
+        assert all(torch.equal(state[k], v) for k, v in part.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_save_and_load(pipeline: InfinityPipeline, tmp_path: Path, dtype: torch.dtype | None
+                       ) -> None:
+    pipeline.save_pretrained(tmp_path / "p")
+    index = json.loads((tmp_path / "p" / "model_index.json").read_text())
+    assert index["transformer"] == ["toprovar.models.transformer", "InfinityTransformer"]
+    loaded = InfinityPipeline.from_pretrained(
+        tmp_path / "p", torch_dtype=dtype, local_files_only=True
+    )
+    loaded.set_progress_bar_config(disable=True)
+    assert loaded.config["default_pn"] == "0.06M"
+    if dtype is None:
+        latents = [p("a red cat", seed=4, output_type="latent").images
+                   for p in (pipeline, loaded)]
+        assert torch.equal(*latents)
+    else:
+        assert loaded.transformer.compute_dtype == dtype
+        assert loaded.transformer.head.weight.dtype == torch.float32
+        assert loaded("a red cat", seed=4).images[0].size == (256, 256)
+
+
+def test_parts_that_do_not_belong_together_are_refused() -> None:
+    from tests.tiny import tiny_tokenizer
+
+    with pytest.raises(ValueError, match="predicts 8 latent channels, the VAE has 4"):
+        InfinityPipeline(tiny_transformer(), tiny_autoencoder(latent_channels=4),
+                         tiny_text_encoder(), tiny_tokenizer())
+    with pytest.raises(ValueError, match="text encoder gives 32 channels"):
+        InfinityPipeline(tiny_transformer(), tiny_autoencoder(), tiny_text_encoder(32),
+                         tiny_tokenizer())
+
+
+def test_progress_bar_counts_scales(capfd: pytest.CaptureFixture[str]) -> None:
+    tiny_pipeline().set_progress_bar_config(disable=True)
+    fresh = tiny_pipeline()
+    fresh.set_progress_bar_config(disable=False)
+    fresh("a cat", seed=0)
+    assert "7/7" in capfd.readouterr().err
