@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from training.stream import Batch
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
 _QUEUED_STEPS = 2
+_WARM_STEPS = 50
 
 
 class Stage(Protocol):
@@ -59,8 +61,9 @@ class Loop:
     """Runs a stage.
 
     Args:
-        out: folder of the run: checkpoint, log, sheets and the bundle of averaged weights.
+        out: folder of the run: checkpoint, log, sheet and the bundle of averaged weights.
         until: share of the whole run at which this leg ends.
+        bring: folder that gets a flat copy of all but the checkpoint after every check.
     """
 
     def __init__(
@@ -68,11 +71,11 @@ class Loop:
         stage: Stage,
         settings: RunSettings,
         out: Path,
-        minutes: float | None = None,
         until: float = 1.0,
+        bring: Path | None = None,
     ) -> None:
         self.stage, self.settings, self.out, self.until = stage, settings, out, until
-        self.minutes = settings.minutes if minutes is None else minutes
+        self.bring = bring
         self.parameters = [p for m in stage.modules.values() for p in m.parameters()]
         self.device = self.parameters[0].device
         self.ema = Ema(self.parameters, settings.ema)
@@ -136,6 +139,15 @@ class Loop:
                 {**vars(self.counter), "check": found, **self.stage.describe()},
             )
         self.journal.write("check", {**vars(self.counter), **found})
+        if self.bring:
+            self.bring.mkdir(parents=True, exist_ok=True)
+            brought = (
+                *(self.out / "bundle").iterdir(),
+                self.out / "log.jsonl",
+                self.out / "sheet.png",
+            )
+            for path in brought:
+                shutil.copyfile(path, self.bring / path.name)
         return found
 
     # The run
@@ -143,12 +155,12 @@ class Loop:
     def run(self, batches: Iterator[Batch]) -> dict[str, Any]:
         """Train until the leg is over; returns the last check."""
         settings, counter, stage = self.settings, self.counter, self.stage
-        pace = Pace(self.minutes, settings.steps, counter.progress, self.until)
+        pace = Pace(settings.minutes, settings.steps, counter.progress, self.until)
         meter = _Meter(counter.images)
         generator = torch.Generator(self.device)
         queue: list[torch.cuda.Event] = []
-        first = counter.step
-        last_check = last_save = time.monotonic()
+        first, compiled = counter.step, set()
+        begin = last_check = last_save = time.monotonic()
         while not pace.finished(counter.step):
             counter.progress = pace.progress(counter.step)
             set_lr(
@@ -166,10 +178,11 @@ class Loop:
             counter.images += batch.images.shape[0]
             counter.step += 1
             self._bound_queue(queue)
-            if counter.step == first + 1:
+            if batch.view not in compiled and counter.step - first <= _WARM_STEPS:
+                compiled.add(batch.view)
                 self._synchronize()
                 pace.restart_clock()
-                log.info("first step took %.1f s", time.monotonic() - last_save)
+                log.info("first step of %s, %.1f s in", batch.view.label, time.monotonic() - begin)
                 meter = _Meter(counter.images)
             elif counter.step % settings.log_every == 0:
                 self._report(meter)

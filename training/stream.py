@@ -83,6 +83,8 @@ class SceneStream:
         self._next = first_step
         self._cuda = atlas.device.type == "cuda"
         self._side = torch.cuda.Stream(atlas.device) if self._cuda else None
+        if self._side is not None:  # the atlas may still be in the making
+            self._side.wait_stream(torch.cuda.current_stream(atlas.device))
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._waiting: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
 

@@ -75,8 +75,8 @@ def test_layout_of_the_folder(tmp_path: Path) -> None:
     sources = [save(tmp_path / "t", official_state()), save(tmp_path / "v", official_vae())]
     seen: list[tuple[int, int]] = []
     done = convert(sources, tmp_path / "pipe", progress=lambda a, b: seen.append((a, b)))
-    assert set(done.components) == {"transformer", "vae"}
-    assert "4 blocks" in done.components["transformer"]
+    assert [line.partition(":")[0] for line in done] == ["transformer", "vae"]
+    assert "4 blocks" in done[0] and "8 channels" in done[1]
     assert listing(tmp_path / "pipe") == {
         "model_index.json", "transformer", "transformer/config.json",
         "transformer/diffusion_pytorch_model.safetensors", "vae", "vae/config.json",
@@ -171,7 +171,7 @@ def test_the_vae_decides_about_patchify(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="patchify asked for"):
         convert([transformer, vae], tmp_path / "no", patchify=False)
     wrong = save(tmp_path / "w", official_vae(channels=16))
-    with pytest.raises(CheckpointError, match=r"not the VAE of .*32 bits a token.*16 channels"):
+    with pytest.raises(CheckpointError, match=r"do not belong together.*32 bits.*16 channels"):
         convert([transformer, wrong], tmp_path / "no")
     assert not (tmp_path / "no").exists()
 
@@ -194,10 +194,20 @@ def test_text_folder_is_copied(tmp_path: Path) -> None:
     assert listing(tmp_path / "pipe/text_encoder") == {"config.json", "model.safetensors"}
     assert listing(tmp_path / "pipe/tokenizer") == {"tokenizer.json", "tokenizer_config.json"}
     index = json.loads((tmp_path / "pipe/model_index.json").read_text())
+    assert "default_pn" not in index  # no known model has these shapes
     assert index["text_encoder"] == ["transformers", "T5EncoderModel"]
     assert index["tokenizer"] == ["transformers", "T5Tokenizer"]
     convert([tmp_path / "pipe"], tmp_path / "back")
     assert listing(tmp_path / "back") == {"transformer.pth"}
+
+
+def test_default_pixel_budget_can_be_said(tmp_path: Path) -> None:
+    source = save(tmp_path / "t", official_state())
+    convert([source], tmp_path / "pipe", pn="0.25M")
+    index = json.loads((tmp_path / "pipe/model_index.json").read_text())
+    assert index["default_pn"] == "0.25M"
+    with pytest.raises(ValueError, match="unknown pn"):
+        convert([source], tmp_path / "no", pn="9M")
 
 
 def test_text_folder_of_another_model(tmp_path: Path) -> None:

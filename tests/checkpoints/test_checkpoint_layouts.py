@@ -197,6 +197,16 @@ def test_patchify_can_be_said(tmp_path: Path) -> None:
     assert not load_transformer(path, patchify=False).shape.spatial_patchify
 
 
+def test_patchify_follows_the_vae(tmp_path: Path) -> None:
+    path = flat(tmp_path / "a.pth", official_state(bits=32))
+    assert load_transformer(path, vae_channels=8).shape.spatial_patchify
+    assert not load_transformer(path, vae_channels=32).shape.spatial_patchify
+    with pytest.raises(CheckpointError, match="32 bits a token, the VAE has 16 channels"):
+        load_transformer(path, vae_channels=16)
+    with pytest.raises(CheckpointError, match="patchify asked for"):
+        load_transformer(path, vae_channels=8, patchify=False)
+
+
 def test_loading_the_wrong_kind(tmp_path: Path) -> None:
     path = flat(tmp_path / "a.pth", official_vae())
     with pytest.raises(CheckpointError, match="expected an Infinity transformer, found a VAE"):

@@ -79,6 +79,5 @@ def test_peak_memory(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout)
     assert result["big.pth load"] > 0.8  # every page was read: the measurement sees the file
-    print(result)
     too_much = {name: peak for name, peak in result.items() if peak > 1.2}
     assert not too_much, result

@@ -15,6 +15,7 @@ from toprovar.models.config import AutoencoderConfig, TransformerConfig
 from toprovar.models.variants import (
     autoencoder_for,
     autoencoder_variants,
+    default_sampling,
     get_variant,
     recognise_autoencoder,
     recognise_variant,
@@ -99,7 +100,7 @@ def test_every_named_size_of_the_official_code_is_there() -> None:
     }
     for variant in transformer_variants().values():
         vae = autoencoder_variants()[variant.vae].config
-        assert match_autoencoder(variant.config, vae) == variant.config
+        assert match_autoencoder(variant.config, vae.latent_channels) == variant.config
         assert vae.stride * variant.config.patch == 16
         assert (variant.top_k, variant.top_p) == (900, 0.97)
 
@@ -118,6 +119,10 @@ def test_variants_are_recognised_by_what_matters() -> None:
     assert recognise_variant(replace(config, text_max_length=300, block_chunks=1)) == "2b"
     assert recognise_variant(replace(config, bits_per_token=16)) is None
     assert recognise_variant(replace(config, num_heads=32)) is None
+    assert default_sampling(config) == {
+        "default_pn": "1M", "default_cfg": 4.0, "default_tau": 0.5,
+    }
+    assert default_sampling(replace(config, depth=31, block_chunks=1)) == {}
     assert autoencoder_for(config) == "d32reg"
     assert autoencoder_for(get_variant("8b").config) == "d56_f8_14_patchify"
     assert autoencoder_for(replace(get_variant("layer24").config, bits_per_token=64)) == "d64"
@@ -128,7 +133,7 @@ def test_variants_are_recognised_by_what_matters() -> None:
 
 def test_pairing_decides_about_patchify() -> None:
     config = TransformerConfig(depth=2, width=64, num_heads=2, bits_per_token=32)
-    assert not match_autoencoder(config, AutoencoderConfig(32)).spatial_patchify
-    assert match_autoencoder(config, AutoencoderConfig(8)).spatial_patchify
+    assert not match_autoencoder(config, 32).spatial_patchify
+    assert match_autoencoder(config, 8).spatial_patchify
     with pytest.raises(ValueError, match=r"32 bits a token, the VAE has 16 channels"):
-        match_autoencoder(config, AutoencoderConfig(16))
+        match_autoencoder(config, 16)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_batched_muon_steps_as_torchs_muon():
     grads = [[torch.randn(12, 8, generator=generator) for _ in range(2)] for _ in range(3)]
     mine = [nn.Parameter(t.clone()) for t in start]
     theirs = [nn.Parameter(t.clone()) for t in start]
-    options = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1}
+    options: dict[str, Any] = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1}
     batched = BatchedMuon(mine, [1, 1], **options)
     reference = torch.optim.Muon(theirs, nesterov=True, adjust_lr_fn="match_rms_adamw", **options)
     for pair in grads:
@@ -56,9 +57,17 @@ def test_muon_takes_the_blocks_matrices_and_adamw_all_else(model):
     of_adamw = {id(p) for g in adamw.param_groups for p in g["params"]}
     assert of_muon.isdisjoint(of_adamw) and len(of_muon | of_adamw) == len(named)
     assert {n for n, p in named if id(p) in of_muon} == {
-        f"transformer.blocks.{layer}.{part}.weight" for layer in range(2) for part in
-        ("self_attn.to_qkv", "self_attn.proj", "cross_attn.to_q", "cross_attn.to_kv",
-         "cross_attn.proj", "ffn.fc1", "ffn.fc2")
+        f"transformer.blocks.{layer}.{part}.weight"
+        for layer in range(2)
+        for part in (
+            "self_attn.to_qkv",
+            "self_attn.proj",
+            "cross_attn.to_q",
+            "cross_attn.to_kv",
+            "cross_attn.proj",
+            "ffn.fc1",
+            "ffn.fc2",
+        )
     }
 
 

@@ -10,7 +10,6 @@ import torch
 from toprovar.models.autoencoder import InfinityAutoencoder
 from toprovar.models.transformer import InfinityTransformer
 from training.bundles import SHARD_BYTES, read_bundle, write_bundle
-from training.command import bring
 from training.data.tokenizer import CaptionEncoder
 from training.export import check_size, export
 from training.loop import Loop
@@ -26,12 +25,13 @@ TOKENIZER = load(TokenizerSettings, CONFIGS / "smoke_tokenizer.json")
 TRANSFORMER = load(TransformerSettings, CONFIGS / "smoke_transformer.json")
 
 
-def _leg(make, settings, atlas, out, until=1.0, resume=False):
-    loop = Loop(make(), settings.run, out, until=until)
+def _leg(make, settings, atlas, out, until=1.0, resume=False, bring=None):
+    loop = Loop(make(), settings.run, out, until, bring)
     if resume:
         loop.resume()
-    stream = SceneStream(settings.run.views, settings.run.seed, atlas, CaptionEncoder(32),
-                         loop.counter.step)
+    stream = SceneStream(
+        settings.run.views, settings.run.seed, atlas, CaptionEncoder(32), loop.counter.step
+    )
     loop.run(stream)
     stream.close()
     return loop
@@ -102,8 +102,9 @@ def test_export_loads_again_with_the_averaged_weights(vae, small_atlas, tmp_path
     def make():
         return TransformerStage(settings, load_autoencoder(vae, CPU), small_atlas, CPU)
 
-    loop = _leg(make, settings, small_atlas, tmp_path / "run")
-    bring(tmp_path / "run", tmp_path / "brought")
+    loop = _leg(make, settings, small_atlas, tmp_path / "run", bring=tmp_path / "brought")
+    brought = {path.name for path in (tmp_path / "brought").iterdir()}
+    assert brought == {"weights-1-of-1.safetensors", "log.jsonl", "sheet.png"}
     written = export(vae, tmp_path / "brought", tmp_path / "out")
     assert written < 2 * 10**6
     found = InfinityTransformer.from_pretrained(tmp_path / "out/transformer")

@@ -5,7 +5,7 @@
 ``inspect``   what a file is, without reading its tensors
 """
 
-from .convert import Conversion, convert
+from .convert import convert
 from .errors import CheckpointError
 from .inspect import Checkpoint, inspect_checkpoint
 from .load import load_autoencoder, load_transformer
@@ -14,7 +14,6 @@ from .recognise import match_autoencoder
 __all__ = [
     "Checkpoint",
     "CheckpointError",
-    "Conversion",
     "convert",
     "inspect_checkpoint",
     "load_autoencoder",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.config import AutoencoderConfig
+from ..models.config import AutoencoderConfig, TransformerConfig
+from ..models.variants import default_sampling
+from ..schedules import pixel_budgets
 from .errors import CheckpointError
 from .inspect import CLASS_NAMES, PIPELINE_INDEX, Checkpoint
 from .keys import MASKS, lfq_mask
@@ -53,14 +54,6 @@ _OUTPUT_NAMES = (
 )
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """What a conversion did: ``components`` says in words what each part is."""
-
-    destination: Path
-    components: dict[str, str]
-
-
 def convert(
     sources: Sequence[str | PathLike[str]],
     destination: str | PathLike[str],
@@ -68,9 +61,10 @@ def convert(
     max_shard_bytes: int = DEFAULT_SHARD_BYTES,
     ema: bool = False,
     patchify: bool | None = None,
+    pn: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
-) -> Conversion:
+) -> list[str]:
     """Converts checkpoints; the direction follows from what the sources are.
 
     Official checkpoints and a folder as destination: the diffusers layout (``model_index.json``,
@@ -88,23 +82,31 @@ def convert(
         ema: take the averaged weights where a file has them; a VAE must have them.
         patchify: tokens hold 2 x 2 latent pixels; None = as the VAE given needs it, or as the
             known model with as many bits a token.
+        pn: pixel budget that the pipeline is to use by default; None = that of the recognised
+            model (8B at 512 px looks like 8B at 1024 px: say "0.25M").
         overwrite: replace what an earlier conversion wrote there.
         progress: told the bytes written.
 
+    Returns:
+        One line about each model.
+
     Raises:
         CheckpointError: something cannot be used or must not be written; nothing is left behind.
+        ValueError: an argument is impossible.
     """
     paths, target = [Path(s) for s in sources], Path(destination)
     if not paths:
         raise CheckpointError(target, "nothing to convert")
     if max_shard_bytes < 1:
         raise ValueError(f"max_shard_bytes must be positive, got {max_shard_bytes}")
+    if pn is not None and pn not in pixel_budgets():
+        raise ValueError(f"unknown pn {pn!r}; expected one of {', '.join(pixel_budgets())}")
     parts = gather(paths, ema=ema, patchify=patchify)
     check_destination(target, paths, overwrite, _OUTPUT_NAMES)
     as_file = target.suffix.lower() in _FILE_SUFFIXES
     if as_file and target.is_dir():
         raise CheckpointError(target, "is a folder, but its name asks for a file")
-    write = _choose(parts, target, as_file, max_shard_bytes)
+    write = _choose(parts, target, as_file, max_shard_bytes, pn)
     for checkpoint in parts.checkpoints.values():
         _compare_masks(checkpoint)
     total = sum(
@@ -125,12 +127,11 @@ def convert(
             write(work, on_bytes)
     except OSError as error:
         raise CheckpointError(target, f"cannot be written: {error.strerror or error}") from error
-    words = {kind: c.describe() for kind, c in parts.checkpoints.items()}
-    return Conversion(target, words)
+    return [f"{kind}: {c.describe()}, from {c.path}" for kind, c in parts.checkpoints.items()]
 
 
 def _choose(
-    parts: Parts, target: Path, as_file: bool, max_bytes: int
+    parts: Parts, target: Path, as_file: bool, max_bytes: int, pn: str | None
 ) -> Callable[[Path, OnBytes], None]:
     """What to write, from what the sources are and what the destination is called."""
     checkpoints = list(parts.checkpoints.values())
@@ -146,7 +147,7 @@ def _choose(
             target, "the sources are of both kinds, official and converted: convert them one by one"
         )
     if any(c.official for c in checkpoints):
-        return lambda work, on_bytes: _diffusers_folder(parts, work, max_bytes, on_bytes)
+        return lambda work, on_bytes: _diffusers_folder(parts, work, max_bytes, pn, on_bytes)
     return lambda work, on_bytes: _official_folder(checkpoints, work, max_bytes, on_bytes)
 
 
@@ -218,7 +219,9 @@ def _official_folder(
                 write_sharded(work / checkpoint.kind, OFFICIAL_STEM, entries, max_bytes, on_bytes)
 
 
-def _diffusers_folder(parts: Parts, work: Path, max_bytes: int, on_bytes: OnBytes) -> None:
+def _diffusers_folder(
+    parts: Parts, work: Path, max_bytes: int, pn: str | None, on_bytes: OnBytes
+) -> None:
     work.mkdir()
     diffusers = version("diffusers")
     index: dict[str, Any] = {"_class_name": PIPELINE_CLASS, "_diffusers_version": diffusers}
@@ -227,6 +230,11 @@ def _diffusers_folder(parts: Parts, work: Path, max_bytes: int, on_bytes: OnByte
     encoder, tokenizer = parts.encoder, parts.tokenizer
     index["text_encoder"] = ["transformers", encoder.encoder_class] if encoder else [None, None]
     index["tokenizer"] = ["transformers", tokenizer.tokenizer_class] if tokenizer else [None, None]
+    transformer = parts.checkpoints.get("transformer")
+    if transformer and isinstance(transformer.config, TransformerConfig):
+        index.update(default_sampling(transformer.config))
+    if pn is not None:
+        index["default_pn"] = pn
     write_json(work / PIPELINE_INDEX, index)
     for kind, checkpoint in parts.checkpoints.items():
         with _entries(checkpoint, official=False) as entries:

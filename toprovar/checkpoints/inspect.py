@@ -13,7 +13,7 @@ from ..models.config import AutoencoderConfig, TransformerConfig
 from ..models.variants import recognise_autoencoder, recognise_variant
 from .errors import CheckpointError
 from .reader import open_checkpoint, read_json
-from .recognise import Config, Kind, recognise
+from .recognise import Config, Kind, match_autoencoder, recognise
 from .sources import TensorSource
 from .verify import check, describe
 
@@ -98,6 +98,34 @@ def inspect_checkpoint(
             config = replace(config, spatial_patchify=patchify)
         found = replace(found, config=config)
     return Checkpoint(path, found.kind, found.config, source, check(source, found), found.official)
+
+
+def fit_autoencoder(
+    transformer: Checkpoint,
+    channels: int,
+    patchify: bool | None = None,
+    vae_path: str | PathLike[str] | None = None,
+) -> Checkpoint:
+    """The transformer with patchify as a VAE of so many channels needs it.
+
+    Args:
+        patchify: what was asked for; None = nothing.
+        vae_path: the VAE's file, to be named in errors; None = the transformer's own is.
+
+    Raises:
+        CheckpointError: they do not belong together.
+    """
+    assert isinstance(transformer.config, TransformerConfig)
+    path = transformer.path if vae_path is None else vae_path
+    try:
+        config = match_autoencoder(transformer.config, channels)
+    except ValueError as error:
+        raise CheckpointError(path, f"the transformer {transformer.path} and the VAE do not belong "
+                              f"together: {error}") from None
+    if patchify not in (None, config.spatial_patchify):
+        raise CheckpointError(path, "the VAE does not fit the patchify asked for",
+                              expected=patchify, found=config.spatial_patchify)
+    return replace(transformer, config=config)
 
 
 _KIND_NAMES = {"transformer": "an Infinity transformer", "vae": "an Infinity VAE"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .inspect import Checkpoint, inspect_checkpoint
+from .inspect import Checkpoint, fit_autoencoder, inspect_checkpoint
 from .sources import bounded
 from .verify import build_meta, expected_shapes
 
@@ -25,6 +25,7 @@ def load_transformer(
     device: torch.device | str = "cpu",
     *,
     patchify: bool | None = None,
+    vae_channels: int | None = None,
 ) -> InfinityTransformer:
     """Loads a transformer from an official checkpoint, a component folder or a pipeline folder.
 
@@ -33,14 +34,17 @@ def load_transformer(
             precision the modules of ``InfinityTransformer._keep_in_fp32_modules`` become float32.
         device: where the weights go. On the CPU, weights that keep their dtype stay views of
             the file, read when first used.
-        patchify: tokens hold 2 x 2 latent pixels; None = as the known model with as many bits.
+        patchify: tokens hold 2 x 2 latent pixels; None = as ``vae_channels`` asks for, or as the
+            known model with as many bits.
+        vae_channels: latent channels of the VAE it will be used with, if known.
 
     Raises:
         CheckpointError: names the file, the key, what was expected and what was found.
     """
-    model = materialise(
-        inspect_checkpoint(path, kind="transformer", patchify=patchify), dtype, device
-    )
+    checkpoint = inspect_checkpoint(path, kind="transformer", patchify=patchify)
+    if vae_channels is not None:
+        checkpoint = fit_autoencoder(checkpoint, vae_channels, patchify)
+    model = materialise(checkpoint, dtype, device)
     return model  # type: ignore[return-value]  # the kind was asked for
 
 

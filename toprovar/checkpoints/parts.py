@@ -10,8 +10,7 @@ from typing import Any
 
 from ..models.config import AutoencoderConfig, TransformerConfig
 from .errors import CheckpointError, NoAveragedWeightsError
-from .inspect import PIPELINE_INDEX, Checkpoint, inspect_checkpoint
-from .recognise import match_autoencoder
+from .inspect import PIPELINE_INDEX, Checkpoint, fit_autoencoder, inspect_checkpoint
 from .text_folder import TextFolder, find_text_folder
 
 
@@ -94,14 +93,6 @@ def _pair(parts: Parts, patchify: bool | None) -> Parts:
         )
     if vae is None or not isinstance(vae.config, AutoencoderConfig):
         return parts
-    try:
-        matched = match_autoencoder(config, vae.config)
-    except ValueError as error:
-        raise CheckpointError(vae.path, f"not the VAE of {transformer.path}: {error}") from None
-    if patchify not in (None, matched.spatial_patchify):
-        raise CheckpointError(
-            vae.path, "does not fit the patchify asked for", expected=patchify,
-            found=matched.spatial_patchify,
-        )
-    paired = dataclasses.replace(transformer, config=matched)
-    return dataclasses.replace(parts, checkpoints={**parts.checkpoints, "transformer": paired})
+    channels = vae.config.latent_channels
+    fitted = fit_autoencoder(transformer, channels, patchify, vae.path)
+    return dataclasses.replace(parts, checkpoints={**parts.checkpoints, "transformer": fitted})

@@ -217,15 +217,13 @@ def _autoencoder(source: TensorSource, names: NativeNames) -> Recognition:
     return Recognition("vae", config, names.names, names.official)
 
 
-def match_autoencoder(
-    transformer: TransformerConfig, autoencoder: AutoencoderConfig
-) -> TransformerConfig:
-    """The transformer's configuration with patchify as this VAE needs it.
+def match_autoencoder(transformer: TransformerConfig, channels: int) -> TransformerConfig:
+    """The transformer's configuration with patchify as a VAE of so many channels needs it.
 
     Raises:
         ValueError: they do not belong together; the message says why.
     """
-    bits, channels = transformer.bits_per_token, autoencoder.latent_channels
+    bits = transformer.bits_per_token
     if bits not in (channels, 4 * channels):
         raise ValueError(
             f"the transformer predicts {bits} bits a token, the VAE has {channels} channels "

@@ -155,14 +155,13 @@ class RenamedSource(TensorSource):
 
 
 @contextlib.contextmanager
-def bounded(
-    source: TensorSource, limit: int = 64 << 20
-) -> Iterator[Callable[[str], Tensor]]:
+def bounded(source: TensorSource) -> Iterator[Callable[[str], Tensor]]:
     """Yields a reader of tensors that are done with before the next is asked for.
 
-    Pages already read are given back every ``limit`` bytes, so that a large file passes through
-    a bounded part of memory.
+    Pages already read are given back from time to time, so that a large file passes through a
+    small part of memory: 64 MiB, or 5 % of the file, as opening it again also takes time.
     """
+    limit = max(64 << 20, sum(info.nbytes for info in source.infos.values()) // 20)
     used = 0
 
     def read(key: str) -> Tensor:

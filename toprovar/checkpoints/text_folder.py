@@ -16,7 +16,12 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 _ENCODER_CLASS = "T5EncoderModel"
-_TOKENIZER_CLASSES = ("T5TokenizerFast", "T5Tokenizer", "PreTrainedTokenizerFast")
+_TOKENIZER_CLASSES = {
+    "T5TokenizerFast": "T5TokenizerFast",
+    "T5Tokenizer": "T5Tokenizer",
+    "PreTrainedTokenizerFast": "PreTrainedTokenizerFast",
+    "TokenizersBackend": "PreTrainedTokenizerFast",  # its name since transformers 5
+}
 _SHARD = re.compile(r".+-[0-9]{5}-of-[0-9]{5}\.(?:safetensors|bin)")
 
 
@@ -77,7 +82,7 @@ def find_text_folder(path: Path) -> TextFolder | None:
 def _tokenizer_class(path: Path) -> str:
     file = path / "tokenizer_config.json"
     said = read_json(file).get("tokenizer_class") if file.is_file() else None
-    return said if said in _TOKENIZER_CLASSES else _TOKENIZER_CLASSES[0]
+    return _TOKENIZER_CLASSES.get(str(said), "T5TokenizerFast")
 
 
 def copy_files(files: tuple[Path, ...], folder: Path, on_bytes: Callable[[int], None]) -> None:

@@ -119,6 +119,16 @@ def recognise_variant(config: TransformerConfig) -> str | None:
     return None
 
 
+def default_sampling(config: TransformerConfig) -> dict[str, Any]:
+    """The pipeline's ``default_pn``, ``default_cfg`` and ``default_tau`` for a known
+    configuration; empty for others. 8b-512 looks like 8b and gets its pixel budget."""
+    name = recognise_variant(config)
+    if name is None:
+        return {}
+    variant = get_variant(name)
+    return {"default_pn": variant.pn, "default_cfg": variant.cfg, "default_tau": variant.tau}
+
+
 def recognise_autoencoder(config: AutoencoderConfig) -> str | None:
     """Name of the autoencoder that has this configuration, or None.
 

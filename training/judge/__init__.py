@@ -1,0 +1,1 @@
+"""Trains and validates the judge; the judge itself is toprovar.evaluation.compositional."""
