@@ -19,7 +19,7 @@ def fill(module: nn.Module, seed: int = 0, std: float = 0.08) -> None:
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
         for name, parameter in module.named_parameters():
-            if name.endswith("norm.weight") or ".norm" in name and name.endswith("weight"):
+            if "norm" in name and name.endswith("weight"):
                 parameter.add_(1)
             if name.endswith("log_scale"):
                 parameter.add_(1.5)
@@ -50,7 +50,8 @@ def random_text(*lengths: int, channels: int = 24, seed: int = 0) -> PackedText:
     return PackedText(torch.randn(sum(lengths), channels, generator=generator), lengths)
 
 
-WORDS = "a an red blue apple cat dog car two and of on the left background photo".split()
+WORDS = ["a", "an", "red", "blue", "apple", "cat", "dog", "car", "two", "and", "of", "on", "the",
+         "left", "background", "photo"]
 
 
 def tiny_tokenizer() -> Any:

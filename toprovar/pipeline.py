@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils import BaseOutput
+from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from .models.autoencoder import InfinityAutoencoder, to_uint8
 from .models.text import PackedText
-from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
+from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts, load_text_encoder
 from .models.transformer import InfinityTransformer
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
@@ -51,24 +52,26 @@ class InfinityPipeline(DiffusionPipeline):
 
     Args:
         transformer, vae: weights.
-        text_encoder, tokenizer: the T5 pair that the transformer was trained with.
+        text_encoder, tokenizer: the T5 pair that the transformer was trained with; None for a
+            pipeline that is only given ``prompt_features``.
         default_pn: pixel budget of a call that names no size ("0.06M" ... "1M").
         default_cfg, default_tau: guidance and temperature of a call that names none.
     """
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
+    _optional_components: ClassVar[list[str]] = ["text_encoder", "tokenizer"]
 
     transformer: InfinityTransformer
     vae: InfinityAutoencoder
-    text_encoder: T5EncoderModel
-    tokenizer: PreTrainedTokenizerBase
+    text_encoder: T5EncoderModel | None
+    tokenizer: PreTrainedTokenizerBase | None
 
     def __init__(
         self,
         transformer: InfinityTransformer,
         vae: InfinityAutoencoder,
-        text_encoder: T5EncoderModel,
-        tokenizer: PreTrainedTokenizerBase,
+        text_encoder: Any = None,
+        tokenizer: Any = None,
         default_pn: str = "1M",
         default_cfg: float = 3.0,
         default_tau: float = 0.5,
@@ -106,8 +109,6 @@ class InfinityPipeline(DiffusionPipeline):
             defaults: ``default_pn``, ``default_cfg``, ``default_tau``; those of the recognised
                 variant if left out.
         """
-        from transformers import AutoTokenizer, T5EncoderModel
-
         from .checkpoints.load import load_autoencoder, load_transformer
         from .models.variants import default_sampling
 
@@ -117,13 +118,40 @@ class InfinityPipeline(DiffusionPipeline):
         )
         for name, value in default_sampling(module.shape).items():
             defaults.setdefault(name, value)
-        return cls(
-            transformer=module,
-            vae=vae_module,
-            text_encoder=T5EncoderModel.from_pretrained(text_encoder, dtype=torch_dtype or "auto"),
-            tokenizer=AutoTokenizer.from_pretrained(tokenizer or text_encoder),
-            **defaults,
+        encoder, its_tokenizer = load_text_encoder(
+            text_encoder, tokenizer or text_encoder, torch_dtype
         )
+        return cls(module, vae_module, encoder, its_tokenizer, **defaults)
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, torch_dtype: torch.dtype | None = None
+    ) -> InfinityPipeline:
+        """Load a pipeline folder with every key and shape checked first, and little memory.
+
+        What ``from_pretrained`` does for local folders, with this package's own loaders: clearer
+        errors, no second copy of the weights, and ``torch_dtype=None`` keeps the files' dtypes.
+        """
+        from .checkpoints.load import load_autoencoder, load_transformer
+
+        folder = Path(folder)
+        if not (folder / "model_index.json").is_file():
+            raise ValueError(
+                f"{str(folder)!r} is not a pipeline folder (it has no model_index.json); make one "
+                "from official checkpoints with 'toprovar convert'"
+            )
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        vae = load_autoencoder(folder / "vae", dtype=torch_dtype)
+        transformer = load_transformer(
+            folder / "transformer", dtype=torch_dtype, vae_channels=vae.shape.latent_channels
+        )
+        encoder = tokenizer = None
+        if (folder / "text_encoder").is_dir():
+            encoder, tokenizer = load_text_encoder(
+                folder / "text_encoder", folder / "tokenizer", torch_dtype
+            )
+        defaults = {k: v for k, v in index.items() if k.startswith("default_")}
+        return cls(transformer, vae, encoder, tokenizer, **defaults)
 
     @property
     def interrupt(self) -> bool:
@@ -136,6 +164,11 @@ class InfinityPipeline(DiffusionPipeline):
 
     def encode_prompt(self, prompt: str | Sequence[str]) -> PackedText:
         """Text features of one or several prompts, for ``prompt_features``."""
+        if self.text_encoder is None or self.tokenizer is None:
+            raise ValueError(
+                "this pipeline has no text encoder: add one when converting ('toprovar convert "
+                "TRANSFORMER VAE FLAN-T5-XL-FOLDER DST'), or give prompt_features"
+            )
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if not prompts:
             raise ValueError("prompt is an empty list: give at least one prompt")
@@ -241,7 +274,7 @@ class InfinityPipeline(DiffusionPipeline):
             self.transformer, text.to(device), params, negative=negative, plan=plan,
             generators=_generators(generator, seed, len(text)), options=options, check=check,
         )
-        with self.progress_bar(total=len(schedule)) as bar:
+        with self.progress_bar(total=len(schedule)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
             for state in run:
                 bar.update()
                 if on_scale is not None:

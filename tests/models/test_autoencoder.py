@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,7 +40,7 @@ def test_tiles_cover_the_axis_and_overlap() -> None:
         starts = tile_starts(length, 8, 2)
         assert starts[0] == 0
         assert starts[-1] + 8 >= length
-        assert all(b - a <= 6 for a, b in zip(starts, starts[1:], strict=False))
+        assert all(b - a <= 6 for a, b in pairwise(starts))
 
 
 def test_one_tile_is_the_whole_decode() -> None:

@@ -28,7 +28,8 @@ def test_minor_bits_at_the_threshold() -> None:
     # P(1) = 0.03 +- a little: below the threshold the bit is never 1, above it sometimes is
     def share(p: float) -> float:
         logits = torch.tensor([1 - p, p]).log().repeat(20000)[None, None]
-        return sample_bits(logits, 900, 0.97, torch.Generator().manual_seed(0)).float().mean().item()
+        bits = sample_bits(logits, 900, 0.97, torch.Generator().manual_seed(0))
+        return bits.float().mean().item()
 
     assert share(0.0295) == 0
     assert share(0.0305) == pytest.approx(0.0305, abs=0.006)

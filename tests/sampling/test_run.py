@@ -148,7 +148,7 @@ def test_no_guidance_runs_half_the_rows() -> None:
     assert SamplingRun(model, text, SamplingParams(SCHEDULE, 2.0)).report().rows == 2
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -160,11 +160,11 @@ def test_interrupt_between_layers_and_between_scales() -> None:
         nonlocal calls
         calls += 1
         if calls == 7:
-            raise Stop
+            raise StopError
 
     run = SamplingRun(model, text, SamplingParams(SCHEDULE), check=check)
     done = []
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         for state in run:
             done.append(state.index)
     # 3 layers and one check before the logits a scale: the seventh call is inside scale 1

@@ -9,20 +9,34 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SRC", help="official files or folders (transformer, VAE, "
-        "text encoder), or one pipeline folder to convert back")
+        "flan-t5-xl), or one pipeline folder to convert back")
     add("destination", metavar="DST", help="pipeline folder to write; or, to convert back, a "
         ".safetensors or .pth file, or a folder")
-    add("--ema", action="store_true", help="take the VAE's averaged weights, where a file has them")
+    add("--ema", action="store_true", help="take the VAE's averaged weights")
+    add("--pn", help="pixel budget of the 512 x 512 8B model: 0.25M (its weights look like 8B's)")
+    add("--patchify", action=argparse.BooleanOptionalAction, default=None,
+        help="tokens hold 2 x 2 latent pixels (default: as recognised)")
+    add("--max-shard-bytes", type=int, default=5_000_000_000, metavar="N")
     add("--overwrite", action="store_true", help="replace DST if it exists")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     from ..checkpoints.convert import convert
 
-    written = convert(
-        [Path(source) for source in arguments.sources], Path(arguments.destination),
-        ema=arguments.ema, overwrite=arguments.overwrite,
-    )
+    with tqdm(unit="B", unit_scale=True, desc="convert") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        written = convert(
+            [Path(source) for source in arguments.sources], Path(arguments.destination),
+            max_shard_bytes=arguments.max_shard_bytes, ema=arguments.ema,
+            patchify=arguments.patchify, pn=arguments.pn, overwrite=arguments.overwrite,
+            progress=progress,
+        )
     for line in written:
         print(line)
     return 0

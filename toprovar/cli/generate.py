@@ -92,14 +92,7 @@ def _load(arguments: argparse.Namespace, dtype: Any) -> Any:
             raise ValueError("official checkpoints need --transformer, --vae and --text-encoder "
                              "together, and no --model")
         return InfinityPipeline.from_official(*parts, torch_dtype=dtype)
-    folder = Path(arguments.model) if arguments.model else bundled_model()
-    if not (folder / "model_index.json").is_file():
-        raise ValueError(
-            f"--model {str(folder)!r} is not a pipeline folder (it has no model_index.json); "
-            "make one from official checkpoints with 'toprovar convert', or name them with "
-            "--transformer, --vae and --text-encoder"
-        )
-    return InfinityPipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    return InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype)
 
 
 def _schedule(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:

@@ -1,1 +1,1 @@
-"""Weights and their arithmetic: transformer, autoencoder, text encoder, and their shapes as data."""
+"""Weights and their arithmetic: transformer, autoencoder, text encoder; shapes as data."""

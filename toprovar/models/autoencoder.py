@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -67,7 +68,7 @@ class Level(nn.Module):
     def __init__(self, widths: list[int], step: nn.Module | None) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            ResidualBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)
+            ResidualBlock(a, b) for a, b in pairwise(widths)
         )
         self.step = step
 

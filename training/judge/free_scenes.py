@@ -1,4 +1,4 @@
-"""Scenes as no caption would ask for: any mixture of classes, colours and sizes, and spoilt sprites.
+"""Scenes no caption asks for: any mixture of classes, colours, sizes, and spoilt sprites.
 
 They keep the judge from relying on what the captioned scenes have in common, such as that
 different classes come in twos and that nothing overlaps.
@@ -11,8 +11,8 @@ import torch
 
 from training.data.catalog import load_classes
 from training.data.colours import BACKGROUND_COLOURS
-from training.data.holdout import tables
-from training.data.scene_batch import GRADES, RELATIONS, SLOTS, SceneBatch
+from training.data.holdout import Mask, tables
+from training.data.scene_batch import GRADES, SLOTS, SceneBatch
 
 _NUMBER = (0.06, 0.22, 0.28, 0.22, 0.22)
 _NATURAL = 0.3
@@ -36,7 +36,7 @@ def sample_free_scenes(n: int, seed: int, spoilt: int = 0, share: float = 0.25) 
     cls = rng.integers(0, count, (n, SLOTS))
     allowed = look.sayable[cls]
     noise = np.where(allowed, rng.random(allowed.shape), -1.0)
-    natural = (rng.random((n, SLOTS)) < _NATURAL) | ~allowed.any(axis=2)
+    natural = (rng.random((n, SLOTS)) < _NATURAL) | ~np.logical_or.reduce(allowed, axis=2)
     variant = np.where(natural, 0, noise.argmax(axis=2))
     alike = (rng.random(n) < _ALIKE)[:, None]
     cls, variant = np.where(alike, cls[:, :1], cls), np.where(alike, variant[:, :1], variant)
@@ -70,18 +70,15 @@ def sample_free_scenes(n: int, seed: int, spoilt: int = 0, share: float = 0.25) 
     return SceneBatch(**{k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in numbers.items()})
 
 
-def mirror(relation: str) -> str:
-    """The relation of the second object to the first."""
-    return RELATIONS[RELATIONS.index(relation) ^ 1]
 
 
 def _backgrounds(
-    rng: np.random.Generator, visible: np.ndarray
+    rng: np.random.Generator, visible: Mask
 ) -> tuple[np.ndarray, np.ndarray]:
     """A background on which all of [n, slots, backgrounds] stand out, and whether there is one."""
-    allowed = visible.all(axis=1)
+    allowed: Mask = np.logical_and.reduce(visible, axis=1)
     noise = np.where(allowed, rng.random(allowed.shape), -1.0)
-    return noise.argmax(axis=1), allowed.any(axis=1)
+    return noise.argmax(axis=1), np.logical_or.reduce(allowed, axis=1)
 
 
 def _places(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import torch
@@ -41,7 +41,7 @@ class Labels:
 
     def changed(self, **values: Tensor) -> Labels:
         """The same with other values for some attributes."""
-        return Labels(**{f.name: values.get(f.name, getattr(self, f.name)) for f in fields(self)})
+        return replace(self, **values)
 
     def tensors(self) -> tuple[Tensor, ...]:
         return tuple(getattr(self, f.name) for f in fields(self))

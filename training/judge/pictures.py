@@ -42,7 +42,7 @@ def mixed(
     count: int, seed: int, sprites: SpoiltAtlas, augment: Augment | None, mixture: Mixture,
     size: int = 256,
 ) -> Pictures:
-    """Pictures like those of the training, of a seed of their own; spoilt if ``augment`` is given."""
+    """Pictures like those of the training, from another seed; spoilt if ``augment`` is given."""
     sprites.redraw(seed)
     scenes = mixed_scenes(count, seed, mixture, sprites.count)
     generator = torch.Generator(sprites.atlas.device).manual_seed(seed)

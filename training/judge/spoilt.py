@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from training.data.atlas import SpriteAtlas
@@ -40,16 +39,21 @@ class SpoiltAtlas:
         sprites = self.atlas.sprites
         variants = sprites.shape[1]
         many = self.count * variants
-        first, second = self._pick(many), self._pick(many)
-        made = spoil(first, second, self._generator)
+        rng, device = self._generator, sprites.device
+        first = torch.randint(self.real, (many,), generator=rng, device=device)
+        # Never two halves of one class: those would make a whole object.
+        step = torch.randint(1, max(self.real, 2), (many,), generator=rng, device=device)
+        second = (first + step) % self.real
+        made = spoil(self._pick(first), self._pick(second), rng)
         made = (made * 255.0).round().clamp(0, 255).to(torch.uint8)
         sprites[self.real :] = made.unflatten(0, (self.count, variants))
 
-    def _pick(self, many: int) -> Tensor:
-        """Random sprites, premultiplied float32 [many, 4, S, S] in 0-1."""
-        sprites, rng = self.atlas.sprites, self._generator
-        cls = torch.randint(self.real, (many,), generator=rng, device=sprites.device)
-        tint = torch.randint(sprites.shape[1], (many,), generator=rng, device=sprites.device)
+    def _pick(self, cls: Tensor) -> Tensor:
+        """Sprites of these classes in any colour, premultiplied float32 [N, 4, S, S] in 0-1."""
+        sprites = self.atlas.sprites
+        tint = torch.randint(
+            sprites.shape[1], cls.shape, generator=self._generator, device=sprites.device
+        )
         return sprites[cls, tint].float() / 255.0
 
 

@@ -67,7 +67,9 @@ class Judge:
             with resources.as_file(resources.files(__package__).joinpath(_BUNDLED)) as own:
                 return cls.load(own, device)
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no judge at {path}; `python -m training.train_judge` makes one")
+            raise FileNotFoundError(
+                f"no judge at {path}; `python -m training.train_judge` makes one"
+            )
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
