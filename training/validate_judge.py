@@ -131,7 +131,8 @@ class _Validation:
         """Reconstructions with wrong bits at the fine scales."""
         generator = torch.Generator(self.device).manual_seed(VALIDATION_SEED)
         flips = random_flips(len(images), len(grids_of(images.shape[-1])), generator)
-        return rebuild(images, flips, generator)
+        fixed = torch.rand(len(images), generator=generator, device=self.device) < 0.5
+        return rebuild(images, flips, fixed, generator)
 
     def _held_out(self) -> dict[str, Pictures]:
         sprites = SpoiltAtlas(self.atlas, _SPOILT, VALIDATION_SEED)
@@ -149,7 +150,7 @@ class _Validation:
         if not self.given.compared:
             return None
         step = max(1, len(asked.prompts) // self.given.compared)
-        prompts = v.half_wrong(asked.prompts)[::step]
+        prompts = v.half_wrong(asked.prompts[::step])
         out = {}
         for kind, pictures in asked.kinds.items():
             images = pictures.images[::step]

@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from toprovar.models.latents import bits_to_codes, resize_codes, tokens_to_grid
+from toprovar.models.latents import (
+    bits_to_codes,
+    fold_patches,
+    resize_codes,
+    tokens_to_grid,
+    unfold_patches,
+)
 from toprovar.models.rope import rotation_table
 from toprovar.models.text import PackedText
 from toprovar.models.transformer import InfinityTransformer
@@ -39,8 +45,8 @@ def plain_logits(
     head_scale, head_shift = model.head_modulation(F.silu(pooled)).chunk(2, -1)
     cache = [[(torch.empty(shape.num_heads, 0, shape.head_dim),) * 2 for _ in text.lengths]
              for _ in range(shape.depth)]
-    height, width = schedule.grids[-1]
-    summed = torch.zeros(len(text), shape.bits_per_token, height, width)
+    height, width = (side * shape.patch for side in schedule.grids[-1])
+    summed = torch.zeros(len(text), shape.latent_channels, height, width)
     x, logits = pooled[:, None] + model.start, []
     for s, grid in enumerate(schedule.grids):
         x = x + model.level_embed.weight[s]
@@ -56,10 +62,13 @@ def plain_logits(
                 rows.append(row)
             x = torch.stack(rows)
         logits.append(model.head(modulated_norm(x, head_scale, head_shift)))
-        codes = bits_to_codes(tokens_to_grid(bits[s], grid), shape.latent_channels)
+        codes = bits_to_codes(
+            unfold_patches(tokens_to_grid(bits[s], grid), shape.patch), shape.latent_channels
+        )
         summed = summed + resize_codes(codes, (height, width))
         if s + 1 < len(schedule):
-            small = resize_codes(summed, schedule.grids[s + 1])
+            h, w = (side * shape.patch for side in schedule.grids[s + 1])
+            small = fold_patches(resize_codes(summed, (h, w)), shape.patch)
             x = model.token_embed(small.flatten(2).transpose(1, 2))
     return logits
 

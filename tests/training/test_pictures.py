@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import disc
 from safetensors.torch import save_file
 
+from tests.training.art import disc
 from training.data.atlas import VARIANTS, SpriteAtlas
 from training.data.catalog import class_index, load_classes
 from training.data.colours import BACKGROUND_COLOURS, COLOUR_NAMES, OBJECT_COLOURS

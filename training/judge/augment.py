@@ -83,7 +83,8 @@ class Augment:
         scales = len(grids_of(images.shape[-1]))
         flips = random_flips(many, scales, generator, self.settings.flip_most)
         flips[::2] = 0.0
-        made = self.rebuild(images[:many], flips, generator)
+        fixed = torch.rand(many, generator=generator, device=images.device) < 0.5
+        made = self.rebuild(images[:many], flips, fixed, generator)
         return torch.cat([made.float(), images[many:]])
 
 

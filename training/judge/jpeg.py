@@ -35,7 +35,7 @@ def jpeg(images: Tensor, quality: Tensor) -> Tensor:
     chroma = F.avg_pool2d(torch.stack([(blue - luma) / 1.772, (red - luma) / 1.402], 1), 2)
     scale = torch.where(quality < 50, 5000.0 / quality, 200.0 - 2 * quality) / 100.0
     luma = _coded((luma - 128.0)[:, None], _LUMA, scale)[:, 0] + 128.0
-    chroma = F.interpolate(_coded(chroma, _CHROMA, scale), scale_factor=2.0, mode="nearest")
+    chroma = F.interpolate(_coded(chroma, _CHROMA, scale), scale_factor=2.0, mode="bilinear")
     cb, cr = chroma.unbind(1)
     red, blue = luma + 1.402 * cr, luma + 1.772 * cb
     green = (luma - 0.299 * red - 0.114 * blue) / 0.587

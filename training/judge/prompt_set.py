@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from toprovar.evaluation.compositional.prompts import ObjectSpec, PromptSpec, write_prompts
@@ -17,6 +18,7 @@ COUNT = 100
 BUNDLED = Path("toprovar/evaluation/compositional/data/prompts.json")
 _SEED = 1
 _DRAWN = 4000
+_AT_ONCE = 100
 _LEAST = 2
 """Fewest objects in task counting, as in GenEval."""
 _TASKS = {
@@ -52,11 +54,13 @@ def _different(
     task: str, split: Split, spoken: str, ground: float, count: int, taken: set[str]
 ) -> tuple[SceneBatch, list[PromptSpec]]:
     """Prompts of one kind that are not in ``taken`` yet, which gets them."""
+    if count < 1:
+        return sample_scenes(1, _SEED, split, {task: 1.0})[:0], []
     odds = Odds(say_background=ground, coloured_count=0.0, placed_binding=0.0)
     batch = sample_scenes(_DRAWN, _SEED, split, {task: 1.0}, odds)
     rows, prompts = [], []
-    for row, text in enumerate(canonical(batch)):
-        if len(rows) == count:
+    for row, text in _texts(batch):
+        if len(rows) >= count:
             break
         few = task == "count" and int(batch.valid[row].sum()) < _LEAST
         # One prompt of a task for the same objects is enough, whatever the background.
@@ -67,6 +71,13 @@ def _different(
     keep = batch.task < 0
     keep[rows] = True
     return batch[keep], prompts
+
+
+def _texts(batch: SceneBatch) -> Iterator[tuple[int, str]]:
+    """Terse prompts, made only as far as they are asked for."""
+    for start in range(0, len(batch), _AT_ONCE):
+        texts = canonical(batch[start : start + _AT_ONCE])
+        yield from enumerate(texts, start)
 
 
 def prompt_of(scene: Scene, text: str, split: str = "seen") -> PromptSpec:

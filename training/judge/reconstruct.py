@@ -29,30 +29,31 @@ class Reconstructor:
 
     @torch.no_grad()
     def __call__(
-        self, images: Tensor, flip: Tensor | None = None, generator: torch.Generator | None = None,
-        fixed: bool = False,
+        self, images: Tensor, flip: Tensor | None = None, fixed: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Reconstructions of RGB pictures [B, 3, S, S] in 0-1.
 
         Args:
             flip: [B, scales], probability that a bit of that scale is turned over.
-            fixed: take the bits as they are before any is turned over, so that no later scale
-                mends a wrong one: what a generator does that does not see its mistakes.
+            fixed: bool [B], whether the bits stay those of the true picture, so that no later
+                scale mends a wrong one; where not, each scale corrects those before it.
         """
         parts = []
         for start in range(0, len(images), _PIECE):
             rows = slice(start, start + _PIECE)
-            chance = None if flip is None else flip[rows]
-            parts.append(self._piece(images[rows], chance, generator, fixed))
+            spoil = None
+            if flip is not None:
+                keep = torch.zeros_like(flip[:, 0], dtype=torch.bool) if fixed is None else fixed
+                spoil = Spoil(flip[rows], keep[rows], generator)
+            parts.append(self._piece(images[rows], spoil))
         return torch.cat(parts)
 
-    def _piece(
-        self, images: Tensor, flip: Tensor | None, generator: torch.Generator | None, fixed: bool
-    ) -> Tensor:
+    def _piece(self, images: Tensor, spoil: Spoil | None) -> Tensor:
         device = images.device
         with torch.autocast(device.type, self.compute, self.compute != torch.float32):
             latent = self.vae.encode(images * 2 - 1).float()
-        codes = ragged_codes(latent, grids_of(images.shape[-1]), flip, generator, fixed)
+        codes = ragged_codes(latent, grids_of(images.shape[-1]), spoil)
         with torch.autocast(device.type, self.compute, self.compute != torch.float32):
             return (self.vae.decode(codes) + 1) / 2
 
@@ -66,25 +67,33 @@ def grids_of(size: int) -> tuple[tuple[int, int], ...]:
     raise ValueError(f"no schedule draws {size} x {size} pictures")
 
 
+@dataclass(frozen=True)
+class Spoil:
+    """Which bits are turned over; see ``Reconstructor``."""
+
+    flip: Tensor
+    fixed: Tensor
+    generator: torch.Generator | None
+
+
 def ragged_codes(
-    latent: Tensor, grids: Sequence[tuple[int, int]], flip: Tensor | None,
-    generator: torch.Generator | None, fixed: bool,
+    latent: Tensor, grids: Sequence[tuple[int, int]], spoil: Spoil | None = None
 ) -> Tensor:
-    """Summed codes [B, d, H, W] with bits turned over at random; see ``Reconstructor``."""
+    """Summed codes [B, d, H, W] of a latent of that shape, spoilt or not."""
     channels, full = latent.shape[1], (latent.shape[2], latent.shape[3])
     residual, summed = latent, torch.zeros_like(latent)
     for index, grid in enumerate(grids):
         small = residual if tuple(grid) == full else F.interpolate(residual, grid, mode="area")
         bit = (small > 0).to(torch.uint8)
-        shown = bit
-        if flip is not None:
-            noise = torch.rand(bit.shape, generator=generator, device=bit.device)
-            shown = bit ^ (noise < flip[:, index, None, None, None]).to(torch.uint8)
-        code = resize_codes(bits_to_codes(shown, channels).to(latent.dtype), full)
-        summed = summed + code
-        if fixed and flip is not None:
-            code = resize_codes(bits_to_codes(bit, channels).to(latent.dtype), full)
-        residual = residual - code
+        true = resize_codes(bits_to_codes(bit, channels).to(latent.dtype), full)
+        shown = taken = true
+        if spoil is not None:
+            noise = torch.rand(bit.shape, generator=spoil.generator, device=bit.device)
+            turned = bit ^ (noise < spoil.flip[:, index, None, None, None]).to(torch.uint8)
+            shown = resize_codes(bits_to_codes(turned, channels).to(latent.dtype), full)
+            taken = torch.where(spoil.fixed[:, None, None, None], true, shown)
+        summed = summed + shown
+        residual = residual - taken
     return summed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,18 +90,23 @@ def decode(
     named = cls.flatten(1).gather(1, places)
     sure, tint = colour.max(dim=-1)
     out = []
-    columns = (scores, named, sure, tint, boxes)
-    for score, name, certain, shade, box in zip(*(c.tolist() for c in columns), strict=True):
-        rows = zip(score, name, certain, shade, box, strict=True)
+    columns: list[list[Any]] = [c.tolist() for c in (scores, named, sure, tint, boxes)]
+    for picture in zip(*columns, strict=True):
+        rows = zip(*picture, strict=True)
         found = [
             Detection(
-                classes[c], colours[t] if p >= thresholds.colour else None, s, (*map(float, b),)
+                classes[int(c)], colours[int(t)] if p >= thresholds.colour else None, s, _box(b)
             )
             for s, c, p, t, b in rows
             if s >= thresholds.score
         ]
         out.append(suppress(found, thresholds.overlap))
     return out
+
+
+def _box(values: Sequence[float]) -> Box:
+    left, top, right, bottom = values
+    return left, top, right, bottom
 
 
 def _at(values: Tensor, places: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from toprovar.evaluation.compositional.report import Report, Result, summarise
 from toprovar.evaluation.compositional.tasks import decide
 
 FORMAT = "toprovar-judge-1"
+_PACKAGE = "toprovar.evaluation.compositional"
 _BUNDLED = "data/judge.safetensors"
 _BATCH = 32
 
@@ -56,7 +57,7 @@ class Judge:
     @staticmethod
     def bundled() -> bool:
         """Whether trained weights ship with this copy of the package."""
-        return resources.files(__package__).joinpath(_BUNDLED).is_file()
+        return resources.files(_PACKAGE).joinpath(_BUNDLED).is_file()
 
     @classmethod
     def load(
@@ -64,7 +65,7 @@ class Judge:
     ) -> Judge:
         """Read a judge's file, or the one that ships with the package."""
         if path is None:
-            with resources.as_file(resources.files(__package__).joinpath(_BUNDLED)) as own:
+            with resources.as_file(resources.files(_PACKAGE).joinpath(_BUNDLED)) as own:
                 return cls.load(own, device)
         if not Path(path).is_file():
             raise FileNotFoundError(

@@ -16,6 +16,7 @@ RELATIONS = ("left", "right", "above", "below")
 """Where the first object lies as seen from the second."""
 SPLITS = ("seen", "heldout")
 """Whether training showed the asked combination of class and colour or classes and relation."""
+_PACKAGE = "toprovar.evaluation.compositional"
 _BUNDLED = "data/prompts.json"
 
 
@@ -119,7 +120,7 @@ def read_prompts(path: Path | str) -> list[PromptSpec]:
 
 def bundled_prompts(split: str | None = None, task: str | None = None) -> list[PromptSpec]:
     """The prompt set that ships with the judge, all of it or one split or task of it."""
-    text = resources.files(__package__).joinpath(_BUNDLED).read_text(encoding="utf-8")
+    text = resources.files(_PACKAGE).joinpath(_BUNDLED).read_text(encoding="utf-8")
     return [
         p for p in _parsed(text) if split in (None, p.split) and task in (None, p.task)
     ]

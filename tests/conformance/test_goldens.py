@@ -1,0 +1,147 @@
+"""The engine against what the official code computed, and the checker against wrong engines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from toprovar.cli import main
+from toprovar.conformance import check_folder
+from toprovar.conformance.extras import check_rope_grid, check_schedules
+
+
+def test_the_2b_like_family(fixtures: Path) -> None:
+    """Logits, bits, codes, picture, attention, residual stream, text and VAE of nine runs."""
+    report = check_folder(fixtures / "infinity_2b_like")
+    assert report.passed, [c for c in report.misses]
+    names = {c.name for c in report.checks}
+    for expected in ("runs/sq_cfg4_logits image_uint8_bgr", "debug cond_gss", "attention q",
+                     "attention entropy.layer3.scale6", "vae_roundtrip bits.6",
+                     "runs/sq_sampled_seed42 exp_noise.6", "runs/hw1.5_0.25M_cfg3 logits.9"):
+        assert expected in names
+    bits = [c for c in report.checks if " bits." in c.name]
+    assert len(bits) > 60 and all(c.difference == 0 and not c.note for c in bits)
+
+
+def test_the_tables(fixtures: Path) -> None:
+    for checks in (check_rope_grid(fixtures / "rope_grid.safetensors"),
+                   check_schedules(fixtures / "schedules.json")):
+        assert len(checks) >= 60 and all(c.passed for c in checks)
+
+
+@pytest.mark.timeout(600)
+def test_the_1m_family(fixtures: Path, tmp_path: Path) -> None:
+    """All 13 scales; the runs of other methods are named as not supported."""
+    family = copy_family(fixtures, tmp_path, "infinity_1m")
+    # The entropy of 10,521 keys in float64 takes a minute and more: keep its first ten scales.
+    attention = load_file(family / "attention.safetensors")
+    save_file({k: v for k, v in attention.items() if not k.endswith((".scale12", ".scale11",
+                                                                     ".scale10"))},
+              family / "attention.safetensors")
+    report = check_folder(family)
+    assert report.passed, report.misses
+    assert len(report.unsupported) == 9
+    assert "9 runs not supported yet" in report.summary()
+
+
+def copy_family(fixtures: Path, target: Path, name: str) -> Path:
+    shutil.copytree(fixtures / name, target / name)
+    if not (target / name / "vae.safetensors").exists():
+        (target / "infinity_2b_like").mkdir()
+        shutil.copy(fixtures / "infinity_2b_like" / "vae.safetensors", target / "infinity_2b_like")
+    return target / name
+
+
+@pytest.fixture
+def small(fixtures: Path, tmp_path: Path) -> Path:
+    """A family of one run, to be spoilt."""
+    family = copy_family(fixtures, tmp_path, "infinity_2b_like")
+    for run in (family / "runs").iterdir():
+        if run.name != "sq_cfg4_logits":
+            shutil.rmtree(run)
+    config = json.loads((family / "config.json").read_text())
+    del config["attention"], config["debug"]
+    (family / "config.json").write_text(json.dumps(config))
+    (family / "vae_roundtrip.safetensors").unlink()
+    return family
+
+
+def change(path: Path, key: str, by: float) -> None:
+    tensors = load_file(path)
+    tensors[key] = (tensors[key].double() + by).to(tensors[key].dtype)
+    save_file(tensors, path)
+
+
+def test_a_good_family_passes_on_the_command_line(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["conformance", str(small)]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1].startswith("PASS: ")
+    assert any("limit 0.0002" in line and "logits.6" in line for line in lines)
+    assert main(["conformance", str(small), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"] and len(report["checks"]) == len(lines) - 1
+
+
+@pytest.mark.parametrize(("file", "key", "by"), [
+    ("weights.safetensors", "block_chunks.1.module.1.ffn.fc2.bias", 0.05),
+    ("runs/sq_cfg4_logits/expected.safetensors", "logits.3", 1e-3),
+    ("runs/sq_cfg4_logits/expected.safetensors", "image_float", 3e-3),
+    ("runs/sq_cfg4_logits/expected.safetensors", "summed_codes", 1e-4),
+    ("vae.safetensors", "decoder.conv_out.conv.bias", 0.05),
+])
+def test_any_wrong_tensor_is_a_miss(
+    small: Path, file: str, key: str, by: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(small / file, key, by)
+    assert main(["conformance", str(small)]) == 1
+    out = capsys.readouterr().out
+    assert "MISS" in out and out.strip().splitlines()[-1].startswith("FAIL")
+
+
+def test_wrong_bits_and_unknown_goldens_are_misses(small: Path) -> None:
+    path = small / "runs" / "sq_cfg4_logits" / "expected.safetensors"
+    tensors = load_file(path)
+    tensors["bits.4"] = 1 - tensors["bits.4"]
+    tensors["something_new"] = torch.zeros(3)
+    save_file(tensors, path)
+    missed = {c.name.split()[-1]: c.difference for c in check_folder(small).misses}
+    assert missed["bits.4"] > 1000
+    assert "something_new" in missed
+
+
+def test_other_widths_heads_and_patchify(tmp_path: Path) -> None:
+    """A family made here, with a shape of its own, recorded from the plain test loop."""
+    from tests.conformance.make_family import make_family
+
+    folder = make_family(tmp_path / "odd")
+    report = check_folder(folder)
+    assert report.passed, report.misses
+    assert len(report.checks) == 9  # seven scales of logits, codes, picture
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (None, "holds no fixtures"), ("{", "not valid JSON"),
+])
+def test_folders_that_are_no_family(
+    tmp_path: Path, content: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    assert main(["conformance", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["conformance", str(tmp_path / "absent")]) == 2
+
+
+def test_settings_that_contradict_the_weights(small: Path) -> None:
+    config = json.loads((small / "config.json").read_text())
+    config["transformer"]["num_heads"] = 4
+    (small / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="num_heads is 4, but the weights have 2"):
+        check_folder(small)
