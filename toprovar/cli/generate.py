@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--num must be at least 1, got {arguments.num}")
     device = choose_device(arguments.device)
     pipeline = _load(arguments, choose_dtype(arguments.dtype, device)).to(device)
+    pipeline.set_progress_bar_config(desc="scales", leave=False)
     schedule = _schedule(arguments, pipeline.config["default_pn"])
 
     from ..sampling.params import EngineOptions
@@ -83,9 +84,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace, dtype: Any) -> Any:
+    from transformers.utils import logging
+
     from ..bundled import bundled_model
     from ..pipeline import InfinityPipeline
 
+    logging.disable_progress_bar()  # one bar, that of the scales
     parts = (arguments.transformer, arguments.vae, arguments.text_encoder)
     if any(parts):
         if arguments.model or not all(parts):
