@@ -1,4 +1,4 @@
-"""Write trained models as a folder that diffusers and transformers load.
+"""Write trained models as a pipeline folder, the form in which the package ships one.
 
 ``python -m training.export --tokenizer BUNDLE --transformer BUNDLE --out FOLDER``
 """
@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -15,7 +18,7 @@ from torch import nn
 from toprovar.models.config import TransformerConfig
 from toprovar.models.transformer import InfinityTransformer
 from training.bundles import part, read_bundle
-from training.data.tokenizer import save_tokenizer, word_ids
+from training.data.tokenizer import build_tokenizer, word_ids
 from training.loop import load_part
 from training.settings import TextSettings
 from training.text_encoder import build_text_encoder
@@ -23,10 +26,27 @@ from training.tokenizer_stage import load_autoencoder
 
 log = logging.getLogger(__name__)
 MOST_BYTES = 48 * 10**6
+NOTICE = Path(__file__).parent / "NOTICE-emoji.md"
+CARD = Path(__file__).parent / "MODEL_CARD.md"
 
 
-def export(tokenizer: Path, transformer: Path, out: Path, most: int = MOST_BYTES) -> int:
-    """Write ``vae``, ``transformer``, ``text_encoder`` and ``tokenizer``; bytes of all weights."""
+def export(
+    tokenizer: Path, transformer: Path, out: Path, most: int = MOST_BYTES, *,
+    pn: str = "0.06M", cfg: float = 3.0, tau: float = 1.0,
+) -> int:
+    """Write a pipeline folder with its notice and model card, all in fp16.
+
+    Args:
+        tokenizer, transformer: bundles of the two training programs.
+        out: replaced as a whole, once everything is written.
+        most: bytes that the weights may take.
+        pn, cfg, tau: defaults of the pipeline.
+
+    Returns:
+        Bytes of all weights.
+    """
+    from toprovar.pipeline import InfinityPipeline
+
     vae = load_autoencoder(tokenizer, torch.device("cpu"))
     tensors, info = read_bundle(transformer)
     model = InfinityTransformer.from_shape(TransformerConfig(**info["transformer"]))
@@ -35,19 +55,32 @@ def export(tokenizer: Path, transformer: Path, out: Path, most: int = MOST_BYTES
         raise ValueError("the transformer was trained with another vocabulary than today's")
     text = build_text_encoder(TextSettings(**info["text_encoder"]))
     load_part(text, part(tensors, "text_encoder"))
-    if vae.shape.latent_channels != model.shape.latent_channels:
-        raise ValueError("the autoencoder and the transformer differ in bits per token")
     modules: dict[str, nn.Module] = {"vae": vae, "transformer": model, "text_encoder": text}
     check_size(modules, most)
-    for name, module in modules.items():
-        module.half().save_pretrained(out / name)  # type: ignore[operator]
-    save_tokenizer(out / "tokenizer")
-    weights = list(out.rglob("*.safetensors"))
-    for path in weights:
-        path.chmod(0o644)  # safetensors writes them for their owner only
-    written = sum(path.stat().st_size for path in weights)
-    if written > most:
-        raise ValueError(f"the weights take {written} bytes, at most {most} are allowed")
+    for module in modules.values():
+        nn.Module.half(module)
+    pipeline = InfinityPipeline(
+        model, vae, text, build_tokenizer(), default_pn=pn, default_cfg=cfg, default_tau=tau
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as temporary:
+        work = Path(temporary) / out.name
+        pipeline.save_pretrained(work)
+        # transformers 5 calls the class TokenizersBackend; this name exists in 4 and 5.
+        index = json.loads((work / "model_index.json").read_text(encoding="utf-8"))
+        index["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
+        (work / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+        for source, name in ((NOTICE, "NOTICE.md"), (CARD, "README.md")):
+            shutil.copyfile(source, work / name)
+        weights = list(work.rglob("*.safetensors"))
+        for path in weights:
+            path.chmod(0o644)  # safetensors writes them for their owner only
+        written = sum(path.stat().st_size for path in weights)
+        if written > most:
+            raise ValueError(f"the weights take {written} bytes, at most {most} are allowed")
+        if out.exists():
+            shutil.rmtree(out)
+        work.rename(out)
     return written
 
 
@@ -66,10 +99,14 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--transformer", type=Path,
                          default=Path("training/runs/transformer/bundle"))
     options.add_argument("--out", type=Path, required=True)
-    arguments = options.parse_args(argv)
+    options.add_argument("--pn", default="0.06M", help="default pixel budget")
+    options.add_argument("--cfg", type=float, default=3.0, help="default guidance")
+    options.add_argument("--tau", type=float, default=1.0, help="default temperature")
+    given = options.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    written = export(arguments.tokenizer, arguments.transformer, arguments.out)
-    log.info("%d bytes of weights in %s", written, arguments.out)
+    written = export(given.tokenizer, given.transformer, given.out,
+                     pn=given.pn, cfg=given.cfg, tau=given.tau)
+    log.info("%d bytes of weights in %s", written, given.out)
     return 0
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..ops.adaln import gated_add_, modulated_norm
 from ..ops.attention import attention
+from ..ops.cross_attention import AbsorbedText, absorb, absorbed_add_, pays
 from ..ops.qk_rope import normalise_rotate
 from .config import TransformerConfig
 
@@ -143,26 +144,44 @@ class Block(nn.Module):
             piece: most tokens worked on at once.
         """
         gamma1, gamma2, _, gain2, _, shift2 = context.modulation
-        sa, ca, ffn = self.self_attn, self.cross_attn, self.ffn
-        norm = self.cross_norm
+        sa, ffn = self.self_attn, self.ffn
+        text = self._absorbed(x, context)
         for rows, tokens in pieces(x, piece):
             part = x[rows, tokens]
             gated_add_(part, sa.proj(attended[rows, tokens].to(self.dtype)), gamma1[rows])
-
-            y = F.layer_norm(
-                part.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(),
-                norm.eps,
-            )
-            q = ca.to_q(y.to(self.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            mask = None if context.text_mask is None else context.text_mask[rows]
-            seen = attention(
-                q, context.text_k[rows], context.text_v[rows], q.shape[-1] ** -0.5, mask
-            )
-            gated_add_(part, ca.proj(seen.transpose(1, 2).flatten(-2)), None)
-
+            self._attend_text(part, rows, context, text)
             y = modulated_norm(part, gain2[rows], shift2[rows], self.dtype)
             hidden = torch.ops.aten.gelu_(ffn.fc1(y), approximate="tanh")
             gated_add_(part, ffn.fc2(hidden), gamma2[rows])
+
+    def _absorbed(self, x: Tensor, context: BlockContext) -> AbsorbedText | None:
+        """The text with the projections multiplied in, where that is cheaper."""
+        length, ca, norm = context.text_k.shape[2], self.cross_attn, self.cross_norm
+        if x.dtype != torch.float32 or not pays(
+            x.shape[1], length, self.heads, x.shape[2], self.dtype
+        ):
+            return None
+        return absorb(
+            context.text_k, context.text_v, ca.to_q.weight, ca.to_q.bias, ca.proj.weight,
+            ca.proj.bias, norm.weight.float(), norm.bias.float(),
+        )
+
+    def _attend_text(
+        self, part: Tensor, rows: slice, context: BlockContext, text: AbsorbedText | None
+    ) -> None:
+        """Cross-attention of ``part`` [r, n, C], rows ``rows`` of the run, in place."""
+        ca, norm = self.cross_attn, self.cross_norm
+        mask = None if context.text_mask is None else context.text_mask[rows]
+        if text is not None:
+            own = AbsorbedText(text.keys[rows], text.bias[rows], text.values[rows], text.heads)
+            absorbed_add_(part, F.layer_norm(part, norm.normalized_shape, eps=norm.eps), own, mask)
+            return
+        y = F.layer_norm(
+            part.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps
+        )
+        q = ca.to_q(y.to(self.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        seen = attention(q, context.text_k[rows], context.text_v[rows], q.shape[-1] ** -0.5, mask)
+        gated_add_(part, ca.proj(seen.transpose(1, 2).flatten(-2)), None)
 
 
 def pieces(x: Tensor, most: int) -> Iterator[tuple[slice, slice]]:

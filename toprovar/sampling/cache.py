@@ -68,7 +68,7 @@ class KVCache:
         dtype: torch.dtype, device: torch.device,
     ) -> None:
         self.layout = layout
-        shape = (layout.size, rows, heads, head_dim)
+        shape = (rows, heads, layout.size, head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
         self.values = torch.empty(shape, dtype=dtype, device=device)
 
@@ -81,15 +81,12 @@ class KVCache:
         start = self.layout.starts[layer] + self.layout.offsets[scale][layer]
         stop = start + self.layout.counts[scale][layer]
         return (
-            self.keys[start:stop].transpose(0, 1),
-            self.values[start:stop].transpose(0, 1),
+            self.keys[:, :, start:stop].transpose(1, 2),
+            self.values[:, :, start:stop].transpose(1, 2),
         )
 
     def visible(self, scale: int, layer: int) -> tuple[Tensor, Tensor]:
         """All keys and values up to and with the scale: two views [R, H, M, D]."""
         start = self.layout.starts[layer]
         stop = start + self.layout.offsets[scale][layer] + self.layout.counts[scale][layer]
-        return (
-            self.keys[start:stop].permute(1, 2, 0, 3),
-            self.values[start:stop].permute(1, 2, 0, 3),
-        )
+        return self.keys[:, :, start:stop], self.values[:, :, start:stop]

@@ -27,5 +27,9 @@ def normalise_rotate(
     if head_scale is not None:
         factor.mul_(head_scale[:, None])
     pairs = torch.view_as_complex((x * factor).unflatten(-1, (-1, 2)))
-    turned = pairs.mul_(torch.view_as_complex(rotation)[..., None, :])
-    return out.copy_(torch.view_as_real(turned).flatten(-2))
+    turn = torch.view_as_complex(rotation)[..., None, :]
+    if out.dtype == torch.float32 and out.stride(-1) == 1:
+        torch.mul(pairs, turn, out=torch.view_as_complex(out.unflatten(-1, (-1, 2))))
+    else:
+        out.copy_(torch.view_as_real(pairs.mul_(turn)).flatten(-2))
+    return out
