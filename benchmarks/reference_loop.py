@@ -90,8 +90,8 @@ def _self_attention(block: Block, y: Tensor, rotation: Tensor, cache: BlockCache
     q, k, v = qkv.unflatten(-1, (3, block.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     scale = attn.log_scale.float().clamp_max(MAX_HEAD_SCALE).exp()
     q = F.normalize(q.float(), dim=-1, eps=1e-12).mul(scale).contiguous()
-    k = F.normalize(k.float(), dim=-1, eps=1e-12).contiguous()
-    q, k = _rotate(q, rotation), _rotate(k, rotation)
+    k, v = F.normalize(k.float(), dim=-1, eps=1e-12).contiguous(), v.contiguous()
+    q, k = _rotate(torch.stack([q, k]), rotation).unbind(0)
     cache.keys = [torch.cat([*cache.keys, k], dim=2)]
     cache.values = [torch.cat([*cache.values, v], dim=2)]
     out = F.scaled_dot_product_attention(

@@ -32,7 +32,7 @@ CARD = Path(__file__).parent / "MODEL_CARD.md"
 
 def export(
     tokenizer: Path, transformer: Path, out: Path, most: int = MOST_BYTES, *,
-    pn: str = "0.06M", cfg: float = 3.0, tau: float = 1.0,
+    pn: str = "0.25M", cfg: float = 4.0, tau: float = 0.7,
 ) -> int:
     """Write a pipeline folder with its notice and model card, all in fp16.
 
@@ -99,9 +99,9 @@ def main(argv: list[str] | None = None) -> int:
     options.add_argument("--transformer", type=Path,
                          default=Path("training/runs/transformer/bundle"))
     options.add_argument("--out", type=Path, required=True)
-    options.add_argument("--pn", default="0.06M", help="default pixel budget")
-    options.add_argument("--cfg", type=float, default=3.0, help="default guidance")
-    options.add_argument("--tau", type=float, default=1.0, help="default temperature")
+    options.add_argument("--pn", default="0.25M", help="default pixel budget")
+    options.add_argument("--cfg", type=float, default=4.0, help="default guidance")
+    options.add_argument("--tau", type=float, default=0.7, help="default temperature")
     given = options.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     written = export(given.tokenizer, given.transformer, given.out,

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..ops.adaln import gated_add_, modulated_norm
 from ..ops.attention import attention
 from ..ops.cross_attention import AbsorbedText, absorb, absorbed_add_, pays
+from ..ops.linear_gelu import linear_gelu
 from ..ops.qk_rope import normalise_rotate
 from .config import TransformerConfig
 
@@ -151,7 +152,7 @@ class Block(nn.Module):
             gated_add_(part, sa.proj(attended[rows, tokens].to(self.dtype)), gamma1[rows])
             self._attend_text(part, rows, context, text)
             y = modulated_norm(part, gain2[rows], shift2[rows], self.dtype)
-            hidden = torch.ops.aten.gelu_(ffn.fc1(y), approximate="tanh")
+            hidden = linear_gelu(y, ffn.fc1.weight, ffn.fc1.bias)
             gated_add_(part, ffn.fc2(hidden), gamma2[rows])
 
     def _absorbed(self, x: Tensor, context: BlockContext) -> AbsorbedText | None:

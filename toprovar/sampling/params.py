@@ -119,7 +119,7 @@ class EngineOptions:
     def piece_for(self, device: torch.device) -> int:
         if self.piece_tokens is not None:
             return self.piece_tokens
-        return 512 if device.type == "cpu" else 1 << 30
+        return 1024 if device.type == "cpu" else 1 << 30
 
 
 def per_scale(name: str, value: Sequence[float] | float, scales: int) -> tuple[float, ...]:

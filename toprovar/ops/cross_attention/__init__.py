@@ -46,7 +46,7 @@ def pays(tokens: int, text: int, heads: int, channels: int, dtype: torch.dtype) 
     It must leave at most half the operations, and the products that absorb (as dear as ``text``
     tokens) must be a small part of the whole.
     """
-    return dtype == torch.float32 and 2 * heads * text <= channels and tokens >= 8 * text
+    return dtype == torch.float32 and 2 * heads * text <= channels and tokens >= 4 * text
 
 
 def absorb(
