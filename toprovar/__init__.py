@@ -23,7 +23,19 @@ _LAZY = {
     "schedule_for_size": ".schedules",
 }
 
-__all__ = ["__version__", *_LAZY]
+__all__ = [
+    "EngineOptions",
+    "InfinityAutoencoder",
+    "InfinityPipeline",
+    "InfinityPipelineOutput",
+    "InfinityTransformer",
+    "SamplingParams",
+    "SamplingRun",
+    "__version__",
+    "bundled_model",
+    "get_schedule",
+    "schedule_for_size",
+]
 
 if TYPE_CHECKING:
     from .bundled import bundled_model as bundled_model

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -25,9 +25,6 @@ from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
 from .sparsity.plan import TokenPlan
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 Seeds = int | Sequence[int]
@@ -63,8 +60,8 @@ class InfinityPipeline(DiffusionPipeline):
 
     transformer: InfinityTransformer
     vae: InfinityAutoencoder
-    text_encoder: T5EncoderModel | None
-    tokenizer: PreTrainedTokenizerBase | None
+    text_encoder: Any  # T5EncoderModel, or None
+    tokenizer: Any  # PreTrainedTokenizerBase, or None
 
     def __init__(
         self,
@@ -294,7 +291,10 @@ class InfinityPipeline(DiffusionPipeline):
         del run  # its KV cache makes room for the decoder
 
         started = time.perf_counter()
-        images = codes.clone() if output_type == "latent" else self._decode(codes, output_type, vae_tile)
+        if output_type == "latent":
+            images = codes.clone()
+        else:
+            images = self._decode(codes, output_type, vae_tile)
         seconds["decode"] = time.perf_counter() - started
         self.maybe_free_model_hooks()
         report = replace(report, seconds=seconds, seed=_seed_of(generator, seed),

@@ -18,7 +18,7 @@ from toprovar.conformance.extras import check_rope_grid, check_schedules
 def test_the_2b_like_family(fixtures: Path) -> None:
     """Logits, bits, codes, picture, attention, residual stream, text and VAE of nine runs."""
     report = check_folder(fixtures / "infinity_2b_like")
-    assert report.passed, [c for c in report.misses]
+    assert report.passed, list(report.misses)
     names = {c.name for c in report.checks}
     for expected in ("runs/sq_cfg4_logits image_uint8_bgr", "debug cond_gss", "attention q",
                      "attention entropy.layer3.scale6", "vae_roundtrip bits.6",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from toprovar.models.config import AutoencoderConfig, TransformerConfig, group_count
@@ -20,7 +22,7 @@ def test_derived_sizes() -> None:
     ({"spatial_patchify": True, "bits_per_token": 6}, "divisible by 4"),
 ])
 def test_bad_transformers_are_refused(changes: dict, message: str) -> None:
-    settings = {"depth": 4, "width": 64, "num_heads": 2, "bits_per_token": 16}
+    settings: dict[str, Any] = {"depth": 4, "width": 64, "num_heads": 2, "bits_per_token": 16}
     with pytest.raises(ValueError, match=message):
         TransformerConfig(**(settings | changes))
 

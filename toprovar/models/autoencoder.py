@@ -13,12 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from .config import AutoencoderConfig, group_count
-from .tiling import Normalise, decode_tiled
-
-
-def normalise(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    """The group norm itself; tiled decoding puts one with pooled statistics in its place."""
-    return norm(x)
+from .tiling import decode_tiled
 
 
 class ResidualBlock(nn.Module):
@@ -34,9 +29,9 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
         )
 
-    def forward(self, x: Tensor, norm: Normalise = normalise) -> Tensor:
-        h = self.conv1(F.silu(norm(self.norm1, x)))
-        h = self.conv2(F.silu(norm(self.norm2, h)))
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
         return self.shortcut(x) + h
 
 
@@ -72,9 +67,9 @@ class Level(nn.Module):
         )
         self.step = step
 
-    def forward(self, x: Tensor, norm: Normalise = normalise) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
-            x = block(x, norm)
+            x = block(x)
         return x if self.step is None else self.step(x)
 
 
@@ -116,11 +111,11 @@ class Decoder(nn.Module):
         self.norm_out = nn.GroupNorm(group_count(widths[0]), widths[0], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[0], c.image_channels, 3, padding=1)
 
-    def forward(self, z: Tensor, norm: Normalise = normalise) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         x = self.conv_in(z)
         for module in (*self.mid, *reversed(list(self.levels))):
-            x = module(x, norm)
-        return self.conv_out(F.silu(norm(self.norm_out, x)))
+            x = module(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
 
 
 class InfinityAutoencoder(ModelMixin, ConfigMixin):
@@ -172,9 +167,8 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
         """[B, d, h, w] summed codes -> [B, 3, H, W] float32 clamped to [-1, 1].
 
         Args:
-            tile: decode in overlapping tiles of this many latent pixels a side: memory stays that
-                of a tile, the time doubles, the result is off the whole decode by less than the
-                eye sees (see :mod:`toprovar.models.tiling`). None = whole.
+            tile: decode in overlapping tiles of this many latent pixels a side, to bound memory;
+                a little off the whole decode (see :mod:`toprovar.models.tiling`). None = whole.
         """
         if codes.ndim != 4 or codes.shape[1] != self.shape.latent_channels:
             raise ValueError(
@@ -182,11 +176,11 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
                 f"[B, {self.shape.latent_channels}, h, w]: is this the VAE of this transformer?"
             )
         if tile is None:
-            return self._decode(codes, normalise)
+            return self._decode(codes)
         return decode_tiled(self._decode, codes, tile, self.shape.stride)
 
-    def _decode(self, codes: Tensor, norm: Normalise) -> Tensor:
-        image = self.decoder(_channels_last(codes.to(self.dtype)), norm)
+    def _decode(self, codes: Tensor) -> Tensor:
+        image = self.decoder(_channels_last(codes.to(self.dtype)))
         if self.shape.stem_patch > 1:
             image = F.pixel_shuffle(image, self.shape.stem_patch)
         return image.float().clamp_(-1, 1)
