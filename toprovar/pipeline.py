@@ -20,6 +20,7 @@ from .models.autoencoder import InfinityAutoencoder, to_uint8
 from .models.text import PackedText
 from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts, load_text_encoder
 from .models.transformer import InfinityTransformer
+from .pipeline_inputs import Seeds, check_fit, make_generators, seed_of, value_or
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
@@ -27,7 +28,6 @@ from .schedules import ScaleSchedule, get_schedule, schedule_for_size
 from .sparsity.plan import TokenPlan
 
 OutputType = Literal["pil", "np", "pt", "latent"]
-Seeds = int | Sequence[int]
 
 
 @dataclass
@@ -81,7 +81,7 @@ class InfinityPipeline(DiffusionPipeline):
             default_pn=default_pn, default_cfg=default_cfg, default_tau=default_tau
         )
         self._interrupt = False
-        _check_fit(transformer, vae, text_encoder)
+        check_fit(transformer, vae, text_encoder)
 
     @classmethod
     def from_official(
@@ -243,8 +243,8 @@ class InfinityPipeline(DiffusionPipeline):
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(
             schedule,
-            _value(guidance_scale, self.config["default_cfg"]),
-            _value(tau, self.config["default_tau"]),
+            value_or(guidance_scale, self.config["default_cfg"]),
+            value_or(tau, self.config["default_tau"]),
             tuple(cfg_insertion_layer), top_k, top_p, "greedy" if greedy else "sample",
         )
         if num_images_per_prompt < 1:
@@ -269,7 +269,7 @@ class InfinityPipeline(DiffusionPipeline):
         self._wake("transformer", device)
         run = SamplingRun(
             self.transformer, text.to(device), params, negative=negative, plan=plan,
-            generators=_generators(generator, seed, len(text)), options=options, check=check,
+            generators=make_generators(generator, seed, len(text)), options=options, check=check,
         )
         with self.progress_bar(total=len(schedule)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
             for state in run:
@@ -297,7 +297,7 @@ class InfinityPipeline(DiffusionPipeline):
             images = self._decode(codes, output_type, vae_tile)
         seconds["decode"] = time.perf_counter() - started
         self.maybe_free_model_hooks()
-        report = replace(report, seconds=seconds, seed=_seed_of(generator, seed),
+        report = replace(report, seconds=seconds, seed=seed_of(generator, seed),
                          notes=tuple(notes))
         return InfinityPipelineOutput(images=images, report=report)
 
@@ -329,55 +329,3 @@ class InfinityPipeline(DiffusionPipeline):
         hook = getattr(getattr(self, name), "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(getattr(self, name))
-
-
-def _check_fit(transformer: Any, vae: Any, text_encoder: Any) -> None:
-    """Parts that do not belong together are refused at once."""
-    if transformer is None or vae is None:
-        return
-    if transformer.shape.latent_channels != vae.shape.latent_channels:
-        raise ValueError(
-            f"the transformer predicts {transformer.shape.latent_channels} latent channels, the "
-            f"VAE has {vae.shape.latent_channels}: they do not belong together"
-        )
-    width = getattr(getattr(text_encoder, "config", None), "d_model", None)
-    if width is not None and width != transformer.shape.text_channels:
-        raise ValueError(
-            f"the text encoder gives {width} channels, the transformer expects "
-            f"{transformer.shape.text_channels}: they do not belong together "
-            "(released Infinity models use flan-t5-xl, 2048)"
-        )
-
-
-def _value(value: float | Sequence[float] | None, default: float) -> float | tuple[float, ...]:
-    if value is None:
-        return default
-    return float(value) if isinstance(value, (int, float)) else tuple(value)
-
-
-def _generators(
-    generator: torch.Generator | Sequence[torch.Generator] | None,
-    seed: Seeds | None,
-    count: int,
-) -> torch.Generator | list[torch.Generator] | None:
-    if seed is None:
-        if isinstance(generator, Sequence):
-            if len(generator) != count:
-                raise ValueError(f"{len(generator)} generators given for {count} images")
-            return list(generator)
-        return generator
-    if generator is not None:
-        raise ValueError("give either seed or generator, not both")
-    seeds = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != count:
-        raise ValueError(f"{len(seeds)} seeds given for {count} images")
-    return [torch.Generator("cpu").manual_seed(s) for s in seeds]
-
-
-def _seed_of(generator: Any, seed: Seeds | None) -> int | list[int] | None:
-    """For the report: the seed or seeds, where known."""
-    if seed is not None:
-        return seed if isinstance(seed, int) else list(seed)
-    if isinstance(generator, torch.Generator):
-        return generator.initial_seed()
-    return [g.initial_seed() for g in generator] if generator is not None else None
