@@ -166,3 +166,24 @@ def test_progress_bar_counts_scales(capfd: pytest.CaptureFixture[str]) -> None:
     fresh.set_progress_bar_config(disable=False)
     fresh("a cat", seed=0)
     assert "7/7" in capfd.readouterr().err
+
+
+def test_model_offload_brings_each_part_before_its_use() -> None:
+    """The hooks of ``enable_model_cpu_offload``, on the only device there is."""
+    from accelerate import cpu_offload_with_hook
+
+    pipeline, order = tiny_pipeline(), []
+    hook = None
+    for name in pipeline.model_cpu_offload_seq.split("->"):
+        part = getattr(pipeline, name)
+        _, hook = cpu_offload_with_hook(part, torch.device("cpu"), prev_module_hook=hook)
+        original = part._hf_hook.pre_forward
+
+        def pre_forward(module: Any, *args: Any, name: str = name, original: Any = original,
+                        **kwargs: Any) -> Any:
+            order.append(name)
+            return original(module, *args, **kwargs)
+
+        part._hf_hook.pre_forward = pre_forward
+    assert pipeline("a cat", seed=0).images[0].size == (256, 256)
+    assert order == ["text_encoder", "transformer", "vae"]

@@ -25,6 +25,15 @@ def test_against_reference(head_dim: int, scaled: bool, per_row: bool) -> None:
     assert torch.allclose(out.norm(dim=-1)[..., 0], torch.ones(2, 12), atol=1e-5) or scaled
 
 
+def test_devices_without_complex_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, rotation = torch.randn(1, 4, 2, 8), rotation_table((2, 2), (2, 2), 8)
+    usual, other = torch.empty_like(x), torch.empty_like(x)
+    qk_rope.normalise_rotate(x, rotation, usual)
+    monkeypatch.setattr(qk_rope, "COMPLEX_DEVICES", ())
+    qk_rope.normalise_rotate(x, rotation, other)
+    torch.testing.assert_close(usual, other)
+
+
 def test_input_is_left_alone() -> None:
     x = torch.randn(1, 4, 2, 8)
     kept = x.clone()

@@ -20,6 +20,7 @@ LIMITS = {
     "image": (2e-3, 4e-3),
     "rotation": (1e-6, 1e-6),
     "noise": (0.0, 0.0),
+    "share": (2e-3, 2e-3),
     "level": (1.0, 1.0),
     "bits": (0.0, 0.0),
     "exact": (0.0, 0.0),

@@ -60,6 +60,10 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
         for key, check in _scale_checks(prefix, run.expected, state).items():
             compared.add(key)
             checks.append(check)
+        decided = run.noise.get(f"kept_only_one_frac.{state.index}")
+        if decided is not None:
+            checks.append(compare(f"{prefix} kept_only_one_frac.{state.index}", "share",
+                                  _decided_by_top_p(state.logits, params.top_p), decided))
     if recorder is not None:
         checks += recorder.checks
     if run.noise and params.mode == "sample":
@@ -91,6 +95,12 @@ def _scale_checks(prefix: str, expected: dict[str, Tensor], state: ScaleState
         f"{name}.{i}": compare(f"{prefix} {name}.{i}", "logits", value(), expected[f"{name}.{i}"])
         for name, value in values.items() if f"{name}.{i}" in expected
     }
+
+
+def _decided_by_top_p(logits: Tensor, top_p: float) -> Tensor:
+    """Share of bits whose minor class top-p removes: [1]."""
+    minor = logits.unflatten(-1, (-1, 2)).softmax(-1).amin(-1)
+    return (minor <= 1 - top_p).float().mean()[None]
 
 
 def _noise_checks(prefix: str, run: RunFolder) -> list[Check]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import reference
 from .reference import EPS
+
+COMPLEX_DEVICES = ("cpu", "cuda", "xpu")
+"""Where complex products are well supported; elsewhere (Apple's MPS) the reference serves."""
 
 
 def normalise_rotate(
@@ -22,6 +26,8 @@ def normalise_rotate(
         out: [R, N, H, D], any strides and float dtype; a view of the KV cache for keys.
         head_scale: [H] float32 or None.
     """
+    if x.device.type not in COMPLEX_DEVICES:
+        return out.copy_(reference.normalise_rotate(x, rotation, head_scale))
     x = x.float()
     factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(EPS).reciprocal_()
     if head_scale is not None:
