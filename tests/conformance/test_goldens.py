@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.conformance.make_family import Odd, make_family
 from toprovar.cli import main
 from toprovar.conformance import check_folder
 from toprovar.conformance.extras import check_rope_grid, check_schedules
@@ -116,12 +117,15 @@ def test_wrong_bits_and_unknown_goldens_are_misses(small: Path) -> None:
     assert "something_new" in missed
 
 
-def test_other_widths_heads_and_patchify(tmp_path: Path) -> None:
-    """A family made here, with a shape of its own, recorded from the plain test loop."""
-    from tests.conformance.make_family import make_family
-
-    folder = make_family(tmp_path / "odd")
-    report = check_folder(folder)
+@pytest.mark.parametrize("odd", [
+    Odd(),
+    Odd(width=64, heads=1, depth=2, chunks=1, patchify=False, template="3.0"),
+    Odd(width=96, heads=2, depth=3, chunks=3, text=256, patchify=False, every_chunk=True),
+    Odd(width=40, heads=5, depth=1, chunks=1, text=256, template="0.571"),
+])
+def test_other_shapes(tmp_path: Path, odd: Odd) -> None:
+    """Families made here, with shapes of their own, recorded from the plain test loop."""
+    report = check_folder(make_family(tmp_path / "odd", odd))
     assert report.passed, report.misses
     assert len(report.checks) == 9  # seven scales of logits, codes, picture
 

@@ -49,9 +49,12 @@ def plain_logits(
     summed = torch.zeros(len(text), shape.latent_channels, height, width)
     x, logits = pooled[:, None] + model.start, []
     for s, grid in enumerate(schedule.grids):
-        x = x + model.level_embed.weight[s]
         table = rotation_table(grid, schedule.rope_grid, shape.head_dim)
         for layer in range(shape.depth):
+            if layer == 0 or (
+                shape.level_embed_every_chunk and layer % shape.blocks_per_chunk == 0
+            ):
+                x = x + model.level_embed.weight[s]
             index = kept.get((s, layer), torch.arange(x.shape[1]))
             rows = []
             for r in range(len(text)):

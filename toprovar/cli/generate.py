@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--num must be at least 1, got {arguments.num}")
     device = choose_device(arguments.device)
     pipeline = _load(arguments, choose_dtype(arguments.dtype, device)).to(device)
-    pipeline.set_progress_bar_config(desc="scales", leave=False)
+    pipeline.set_progress_bar_config(desc="scales")
     schedule = _schedule(arguments, pipeline.config["default_pn"])
 
     from ..sampling.params import EngineOptions
