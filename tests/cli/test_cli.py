@@ -30,7 +30,7 @@ def test_a_picture_with_its_parameters(model: Path, tmp_path: Path,
                     "--out", out, "--report", report) == 0
     image = Image.open(out)
     assert image.size == (256, 256)
-    saved = json.loads(image.info["toprovar"])  # type: ignore[attr-defined]
+    saved = json.loads(image.info["toprovar"])  # type: ignore[attr-defined]  # PNG has it
     assert saved["prompt"] == "a red apple" and saved["seed"] == 7
     assert saved["negative_prompt"] == "a cat" and saved["params"]["cfg"] == [2.0] * 7
     told = json.loads(report.read_text())
