@@ -60,11 +60,17 @@ def absorb(
         q_weight, out_weight: [C, C]; q_bias, out_bias: [C].
         gain, shift: [C] of the norm before the queries.
     """
-    heads, size = text_k.shape[1], text_k.shape[3]
+    rows, heads, length, size = text_k.shape
     scaled = text_k * size**-0.5
-    keys = torch.matmul(scaled, q_weight.unflatten(0, (heads, size)))  # [R, H, L, C]
+
+    def per_head(text: Tensor, weight: Tensor) -> Tensor:
+        """[R, H, L, D] times each head's [D, C]: [R, H, L, C], all rows in one product."""
+        joined = text.transpose(0, 1).reshape(heads, rows * length, size)
+        return torch.bmm(joined, weight).unflatten(1, (rows, length)).transpose(0, 1)
+
+    keys = per_head(scaled, q_weight.unflatten(0, (heads, size)))
     bias = torch.einsum("rhld,hd->rhl", scaled, q_bias.unflatten(0, (heads, size))) + keys @ shift
-    values = torch.matmul(text_v, out_weight.unflatten(1, (heads, size)).permute(1, 2, 0))
+    values = per_head(text_v, out_weight.unflatten(1, (heads, size)).permute(1, 2, 0))
     return AbsorbedText(
         keys=(keys * gain).flatten(1, 2).transpose(1, 2),
         bias=bias.flatten(1, 2)[:, None],
