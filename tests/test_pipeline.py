@@ -187,3 +187,17 @@ def test_model_offload_brings_each_part_before_its_use() -> None:
         part._hf_hook.pre_forward = pre_forward
     assert pipeline("a cat", seed=0).images[0].size == (256, 256)
     assert order == ["text_encoder", "transformer", "vae"]
+
+
+def test_models_are_freed_also_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, freed = tiny_pipeline(), []
+    monkeypatch.setattr(pipeline, "maybe_free_model_hooks", lambda: freed.append(True))
+
+    def check() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline("a cat", seed=0, check=check)
+    assert freed == [True]
+    pipeline("a cat", seed=0)
+    assert freed == [True, True]

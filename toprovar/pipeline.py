@@ -20,7 +20,14 @@ from .models.autoencoder import InfinityAutoencoder, to_uint8
 from .models.text import PackedText
 from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts, load_text_encoder
 from .models.transformer import InfinityTransformer
-from .pipeline_inputs import Seeds, check_fit, make_generators, seed_of, value_or
+from .pipeline_inputs import (
+    Seeds,
+    check_fit,
+    frees_models,
+    make_generators,
+    seed_of,
+    value_or,
+)
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
@@ -181,6 +188,7 @@ class InfinityPipeline(DiffusionPipeline):
         return schedule_for_size(height, width)
 
     @torch.no_grad()
+    @frees_models
     def __call__(
         self,
         prompt: str | Sequence[str] | None = None,
@@ -296,7 +304,6 @@ class InfinityPipeline(DiffusionPipeline):
         else:
             images = self._decode(codes, output_type, vae_tile)
         seconds["decode"] = time.perf_counter() - started
-        self.maybe_free_model_hooks()
         report = replace(report, seconds=seconds, seed=seed_of(generator, seed),
                          notes=tuple(notes))
         return InfinityPipelineOutput(images=images, report=report)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Seeds = int | Sequence[int]
 
 
@@ -62,3 +65,16 @@ def seed_of(generator: Any, seed: Seeds | None) -> int | list[int] | None:
     if isinstance(generator, torch.Generator):
         return generator.initial_seed()
     return [g.initial_seed() for g in generator] if generator is not None else None
+
+
+def frees_models(call: Callable[P, R]) -> Callable[P, R]:
+    """A pipeline method after which offloaded models leave the device, also when it fails."""
+
+    @wraps(call)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return call(*args, **kwargs)
+        finally:
+            args[0].maybe_free_model_hooks()  # type: ignore[attr-defined]  # the pipeline
+
+    return wrapped
