@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..ops.adaln import gated_add_, modulated_norm
 from ..ops.attention import attention
-from ..ops.cross_attention import AbsorbedText, absorb, absorbed_add_, pays
+from ..ops.cross_attention import AbsorbedText, absorb, absorbed_add_
 from ..ops.linear_gelu import linear_gelu
 from ..ops.qk_rope import normalise_rotate
 from .config import TransformerConfig
@@ -136,17 +136,20 @@ class Block(nn.Module):
             normalise_rotate(k, turn, k_out[rows, tokens])
             v_out[rows, tokens].copy_(v)
 
-    def finish(self, x: Tensor, attended: Tensor, context: BlockContext, piece: int) -> None:
+    def finish(
+        self, x: Tensor, attended: Tensor, context: BlockContext, piece: int,
+        text: AbsorbedText | None = None,
+    ) -> None:
         """Second half: what attention gave, cross-attention and feed-forward, into ``x`` in place.
 
         Args:
             x: [R, N, C] residual, changed.
             attended: [R, N, C] output of self-attention, heads side by side.
             piece: most tokens worked on at once.
+            text: from ``absorb_text``, where that is cheaper; float32 only.
         """
         gamma1, gamma2, _, gain2, _, shift2 = context.modulation
         sa, ffn = self.self_attn, self.ffn
-        text = self._absorbed(x, context)
         for rows, tokens in pieces(x, piece):
             part = x[rows, tokens]
             gated_add_(part, sa.proj(attended[rows, tokens].to(self.dtype)), gamma1[rows])
@@ -155,13 +158,9 @@ class Block(nn.Module):
             hidden = linear_gelu(y, ffn.fc1.weight, ffn.fc1.bias)
             gated_add_(part, ffn.fc2(hidden), gamma2[rows])
 
-    def _absorbed(self, x: Tensor, context: BlockContext) -> AbsorbedText | None:
-        """The text with the projections multiplied in, where that is cheaper."""
-        length, ca, norm = context.text_k.shape[2], self.cross_attn, self.cross_norm
-        if x.dtype != torch.float32 or not pays(
-            x.shape[1], length, self.heads, x.shape[2], self.dtype
-        ):
-            return None
+    def absorb_text(self, context: BlockContext) -> AbsorbedText:
+        """The run's text with this block's projections multiplied in, for ``finish``."""
+        ca, norm = self.cross_attn, self.cross_norm
         return absorb(
             context.text_k, context.text_v, ca.to_q.weight, ca.to_q.bias, ca.proj.weight,
             ca.proj.bias, norm.weight.float(), norm.bias.float(),

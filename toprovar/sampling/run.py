@@ -26,6 +26,7 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
+from ..ops.cross_attention import AbsorbedText, pays
 from ..sparsity.plan import DensePlan, TokenPlan
 from .bits import BitChooser, chooser
 from .cache import CacheLayout, KVCache
@@ -139,6 +140,7 @@ class SamplingRun:
                 device=self.device,
             )
         self.scale_reports: list[ScaleReport] = []
+        self._absorbed: dict[int, AbsorbedText] = {}
 
     def __iter__(self) -> Iterator[ScaleState]:
         for scale in range(len(self.params.schedule)):
@@ -251,7 +253,24 @@ class SamplingRun:
         out = attention_ops.attention(q, k, v, 1.0)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
-        block.finish(x, out.transpose(1, 2).flatten(-2), context, self.piece)
+        block.finish(x, out.transpose(1, 2).flatten(-2), context, self.piece,
+                     self._absorbed_text(layer, x))
+
+    def _absorbed_text(self, layer: int, x: Tensor) -> AbsorbedText | None:
+        """The text for cross-attention of tokens ``x``, with a block's projections multiplied in,
+        where that is cheaper. Kept for later scales if it is small beside the KV cache."""
+        shape, context = self.transformer.shape, self.text.blocks[layer]
+        if x.dtype != torch.float32 or not pays(
+            x.shape[1], context.text_k.shape[2], shape.num_heads, shape.width,
+            self.transformer.compute_dtype,
+        ):
+            return None
+        text = self._absorbed.get(layer)
+        if text is None:
+            text = self.transformer.block(layer).absorb_text(context)
+            if shape.depth * text.nbytes <= self.cache.nbytes // 8:
+                self._absorbed[layer] = text
+        return text
 
     def _guided_logits(self, x: Tensor, cfg: float, tau: float) -> Tensor:
         """[R, N, C] -> [B, N, 2 d] logits after temperature and guidance."""

@@ -39,6 +39,10 @@ class AbsorbedText:
     values: Tensor
     heads: int
 
+    @property
+    def nbytes(self) -> int:
+        return 4 * (self.keys.numel() + self.bias.numel() + self.values.numel())
+
 
 def pays(tokens: int, text: int, heads: int, channels: int, dtype: torch.dtype) -> bool:
     """Whether absorbing is exact enough and cheaper for ``tokens`` tokens a row.
