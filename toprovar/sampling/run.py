@@ -253,6 +253,7 @@ class SamplingRun:
         out = attention_ops.attention(q, k, v, 1.0)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
+        del q  # as wide as the hidden layer of a piece
         block.finish(x, out.transpose(1, 2).flatten(-2), context, self.piece,
                      self._absorbed_text(layer, x))
 

@@ -21,7 +21,7 @@ def normalise_rotate(
     passes over the tokens instead of seven. Arithmetic is float32; ``out`` may be narrower.
 
     Args:
-        x: [R, N, H, D].
+        x: [R, N, H, D]; scratch space, its contents are lost.
         rotation: [N, D / 2, 2] or [R, N, D / 2, 2] float32, contiguous.
         out: [R, N, H, D], any strides and float dtype; a view of the KV cache for keys.
         head_scale: [H] float32 or None.
@@ -32,7 +32,7 @@ def normalise_rotate(
     factor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(EPS).reciprocal_()
     if head_scale is not None:
         factor.mul_(head_scale[:, None])
-    pairs = torch.view_as_complex((x * factor).unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(x.mul_(factor).unflatten(-1, (-1, 2)))
     turn = torch.view_as_complex(rotation)[..., None, :]
     if out.dtype == torch.float32 and out.stride(-1) == 1:
         torch.mul(pairs, turn, out=torch.view_as_complex(out.unflatten(-1, (-1, 2))))
