@@ -99,7 +99,7 @@ def test_diffusers_itself_loads_the_folder(tmp_path: Path) -> None:
             max_shard_bytes=100_000)
 
     class InfinityPipeline(DiffusionPipeline):
-        _optional_components = ["text_encoder", "tokenizer"]  # noqa: RUF012
+        _optional_components = ["text_encoder", "tokenizer"]  # noqa: RUF012  # as diffusers declares it
 
         def __init__(self, transformer, vae, text_encoder=None, tokenizer=None) -> None:
             super().__init__()
