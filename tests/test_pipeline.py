@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.sampling.plans import index_plan
 from tests.tiny import tiny_autoencoder, tiny_pipeline, tiny_text_encoder, tiny_transformer
 from toprovar.pipeline import InfinityPipeline
-from toprovar.sparsity.plan import IndexPlan
+from toprovar.schedules import get_schedule
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_images_and_report(pipeline: InfinityPipeline) -> None:
     assert image.size == (256, 256) and image.mode == "RGB"
     report = json.loads(json.dumps(result.report.to_json()))
     assert report["plan"] == "dense" and report["seed"] == 1 and len(report["scales"]) == 7
-    assert report["token_layers"] == report["dense_token_layers"] == 521 * 3
+    assert report["token_layers"] == report["dense_token_layers"] == 2 * 521 * 3
     assert set(report["seconds"]) == {"text", "scales", "decode"}
 
 
@@ -93,7 +94,8 @@ def test_callbacks_and_interrupt(pipeline: InfinityPipeline) -> None:
 
 
 def test_a_plan_reaches_the_run(pipeline: InfinityPipeline) -> None:
-    plan = IndexPlan({(6, 1): torch.arange(0, 256, 2)})
+    schedule = get_schedule("1.0", "0.06M")
+    plan = index_plan(pipeline.transformer.shape, schedule, {(6, 1): torch.arange(128)})
     report = pipeline("a dog", seed=0, plan=plan).report
     assert report.plan == "indices" and report.scales[6].kept == (256, 128, 256)
 

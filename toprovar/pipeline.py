@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,13 +26,16 @@ from .pipeline_inputs import (
     frees_models,
     make_generators,
     seed_of,
+    split_calls,
     value_or,
 )
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
+from .sampling.sparse import Watch
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
-from .sparsity.plan import TokenPlan
+from .sparsity.director import Director
+from .sparsity.plan import SparsityPlan
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 
@@ -45,10 +48,12 @@ class InfinityPipelineOutput(BaseOutput):
         images: list of PIL images; or [B, H, W, 3] float32 in [0, 1] ("np"), [B, 3, H, W] float32
             in [0, 1] ("pt"), [B, d, h, w] summed codes ("latent").
         report: what was run and what it cost.
+        reports: one for each run; several where a strategy planned each image by itself.
     """
 
     images: Any
     report: RunReport
+    reports: list[RunReport] = field(default_factory=list)
 
 
 class InfinityPipeline(DiffusionPipeline):
@@ -202,7 +207,7 @@ class InfinityPipeline(DiffusionPipeline):
         output_type: OutputType = "pil",
         callback_on_step_end: Callable[[InfinityPipeline, int, int, dict[str, Any]],
                                        dict[str, Any] | None] | None = None,
-        plan: TokenPlan | None = None,
+        plan: SparsityPlan | Director | None = None,
         *,
         seed: Seeds | None = None,
         schedule: ScaleSchedule | None = None,
@@ -216,6 +221,7 @@ class InfinityPipeline(DiffusionPipeline):
         vae_tile: int | None = None,
         check: Callable[[], None] | None = None,
         on_scale: Callable[[ScaleState], None] | None = None,
+        watch: Watch | None = None,
     ) -> InfinityPipelineOutput:
         """Generate images.
 
@@ -232,7 +238,8 @@ class InfinityPipeline(DiffusionPipeline):
             output_type: "pil", "np", "pt" or "latent".
             callback_on_step_end: called after each scale as (pipeline, scale, scale, {"latents":
                 summed codes}); our step is a scale.
-            plan: which tokens to process; None = all.
+            plan: which tokens to process, as a value or as a strategy that plans inside the run
+                (one image after another, then); None = all.
             seed: instead of ``generator``: image i is drawn from seed + i, or from its own seed
                 of a list, so that each can be made again alone.
             schedule: instead of height and width.
@@ -242,6 +249,7 @@ class InfinityPipeline(DiffusionPipeline):
             vae_tile: decode in tiles of this many latent pixels, to bound memory.
             check: called before every layer; an exception it raises ends the call.
             on_scale: called with the full state after each scale.
+            watch: gets attention entropies (``entropy.trace.TraceRecorder``).
 
         Returns:
             images and report. After an interrupt (``pipeline.interrupt = True``) the images are
@@ -275,28 +283,38 @@ class InfinityPipeline(DiffusionPipeline):
 
         device = self._execution_device
         self._wake("transformer", device)
-        run = SamplingRun(
-            self.transformer, text.to(device), params, negative=negative, plan=plan,
-            generators=make_generators(generator, seed, len(text)), options=options, check=check,
-        )
-        with self.progress_bar(total=len(schedule)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
-            for state in run:
-                bar.update()
-                if on_scale is not None:
-                    on_scale(state)
-                if callback_on_step_end is not None:
-                    callback_on_step_end(
-                        self, state.index, state.index, {"latents": state.summed_codes}
-                    )
+        generators = make_generators(generator, seed, len(text))
+        calls = split_calls(text, negative, generators, plan)
+        latents: list[Tensor] = []
+        reports: list[RunReport] = []
+        with self.progress_bar(total=len(schedule) * len(calls)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
+            for own_text, own_negative, own_generators in calls:
+                run = SamplingRun(
+                    self.transformer, own_text.to(device), params, negative=own_negative,
+                    plan=plan, generators=own_generators, options=options, check=check, watch=watch,
+                )
+                for state in run:
+                    bar.update()
+                    if on_scale is not None:
+                        on_scale(state)
+                    if callback_on_step_end is not None:
+                        callback_on_step_end(
+                            self, state.index, state.index, {"latents": state.summed_codes}
+                        )
+                    if self._interrupt:
+                        break
+                latents.append(run.summed_codes)
+                reports.append(run.report())
+                del run  # its KV cache makes room for the next, and for the decoder
                 if self._interrupt:
                     break
-        codes = run.summed_codes
-        report = run.report()
+        codes = torch.cat(latents)
+        report = reports[0]
         notes = list(report.notes)
-        if len(report.scales) < len(schedule):
-            notes.append(f"interrupted after {len(report.scales)} of {len(schedule)} scales")
-        seconds |= report.seconds
-        del run  # its KV cache makes room for the decoder
+        if self._interrupt:
+            notes.append(f"interrupted after {len(reports[-1].scales)} of {len(schedule)} scales"
+                         + (f" of image {len(reports)}" if len(calls) > 1 else ""))
+        seconds |= {"scales": sum(r.seconds["scales"] for r in reports)}
 
         started = time.perf_counter()
         if output_type == "latent":
@@ -306,7 +324,7 @@ class InfinityPipeline(DiffusionPipeline):
         seconds["decode"] = time.perf_counter() - started
         report = replace(report, seconds=seconds, seed=seed_of(generator, seed),
                          notes=tuple(notes))
-        return InfinityPipelineOutput(images=images, report=report)
+        return InfinityPipelineOutput(images=images, report=report, reports=[report, *reports[1:]])
 
     def _features(
         self, name: str, text: str | Sequence[str] | None, features: PackedText | None

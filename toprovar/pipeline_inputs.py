@@ -8,6 +8,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from .models.text import PackedText
+from .ops.bit_sampling import Generators
+from .sparsity.director import Director
+from .sparsity.plan import SparsityPlan
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Seeds = int | Sequence[int]
@@ -78,3 +83,29 @@ def frees_models(call: Callable[P, R]) -> Callable[P, R]:
             args[0].maybe_free_model_hooks()  # type: ignore[attr-defined]  # the pipeline
 
     return wrapped
+
+
+Call = tuple[PackedText, PackedText | None, Generators]
+
+
+def split_calls(text: PackedText, negative: PackedText | None, generators: Generators,
+                plan: SparsityPlan | Director | None) -> list[Call]:
+    """(text, negative, generators) of each run: one for all images, or, where the plan is made
+    inside the run and so differs by image, one for each."""
+    if plan is None or isinstance(plan, SparsityPlan) or not plan.adaptive or len(text) == 1:
+        return [(text, negative, generators)]
+    if isinstance(generators, torch.Generator):
+        raise ValueError(
+            f"{plan.name} plans each image by itself, so one generator cannot be shared between "
+            f"{len(text)} images: give seed, or one generator per image"
+        )
+    several = negative is not None and len(negative) > 1
+    return [
+        (
+            PackedText(features, (length,)),
+            PackedText(negative.rows()[i], (negative.lengths[i],)) if negative and several
+            else negative,
+            None if generators is None else [generators[i]],
+        )
+        for i, (features, length) in enumerate(zip(text.rows(), text.lengths, strict=True))
+    ]

@@ -9,23 +9,28 @@ from toprovar.sampling.cache import CacheLayout, KVCache
 from toprovar.schedules import get_schedule
 
 
-def simulate(counts: list[list[int]]) -> None:
+def simulate(counts: list[list[int]], revised_after: int | None = None) -> None:
     """Write a distinct number for every key, and at each (scale, layer) read what is visible."""
-    layout = CacheLayout.plan(counts)
+    known = len(counts) if revised_after is None else revised_after + 1
+    layout = CacheLayout.plan(counts[:known], final=known == len(counts))
     cache = KVCache(layout, 2, 1, 1, torch.float32, torch.device("cpu"))
     expected: list[list[float]] = [[] for _ in counts[0]]
     number = 0
     for scale, row in enumerate(counts):
+        if scale == known:
+            cache = cache.relaid(CacheLayout.plan(counts), 2)
+        if scale and not any(any(later) for later in counts[scale:]):
+            break  # not run: nothing is read any more
         for layer, count in enumerate(row):
             new = [float(number + i) for i in range(count)]
             number += count
             expected[layer] += new
-            keys, values = cache.new(scale, layer)
+            keys, values = cache.new(layer, count, 2)
             assert keys.shape == (2, count, 1, 1)
             keys[0, :, 0, 0] = torch.tensor(new)
             keys[1, :, 0, 0] = -torch.tensor(new)
             values.copy_(keys * 2)
-            k, v = cache.visible(scale, layer)
+            k, v = cache.visible(layer, 2)
             assert k[0, 0, :, 0].tolist() == expected[layer]
             assert v[1, 0, :, 0].tolist() == [-2 * e for e in expected[layer]]
 
@@ -36,7 +41,30 @@ def test_visible_keys_are_all_keys_so_far(seed: int) -> None:
     draw = random.Random(seed)
     scales, layers = draw.randint(1, 5), draw.randint(1, 6)
     top = draw.choice([3, 12])
-    simulate([[draw.randint(0, top) for _ in range(layers)] for _ in range(scales)])
+    counts = [[draw.randint(0, top) for _ in range(layers)] for _ in range(scales)]
+    simulate(counts)
+    simulate([*counts, [0] * layers])  # the last scales may be left out
+    simulate(counts, revised_after=draw.randrange(scales))
+
+
+def test_laid_out_anew_for_fewer_rows() -> None:
+    cache = KVCache(CacheLayout.plan([[2, 3]], final=False), 2, 1, 4, torch.float32,
+                    torch.device("cpu"))
+    for layer, count in enumerate((2, 3)):
+        for tensor in cache.new(layer, count, 2):
+            tensor.normal_()
+    half = cache.relaid(CacheLayout.plan([[2, 3], [5, 5]]), 1)
+    assert half.keys.shape[0] == 1
+    for layer in range(2):
+        for mine, theirs in zip(cache.visible(layer, 1), half.visible(layer, 1), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_more_keys_than_planned() -> None:
+    cache = KVCache(CacheLayout.plan([[2]], final=False), 1, 1, 4, torch.float32,
+                    torch.device("cpu"))
+    with pytest.raises(ValueError, match="do not fit the cache"):
+        cache.new(0, 3, 1)
 
 
 def test_dense_sizes() -> None:
@@ -52,7 +80,9 @@ def test_bytes_and_views() -> None:
     layout = CacheLayout.plan([[4, 4], [9, 9]])
     cache = KVCache(layout, 2, 3, 8, torch.bfloat16, torch.device("cpu"))
     assert cache.nbytes == 2 * layout.size * 2 * 3 * 8 * 2
-    k, _ = cache.visible(1, 0)
+    cache.new(0, 4, 2)
+    cache.new(0, 9, 2)
+    k, _ = cache.visible(0, 2)
     assert k.shape == (2, 3, 13, 8)
     assert k.data_ptr() >= cache.keys.data_ptr() and k.stride(-1) == 1  # a view, no copy
 

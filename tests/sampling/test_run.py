@@ -6,13 +6,13 @@ from torch import Tensor
 
 from benchmarks.reference_loop import reference_run
 from tests.sampling.plain import plain_logits
+from tests.sampling.plans import IndexSelector, index_plan
 from tests.tiny import random_text, tiny_transformer
 from toprovar.models.text import PackedText
 from toprovar.sampling.bits import ForcedBits
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun, ScaleState
 from toprovar.schedules import ScaleSchedule, get_schedule
-from toprovar.sparsity.plan import IndexPlan
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 WIDE = get_schedule("0.75", "0.06M")
@@ -56,7 +56,8 @@ def test_a_plan_processes_just_its_tokens(per_row: bool, schedule: ScaleSchedule
                 kept[scale, layer] = torch.stack(rows) if per_row else rows[0]
     kept[4, 1] = torch.empty((2, 0) if per_row else 0, dtype=torch.int64)  # not run at all
     bits = random_bits(schedule, 2)
-    run = SamplingRun(model, text, SamplingParams(schedule, 1.0, 1.0), plan=IndexPlan(kept),
+    run = SamplingRun(model, text, SamplingParams(schedule, 1.0, 1.0),
+                      plan=index_plan(model.shape, schedule, kept), selector=IndexSelector(kept),
                       choose=ForcedBits(bits))
     found = [s.logits for s in run_all(run)]
     expected = plain_logits(model, text, schedule, bits, kept)
@@ -68,26 +69,6 @@ def test_a_plan_processes_just_its_tokens(per_row: bool, schedule: ScaleSchedule
     # and it does matter
     dense = plain_logits(model, text, schedule, bits, {})
     assert (dense[-1] - expected[-1]).abs().max() > 1e-2
-
-
-def test_keeping_all_tokens_in_any_order_is_dense() -> None:
-    model, text = tiny_transformer(), random_text(4)
-    kept = {(6, layer): torch.randperm(256, generator=seeded(layer)) for layer in range(3)}
-    params = SamplingParams(SCHEDULE, 2.0, 1.0, mode="greedy")
-    dense = run_all(SamplingRun(model, text, params))
-    listed = run_all(SamplingRun(model, text, params, plan=IndexPlan(kept)))
-    torch.testing.assert_close(dense[-1].logits, listed[-1].logits, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize(("kept", "message"), [
-    ({(9, 0): torch.tensor([0])}, "scale 9"),
-    ({(1, 0): torch.tensor([4])}, "which has only 4"),
-    ({(1, 0): torch.tensor([1, 1])}, "twice"),
-])
-def test_plans_that_do_not_fit_are_refused(kept: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SamplingRun(tiny_transformer(), random_text(2), SamplingParams(SCHEDULE),
-                    plan=IndexPlan(kept))
 
 
 @pytest.mark.parametrize("piece", [1, 7, 64])

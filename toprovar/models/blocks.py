@@ -158,6 +158,33 @@ class Block(nn.Module):
             hidden = linear_gelu(y, ffn.fc1.weight, ffn.fc1.bias)
             gated_add_(part, ffn.fc2(hidden), gamma2[rows])
 
+    def attention_update(self, attended: Tensor, context: BlockContext, piece: int) -> Tensor:
+        """What self-attention adds to the residual: [R, n, C] float32 from ``attended`` alike."""
+        gamma1 = context.modulation[0]
+        out = torch.empty(attended.shape, dtype=torch.float32, device=attended.device)
+        for rows, tokens in pieces(attended, piece):
+            update = self.self_attn.proj(attended[rows, tokens].to(self.dtype))
+            torch.mul(update, gamma1[rows, None], out=out[rows, tokens])
+        return out
+
+    def text_update(self, x: Tensor, context: BlockContext, piece: int) -> Tensor:
+        """What cross-attention adds to the residual ``x`` [R, n, C]: alike, float32."""
+        out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+        for rows, tokens in pieces(x, piece):
+            out[rows, tokens] = self._text_update(x[rows, tokens], rows, context)
+        return out
+
+    def feed_forward_update(self, x: Tensor, context: BlockContext, piece: int) -> Tensor:
+        """What the feed-forward adds to the residual ``x`` [R, n, C]: alike, float32."""
+        _, gamma2, _, gain2, _, shift2 = context.modulation
+        ffn = self.ffn
+        out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
+        for rows, tokens in pieces(x, piece):
+            y = modulated_norm(x[rows, tokens], gain2[rows], shift2[rows], self.dtype)
+            update = ffn.fc2(linear_gelu(y, ffn.fc1.weight, ffn.fc1.bias))
+            torch.mul(update, gamma2[rows, None], out=out[rows, tokens])
+        return out
+
     def absorb_text(self, context: BlockContext) -> AbsorbedText:
         """The run's text with this block's projections multiplied in, for ``finish``."""
         ca, norm = self.cross_attn, self.cross_norm
@@ -170,18 +197,24 @@ class Block(nn.Module):
         self, part: Tensor, rows: slice, context: BlockContext, text: AbsorbedText | None
     ) -> None:
         """Cross-attention of ``part`` [r, n, C], rows ``rows`` of the run, in place."""
+        if text is None:
+            gated_add_(part, self._text_update(part, rows, context), None)
+            return
+        norm = self.cross_norm
+        mask = None if context.text_mask is None else context.text_mask[rows]
+        own = AbsorbedText(text.keys[rows], text.bias[rows], text.values[rows], text.heads)
+        absorbed_add_(part, F.layer_norm(part, norm.normalized_shape, eps=norm.eps), own, mask)
+
+    def _text_update(self, part: Tensor, rows: slice, context: BlockContext) -> Tensor:
+        """[r, n, C] in the block's dtype."""
         ca, norm = self.cross_attn, self.cross_norm
         mask = None if context.text_mask is None else context.text_mask[rows]
-        if text is not None:
-            own = AbsorbedText(text.keys[rows], text.bias[rows], text.values[rows], text.heads)
-            absorbed_add_(part, F.layer_norm(part, norm.normalized_shape, eps=norm.eps), own, mask)
-            return
         y = F.layer_norm(
             part.float(), norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps
         )
         q = ca.to_q(y.to(self.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         seen = attention(q, context.text_k[rows], context.text_v[rows], q.shape[-1] ** -0.5, mask)
-        gated_add_(part, ca.proj(seen.transpose(1, 2).flatten(-2)), None)
+        return ca.proj(seen.transpose(1, 2).flatten(-2))
 
 
 def pieces(x: Tensor, most: int) -> Iterator[tuple[slice, slice]]:

@@ -7,18 +7,34 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..ops.bit_sampling import Generators, greedy_bits, sample_bits
+from ..ops.bit_sampling import Generators, exponential_noise, greedy_bits, sample_bits
 from .params import SamplingParams
 
 BitChooser = Callable[[int, Tensor], Tensor]
 """(scale, logits [B, N, 2 d]) -> bits [B, N, d] uint8."""
 
 
+class Sampler:
+    """Draws bits as ``params`` say."""
+
+    def __init__(self, params: SamplingParams, generators: Generators = None) -> None:
+        self.params, self.generators = params, generators
+
+    def __call__(self, scale: int, logits: Tensor) -> Tensor:
+        if self.params.mode == "greedy":
+            return greedy_bits(logits)
+        return sample_bits(logits, self.params.top_k, self.params.top_p, self.generators)
+
+    def skip(self, shape: tuple[int, int, int], device: torch.device) -> None:
+        """Draw for a scale that is not run, [B, N, d] bits: later scales get the draws they would
+        get in a full run."""
+        if self.params.mode != "greedy":
+            exponential_noise(torch.empty(*shape, 2, device=device), self.generators)
+
+
 def chooser(params: SamplingParams, generators: Generators = None) -> BitChooser:
     """The chooser that ``params`` ask for."""
-    if params.mode == "greedy":
-        return lambda scale, logits: greedy_bits(logits)
-    return lambda scale, logits: sample_bits(logits, params.top_k, params.top_p, generators)
+    return Sampler(params, generators)
 
 
 class ForcedBits:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..sparsity.plan import SparsityPlan
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class ScaleReport:
     """One scale: its grid, its tokens, how many of them each layer processed, and the time.
 
     Attributes:
+        rows: batch rows run, 0 where the scale was not run.
         seconds: wall time from the scale's start to its bits. On a GPU the device is not waited
             for, so only the sum over scales is meaningful there.
     """
@@ -28,6 +30,11 @@ class ScaleReport:
     cfg: float
     tau: float
     seconds: float
+    rows: int
+
+    @property
+    def run(self) -> bool:
+        return self.rows > 0
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,9 @@ class RunReport:
     """A finished run.
 
     Attributes:
-        token_layers: tokens x layers processed (of one row), and dense_token_layers those of a
-            dense run: their quotient is the work saved, before any measurement.
+        plan: name of the strategy; used_plan: the plan as it was at the end of the run.
+        token_layers: rows x tokens x layers processed, and dense_token_layers those of a dense
+            run: their quotient is the work saved, before any measurement.
         kv_bytes: size of the KV cache.
         notes: why something was done other than asked, in words.
     """
@@ -54,17 +62,25 @@ class RunReport:
     seed: int | list[int] | None = None
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    used_plan: SparsityPlan | None = None
 
     @property
     def token_layers(self) -> int:
-        return sum(sum(s.kept) for s in self.scales)
+        return sum(s.rows * sum(s.kept) for s in self.scales)
 
     @property
     def dense_token_layers(self) -> int:
-        return sum(s.tokens * len(s.kept) for s in self.scales)
+        return sum(self.rows * s.tokens * len(s.kept) for s in self.scales)
 
     def to_json(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
+        values = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "used_plan"
+        }
+        values["scales"] = [dataclasses.asdict(s) for s in self.scales]
+        if self.used_plan is not None:
+            plan = self.used_plan.model_dump(mode="json")
+            values["plan_parameters"] = plan["parameters"]
+            values["predicted"] = plan["predicted"]
         values["token_layers"] = self.token_layers
         values["dense_token_layers"] = self.dense_token_layers
         values["versions"] = {

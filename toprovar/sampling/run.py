@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..models.fingerprint import model_fingerprint
 from ..models.latents import (
     bits_to_codes,
     fold_patches,
@@ -26,12 +27,15 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
-from ..ops.cross_attention import AbsorbedText, pays
-from ..sparsity.plan import DensePlan, TokenPlan
-from .bits import BitChooser, chooser
+from ..sparsity.director import Director, Setting, begin
+from ..sparsity.plan import SparsityPlan, dense_plan
+from ..sparsity.selection import Selector
+from .bits import BitChooser, Sampler, chooser
+from .block_runner import BlockRunner
 from .cache import CacheLayout, KVCache
 from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport
+from .sparse import SparseBlocks, Watch
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class ScaleState:
         logits: [B, N, 2 d] float32 after temperature and guidance.
         bits: [B, N, d] uint8.
         summed_codes: [B, latent channels, H, W] so far; the run's own tensor, not to be changed.
+        kept: per layer, indices of the tokens it kept: [n], or [R, n]; layers that kept all, or
+            pick tokens for each sub-layer, are absent.
     """
 
     index: int
@@ -52,6 +58,7 @@ class ScaleState:
     bits: Tensor
     summed_codes: Tensor
     report: ScaleReport
+    kept: dict[int, Tensor]
 
 
 class LayerProbe:
@@ -79,12 +86,15 @@ class SamplingRun:
         text: features of the B prompts (raw text-encoder output).
         params: what to sample.
         negative: features in place of the learned null text, one for all or one per prompt.
-        plan: which tokens to process; None = all.
+        plan: which tokens to process, as a value or as a strategy that plans inside the run; None
+            = all.
         generators: one for all images (the official order), or one per image; None = torch's own.
         options: how to compute.
         choose: decides the bits instead of the sampler that ``params`` ask for.
         check: called before every layer; an exception it raises ends the run.
         probe: looks into every block.
+        watch: gets the entropies it wants.
+        selector: picks tokens in place of the plan's rules.
     """
 
     def __init__(
@@ -94,16 +104,17 @@ class SamplingRun:
         params: SamplingParams,
         *,
         negative: PackedText | None = None,
-        plan: TokenPlan | None = None,
+        plan: SparsityPlan | Director | None = None,
         generators: Generators = None,
         options: EngineOptions | None = None,
         choose: BitChooser | None = None,
         check: Callable[[], None] | None = None,
         probe: LayerProbe | None = None,
+        watch: Watch | None = None,
+        selector: Selector | None = None,
     ) -> None:
         self.transformer = transformer
         self.params = params
-        self.plan = plan or DensePlan()
         self.options = options or EngineOptions()
         self.choose = choose or chooser(params, generators)
         self.check = check or (lambda: None)
@@ -116,34 +127,38 @@ class SamplingRun:
             )
         self.mixing_layers = params.mixing_layers(shape.depth)
         self.backend = attention_ops.choose(self.options.attention_backend, self.device)
-        self.piece = self.options.piece_for(self.device)
-
         self.batch = len(text)
         text = text.to(self.device, torch.float32)
         if params.guided:
             text = PackedText.join([text, self._unconditional(text, negative)])
         self.rows = len(text)
-        self.cache_dtype = self.options.cache_dtype or transformer.compute_dtype
-        self.counts = _validated(
-            self.plan.keep_counts(schedule.tokens, shape.depth), schedule.tokens, shape.depth
-        )
+        plan = plan or dense_plan(shape, schedule)
+        tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
+        self.session, self.notes = begin(plan, Setting(
+            shape, schedule, self.batch, params.guided,
+            model_fingerprint(transformer) if tagged else None,
+        ))
         with torch.inference_mode():
-            self.text = transformer.prepare_text(text)
-            self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
-            self.cache = KVCache(
-                CacheLayout.plan(self.counts), self.rows, shape.num_heads, shape.head_dim,
-                self.cache_dtype, self.device,
+            self.runner = BlockRunner(
+                transformer, text, self.batch, self.options, probe,
+                by_head=watch is not None and watch.heads,
             )
+            self.blocks = SparseBlocks(self.runner, self.session, watch, selector)
+            self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
+            self._laid_out = -1
+            self._lay_out(0)
             height, width = schedule.grids[-1]
             self.summed_codes = torch.zeros(
                 self.batch, shape.latent_channels, height * shape.patch, width * shape.patch,
                 device=self.device,
             )
         self.scale_reports: list[ScaleReport] = []
-        self._absorbed: dict[int, AbsorbedText] = {}
 
     def __iter__(self) -> Iterator[ScaleState]:
         for scale in range(len(self.params.schedule)):
+            if not self.session.plan.scales[scale].run:
+                self._skip(scale)
+                continue
             # Not held across the yield: the caller's code must not run in inference mode.
             with torch.inference_mode(), attention_ops.held_to(self.backend):
                 state = self._run_scale(scale)
@@ -151,19 +166,52 @@ class SamplingRun:
 
     def report(self) -> RunReport:
         """What has been run so far."""
+        plan = self.session.plan
         return RunReport(
-            plan=self.plan.name,
+            plan=plan.strategy,
             params=self.params.to_json(),
             scales=tuple(self.scale_reports),
             images=self.batch,
             rows=self.rows,
             device=str(self.device),
             dtype=str(self.transformer.compute_dtype).removeprefix("torch."),
-            cache_dtype=str(self.cache_dtype).removeprefix("torch."),
+            cache_dtype=str(self.runner.dtype).removeprefix("torch."),
             attention_backend=self.backend,
-            kv_bytes=self.cache.nbytes,
+            kv_bytes=self.runner.cache.nbytes,
             seconds={"scales": sum(s.seconds for s in self.scale_reports)},
+            notes=(*self.notes, *plan.notes),
+            used_plan=plan,
         )
+
+    def _lay_out(self, scale: int) -> None:
+        """Make room in the KV cache for ``scale`` and all that is certain to follow."""
+        if scale <= self._laid_out:
+            return
+        plan, shape = self.session.plan, self.transformer.shape
+        horizon = self._laid_out = self.session.horizon(scale)
+        layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
+        rows = self._rows(scale)
+        if scale == 0:
+            self.runner.cache = KVCache(
+                layout, rows, shape.num_heads, shape.head_dim, self.runner.dtype, self.device
+            )
+        else:
+            self.runner.cache = self.runner.cache.relaid(layout, rows)
+
+    def _rows(self, scale: int) -> int:
+        """Rows that a scale runs: all, or the conditional ones."""
+        return self.rows if self.session.plan.scales[scale].unconditional else self.batch
+
+    def _skip(self, scale: int) -> None:
+        """Leave a scale out, with its random draws taken."""
+        grid, depth = self.params.schedule.grids[scale], self.transformer.shape.depth
+        if isinstance(self.choose, Sampler) and scale < self.session.plan.last_run:
+            bits = self.transformer.shape.bits_per_token
+            self.choose.skip((self.batch, grid[0] * grid[1], bits), self.device)
+        self.scale_reports.append(ScaleReport(
+            scale, grid, grid[0] * grid[1], (0,) * depth, self.params.cfg_list[scale],
+            self.params.tau_list[scale], 0.0, 0,
+        ))
 
     def _unconditional(self, text: PackedText, negative: PackedText | None) -> PackedText:
         """Null text of each prompt's own length, or the negative prompt's features."""
@@ -181,7 +229,10 @@ class SamplingRun:
         started = time.perf_counter()
         grid = self.params.schedule.grids[scale]
         cfg, tau = self.params.cfg_list[scale], self.params.tau_list[scale]
+        self._lay_out(scale)
+        self.blocks.begin()
         x = self._scale_input(scale)
+        guided = cfg != 1 and x.shape[0] > self.batch
         level = self.transformer.level_embed.weight[scale].to(x.dtype)
         shape = self.transformer.shape
         for layer in range(shape.depth):
@@ -191,93 +242,43 @@ class SamplingRun:
                 x.add_(level)
             if self.probe:
                 self.probe.block_input(scale, layer, x)
-            self._run_block(scale, layer, x)
-            if cfg != 1 and layer in self.mixing_layers:
+            self.blocks.run(scale, layer, x, self.rotations[scale])
+            if guided and layer in self.mixing_layers:
                 half = cfg * x[: self.batch] + (1 - cfg) * x[self.batch :]
                 x[: self.batch], x[self.batch :] = half, half
             if self.probe:
                 self.probe.block_output(scale, layer, x)
         self.check()
-        logits = self._guided_logits(x, cfg, tau)
+        logits = self._logits(x, cfg, tau, guided)
         bits = self.choose(scale, logits)
         self._add_codes(grid, bits)
         report = ScaleReport(
-            scale, grid, grid[0] * grid[1], tuple(self.counts[scale]), cfg, tau,
-            time.perf_counter() - started,
+            scale, grid, grid[0] * grid[1], self.session.plan.counts[scale], cfg, tau,
+            time.perf_counter() - started, x.shape[0],
         )
         self.scale_reports.append(report)
+        self.session.after(scale, self.summed_codes)
         return ScaleState(
-            scale, len(self.params.schedule), grid, logits, bits, self.summed_codes, report
+            scale, len(self.params.schedule), grid, logits, bits, self.summed_codes, report,
+            dict(self.blocks.kept),
         )
 
     def _scale_input(self, scale: int) -> Tensor:
         """[R, N, C] residual before the level embedding."""
         if scale == 0:
-            x = self.transformer.first_tokens(self.text)
+            x = self.transformer.first_tokens(self.runner.text)[: self._rows(0)]
         else:
             patch = self.transformer.shape.patch
             h, w = self.params.schedule.grids[scale]
             codes = fold_patches(resize_codes(self.summed_codes, (h * patch, w * patch)), patch)
-            x = self.transformer.embed_codes(codes).repeat(self.rows // self.batch, 1, 1)
+            x = self.transformer.embed_codes(codes).repeat(self._rows(scale) // self.batch, 1, 1)
         return x.to(self.options.residual_dtype)
 
-    def _run_block(self, scale: int, layer: int, x: Tensor) -> None:
-        """One block on the tokens that the plan keeps, into ``x`` [R, N, C] in place."""
-        count, total = self.counts[scale][layer], x.shape[1]
-        if count == 0:
-            return
-        rotation = self.rotations[scale]
-        if count == total:
-            self._run_tokens(scale, layer, x, rotation)
-            return
-        index = self.plan.select(scale, layer, count, x)
-        if index.ndim == 1:
-            part = x.index_select(1, index)
-            self._run_tokens(scale, layer, part, rotation.index_select(0, index))
-            x.index_copy_(1, index, part)
-        else:
-            part = x.take_along_dim(index[..., None], dim=1)
-            self._run_tokens(scale, layer, part, rotation[index])
-            x.scatter_(1, index[..., None].expand_as(part), part)
-
-    def _run_tokens(self, scale: int, layer: int, x: Tensor, rotation: Tensor) -> None:
-        """One block on tokens ``x`` [R, n, C] in place; ``rotation`` holds their places."""
-        block, context = self.transformer.block(layer), self.text.blocks[layer]
-        heads = self.transformer.shape.num_heads
-        q = torch.empty(*x.shape[:2], heads, x.shape[2] // heads,
-                        dtype=self.cache_dtype, device=x.device)
-        k_new, v_new = self.cache.new(scale, layer)
-        block.project_qkv(x, context, rotation, q, k_new, v_new, self.piece)
-        q = q.transpose(1, 2)
-        k, v = self.cache.visible(scale, layer)
-        out = attention_ops.attention(q, k, v, 1.0)
-        if self.probe:
-            self.probe.attention(scale, layer, q, k, v, out)
-        del q  # as wide as the hidden layer of a piece
-        block.finish(x, out.transpose(1, 2).flatten(-2), context, self.piece,
-                     self._absorbed_text(layer, x))
-
-    def _absorbed_text(self, layer: int, x: Tensor) -> AbsorbedText | None:
-        """The text for cross-attention of tokens ``x``, with a block's projections multiplied in,
-        where that is cheaper. Kept for later scales if it is small beside the KV cache."""
-        shape, context = self.transformer.shape, self.text.blocks[layer]
-        if x.dtype != torch.float32 or not pays(
-            x.shape[1], context.text_k.shape[2], shape.num_heads, shape.width,
-            self.transformer.compute_dtype,
-        ):
-            return None
-        text = self._absorbed.get(layer)
-        if text is None:
-            text = self.transformer.block(layer).absorb_text(context)
-            if shape.depth * text.nbytes <= self.cache.nbytes // 8:
-                self._absorbed[layer] = text
-        return text
-
-    def _guided_logits(self, x: Tensor, cfg: float, tau: float) -> Tensor:
+    def _logits(self, x: Tensor, cfg: float, tau: float, guided: bool) -> Tensor:
         """[R, N, C] -> [B, N, 2 d] logits after temperature and guidance."""
-        on_logits = cfg != 1 and 0 in self.params.cfg_insertion_layer
+        on_logits = guided and 0 in self.params.cfg_insertion_layer
         rows = self.rows if on_logits else self.batch
-        logits = self.transformer.logits(x[:rows], self.text).mul_(1 / tau)
+        logits = self.transformer.logits(x[:rows], self.runner.text).mul_(1 / tau)
         if not on_logits:
             return logits
         return cfg * logits[: self.batch] + (1 - cfg) * logits[self.batch :]
@@ -288,20 +289,3 @@ class SamplingRun:
         codes = bits_to_codes(values, shape.latent_channels)
         size = (self.summed_codes.shape[2], self.summed_codes.shape[3])
         self.summed_codes.add_(resize_codes(codes, size))
-
-
-def _validated(counts: list[list[int]], tokens: tuple[int, ...], depth: int) -> list[list[int]]:
-    """The plan's counts, if they fit the run."""
-    if len(counts) != len(tokens) or any(len(row) != depth for row in counts):
-        raise ValueError(
-            f"the plan covers {len(counts)} scales x {len(counts[0]) if counts else 0} layers, "
-            f"the run has {len(tokens)} x {depth}"
-        )
-    for scale, row in enumerate(counts):
-        for layer, count in enumerate(row):
-            if not 0 <= count <= tokens[scale]:
-                raise ValueError(
-                    f"the plan keeps {count} of {tokens[scale]} tokens at scale {scale}, "
-                    f"layer {layer}"
-                )
-    return counts

@@ -1,92 +1,313 @@
-"""Which tokens each block works on at each scale: the one thing the scale loop asks of a plan.
+"""The sparsity plan: what a sampling run leaves out, as a value that can be saved and shared.
 
-How many tokens is known before a run starts, so that the KV cache is allocated once and shapes do
-not depend on data. Which tokens is asked when the block is about to run.
+A plan says, before a run begins, how many tokens every block works on at every scale, by which
+rule they are chosen, what the others get instead, which scales are not run and from which scale on
+guidance is dropped. It holds no prompt, seed or batch, so it serves all of them. Which tokens are
+kept is decided inside the run (``selection``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
+from ..models.config import TransformerConfig
+from ..ops.token_select import check_selection
+from ..schedules import ScaleSchedule
 
-class TokenPlan(Protocol):
-    """What the scale loop needs to know about skipping."""
+PLAN_VERSION = 1
 
-    @property
-    def name(self) -> str:
-        """Short name for the report."""
-        ...
+Rule = Literal["entropy", "entropy_reversed", "variance", "random"]
+"""entropy: lowest attention entropy first. variance: largest squared distance from the mean token
+first (FastVAR). entropy_reversed and random are controls."""
+Dropped = Literal["identity", "cached"]
+Resize = Literal["area", "bilinear", "nearest"]
 
-    def keep_counts(self, tokens: Sequence[int], depth: int) -> list[list[int]]:
-        """Tokens to process, [scale][layer], each between 0 (block not run) and the scale's all.
-
-        Args:
-            tokens: tokens of each scale.
-            depth: number of blocks.
-        """
-        ...
-
-    def select(self, scale: int, layer: int, count: int, x: Tensor) -> Tensor:
-        """The tokens to process, asked only where fewer than all are kept.
-
-        Args:
-            count: as promised by ``keep_counts``.
-            x: [R, N, C] residual before the block.
-
-        Returns:
-            Token indices, [count] for all rows alike or [R, count] row by row, int64, each token
-            at most once.
-        """
-        ...
+FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-@dataclass(frozen=True)
-class DensePlan:
-    """Keeps everything."""
-
-    name: str = "dense"
-
-    def keep_counts(self, tokens: Sequence[int], depth: int) -> list[list[int]]:
-        return [[n] * depth for n in tokens]
-
-    def select(self, scale: int, layer: int, count: int, x: Tensor) -> Tensor:
-        return torch.arange(count, device=x.device)
-
-
-@dataclass(frozen=True)
-class IndexPlan:
-    """Fixed tokens for some (scale, layer); everything elsewhere.
+class ScalePlan(BaseModel):
+    """One scale of a plan.
 
     Attributes:
-        kept: (scale, layer) -> token indices [n] or [R, n], int64. A dropped token passes the
-            block unchanged and leaves no key or value there.
+        grid: tokens (down, across).
+        run: False = the scale is not run at all; its codes are left out of the sum.
+        keep: tokens that each layer works on, 0 (layer not run) to all.
+        rule: which tokens are kept.
+        per: "block" = a token is kept or dropped for a whole block; "sublayer" = chosen anew
+            before attention, cross-attention and feed-forward.
+        rows: "shared" = both guidance rows of an image keep the same tokens; "separate" = each
+            its own.
+        dropped: what a dropped token gets: nothing ("identity"), or the update that the same
+            layer gave at an earlier scale, resized ("cached").
+        source: the scale whose updates are used; None = the latest, refreshed as it goes.
+        resize: how updates are brought to this scale's grid.
+        region: side of the regions, in tokens, that must keep a minimum; 0 = none.
+        min_per_region: tokens kept in every region at least.
+        unconditional: False = only the conditional row is run, without guidance.
     """
 
-    kept: Mapping[tuple[int, int], Tensor]
-    name: str = "indices"
+    model_config = FROZEN
 
-    def keep_counts(self, tokens: Sequence[int], depth: int) -> list[list[int]]:
-        counts = [[n] * depth for n in tokens]
-        for (scale, layer), index in self.kept.items():
-            if not (0 <= scale < len(tokens) and 0 <= layer < depth):
-                raise ValueError(
-                    f"plan names scale {scale}, layer {layer}, but the run has {len(tokens)} "
-                    f"scales and {depth} layers"
-                )
-            if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < tokens[scale]:
-                raise ValueError(
-                    f"plan keeps tokens {int(index.min())}..{int(index.max())} at scale {scale}, "
-                    f"layer {layer}, which has only {tokens[scale]}"
-                )
-            if any(row.unique().numel() != row.numel() for row in torch.atleast_2d(index)):
-                raise ValueError(f"plan names a token twice at scale {scale}, layer {layer}")
-            counts[scale][layer] = index.shape[-1]
-        return counts
+    grid: tuple[int, int]
+    keep: tuple[int, ...]
+    run: bool = True
+    rule: Rule = "entropy"
+    per: Literal["block", "sublayer"] = "block"
+    rows: Literal["shared", "separate"] = "shared"
+    dropped: Dropped = "identity"
+    source: int | None = None
+    resize: Resize = "bilinear"
+    region: int = Field(default=0, ge=0)
+    min_per_region: int = Field(default=0, ge=0)
+    unconditional: bool = True
 
-    def select(self, scale: int, layer: int, count: int, x: Tensor) -> Tensor:
-        return self.kept[scale, layer].to(x.device)
+    @property
+    def tokens(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    def partial(self, layer: int) -> bool:
+        """Whether the layer works on some tokens but not on all."""
+        return self.run and 0 < self.keep[layer] < self.tokens
+
+    @property
+    def sparse(self) -> bool:
+        """Whether any layer leaves a token out."""
+        return self.run and any(n < self.tokens for n in self.keep)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if min(self.grid) < 1:
+            raise ValueError(f"grid {self.grid} has no tokens")
+        for layer, count in enumerate(self.keep):
+            if not 0 <= count <= self.tokens:
+                raise ValueError(f"layer {layer} keeps {count} tokens, the scale has {self.tokens}")
+        if self.rule.startswith("entropy") and self.rows == "separate":
+            raise ValueError("rule 'entropy' is measured on the conditional row: rows must be "
+                             "'shared'")
+        if self.rule.startswith("entropy") and self.per == "sublayer":
+            raise ValueError("rule 'entropy' chooses tokens for a whole block: per must be 'block'")
+        if bool(self.region) != bool(self.min_per_region):
+            raise ValueError("region and min_per_region go together: give both or neither")
+        for count in {n for n in self.keep if 0 < n < self.tokens}:
+            check_selection(self.tokens, self.grid, count, self.region, self.min_per_region)
+        return self
+
+
+class ModelTag(BaseModel):
+    """The model that a plan was made for.
+
+    Attributes:
+        fingerprint: of the weights, or None when the plan does not depend on them.
+    """
+
+    model_config = FROZEN
+
+    depth: int
+    width: int
+    num_heads: int
+    fingerprint: str | None = None
+
+    @staticmethod
+    def of(shape: TransformerConfig, fingerprint: str | None = None) -> ModelTag:
+        return ModelTag(depth=shape.depth, width=shape.width, num_heads=shape.num_heads,
+                        fingerprint=fingerprint)
+
+
+class PredictedCost(BaseModel):
+    """What a plan is expected to cost; shares are of a dense run of one image with guidance.
+
+    Attributes:
+        token_layers: (row, token, layer) products processed.
+        flops: of all blocks and the head; kv_bytes: KV cache at 16 bits a value.
+        seconds, dense_seconds: from a cost model of a device, if there was one.
+    """
+
+    model_config = FROZEN
+
+    token_layers: int
+    token_layer_share: float
+    flops: float
+    flop_share: float
+    kv_bytes: int
+    kv_share: float
+    seconds: float | None = None
+    dense_seconds: float | None = None
+    device: str | None = None
+
+    @property
+    def speedup(self) -> float | None:
+        """Of the scale loop."""
+        if self.seconds is None or self.dense_seconds is None:
+            return None
+        return self.dense_seconds / self.seconds
+
+
+class SparsityPlan(BaseModel):
+    """A whole run's plan.
+
+    Attributes:
+        strategy: who made it.
+        parameters: with which settings.
+        model: for which model.
+        schedule: name of the schedule ("0.25M 1.000"), for the reader; the grids decide.
+        scales: one entry for every scale of the schedule.
+        seed: of the rule "random".
+        provenance: where the settings come from (calibration, prompts, versions).
+        notes: why something is not as one might expect, in words.
+    """
+
+    model_config = FROZEN
+
+    version: Literal[1] = PLAN_VERSION
+    strategy: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    model: ModelTag
+    schedule: str
+    scales: tuple[ScalePlan, ...]
+    seed: int = 0
+    predicted: PredictedCost | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def counts(self) -> tuple[tuple[int, ...], ...]:
+        """Tokens processed, [scale][layer]; zeros where a scale is not run."""
+        return tuple(s.keep if s.run else (0,) * len(s.keep) for s in self.scales)
+
+    @cached_property
+    def last_run(self) -> int:
+        """The last scale that is run."""
+        return max(i for i, s in enumerate(self.scales) if s.run)
+
+    @property
+    def dense(self) -> bool:
+        return all(s.run and s.unconditional and not s.sparse for s in self.scales)
+
+    @cached_property
+    def sources(self) -> tuple[tuple[int | None, ...], ...]:
+        """[scale][layer]: the scale whose update stands in for dropped tokens, None = nothing does.
+
+        A fixed source is used as it is. Otherwise it is the latest scale run before, whose updates
+        are whole: its own dropped tokens carry the updates that stood in for them.
+        """
+        rows, latest = [], None
+        for s, step in enumerate(self.scales):
+            source = latest if step.source is None else step.source
+            cached = step.run and step.dropped == "cached"
+            rows.append(tuple(source if cached and n < step.tokens else None for n in step.keep))
+            latest = s if step.run else latest
+        return tuple(rows)
+
+    @cached_property
+    def stored(self) -> frozenset[tuple[int, int]]:
+        """(scale, layer) whose update some later scale needs."""
+        return frozenset((source, layer) for row in self.sources
+                         for layer, source in enumerate(row) if source is not None)
+
+    @cached_property
+    def measured(self) -> frozenset[tuple[int, int]]:
+        """(scale, layer) whose entropy some later scale chooses tokens by: the latest before it."""
+        found, latest = set(), [-1] * self.model.depth
+        for s, step in enumerate(self.scales):
+            for layer in range(self.model.depth):
+                if step.partial(layer) and step.rule.startswith("entropy"):
+                    found.add((latest[layer], layer))
+                if self.counts[s][layer]:
+                    latest[layer] = s
+        return frozenset(found)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not self.scales or not self.scales[0].run:
+            raise ValueError("the first scale must be run")
+        guided = True
+        for i, scale in enumerate(self.scales):
+            where = f"scale {i}"
+            if len(scale.keep) != self.model.depth:
+                raise ValueError(f"{where}: keep has {len(scale.keep)} entries, the model "
+                                 f"{self.model.depth} layers")
+            if not scale.run:
+                continue
+            if scale.unconditional and not guided:
+                raise ValueError(f"{where}: guidance cannot come back once it was dropped (the "
+                                 "unconditional row has no keys of the scales between)")
+            guided = scale.unconditional
+            self._check_sources(i)
+            if scale.rule.startswith("entropy"):
+                for layer in range(self.model.depth):
+                    if scale.partial(layer) and not any(
+                        s.run and s.keep[layer] == s.tokens for s in self.scales[:i]
+                    ):
+                        raise ValueError(
+                            f"{where}, layer {layer}: no scale before ran this layer in full, so "
+                            "there is no entropy map to choose tokens by"
+                        )
+        return self
+
+    def _check_sources(self, i: int) -> None:
+        scale, source = self.scales[i], self.scales[i].source
+        if source is None:
+            if scale.dropped == "cached" and scale.sparse and i == 0:
+                raise ValueError("scale 0: there is no earlier scale to take updates from")
+            return
+        if scale.dropped != "cached":
+            raise ValueError(f"scale {i}: source is given, but dropped is 'identity'")
+        if not 0 <= source < i or not self.scales[source].run:
+            raise ValueError(f"scale {i}: source {source} is not an earlier scale that is run")
+        if any(scale.keep[layer] < scale.tokens and self.scales[source].keep[layer] == 0
+               for layer in range(len(scale.keep))):
+            raise ValueError(f"scale {i}: source {source} does not run a layer whose updates are "
+                             "needed")
+
+    def check_fits(self, shape: TransformerConfig, schedule: ScaleSchedule,
+                   fingerprint: str | None = None) -> tuple[str, ...]:
+        """Refuse a model or schedule that the plan was not made for.
+
+        Returns:
+            Notes on what fits but is worth knowing.
+        """
+        own = self.model
+        for name, mine, theirs in (
+            ("layers", own.depth, shape.depth), ("width", own.width, shape.width),
+            ("heads", own.num_heads, shape.num_heads),
+        ):
+            if mine != theirs:
+                raise ValueError(
+                    f"the plan ({self.strategy}) was made for a model with {name} = {mine}, this "
+                    f"one has {theirs}: make a plan for this model"
+                )
+        grids = tuple(s.grid for s in self.scales)
+        if grids != schedule.grids:
+            raise ValueError(
+                f"the plan ({self.strategy}) was made for the schedule {self.schedule} "
+                f"({len(grids)} scales up to {grids[-1][0]} x {grids[-1][1]} tokens), the run has "
+                f"{len(schedule)} scales up to {schedule.grids[-1][0]} x {schedule.grids[-1][1]}: "
+                "use the plan's size, or make a plan for this one"
+            )
+        if own.fingerprint and fingerprint and own.fingerprint != fingerprint:
+            return (f"the plan was made for other weights of this shape ({own.fingerprint}, these "
+                    f"are {fingerprint}): check the picture",)
+        return ()
+
+
+def dense_scales(schedule: ScaleSchedule, depth: int) -> tuple[ScalePlan, ...]:
+    """Every scale in full."""
+    return tuple(ScalePlan(grid=g, keep=(g[0] * g[1],) * depth) for g in schedule.grids)
+
+
+def dense_plan(shape: TransformerConfig, schedule: ScaleSchedule, strategy: str = "dense",
+               notes: Sequence[str] = ()) -> SparsityPlan:
+    """The plan that leaves nothing out."""
+    return SparsityPlan(
+        strategy=strategy, model=ModelTag.of(shape), schedule=schedule_name(schedule),
+        scales=dense_scales(schedule, shape.depth), notes=tuple(notes),
+    )
+
+
+def schedule_name(schedule: ScaleSchedule) -> str:
+    return f"{schedule.pn} {schedule.template}"

@@ -1,0 +1,1 @@
+"""Attention entropy: what was measured, what follows from it, and pictures of it."""

@@ -1,0 +1,286 @@
+"""What was learned about a model once, for all its later plans: a value with a JSON form.
+
+Made by :func:`toprovar.analysis.calibrate`. Thresholds do not carry over from model to model, so
+a planner asks for the calibration of the very weights at hand, by their fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from ..files import replace_file
+from ..schedules import ScaleSchedule
+from .statistics import Crossing, LayerClass, RatioScale
+
+VERSION = 1
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Spread(BaseModel):
+    """A mean and the standard deviation over prompts."""
+
+    model_config = _FROZEN
+
+    mean: float
+    sd: float = Field(ge=0)
+
+
+class ScaleStatistics(BaseModel):
+    """One scale, over layers and prompts.
+
+    Attributes:
+        entropy: mean over tokens and layers, nats; relative: the same over log(keys).
+        rho: share of tokens below their own map's mean, mean over layers; None for one token.
+        spread: std(H) / mean(H) of a map; skew: see ``statistics.quantile_skew``.
+        follows: correlation with the upsampled map of the scale before; None at the first scales.
+        exit_ssim: SSIM to the dense picture when this scale and all later ones are not run.
+        pruned_ssim: the same when this scale and all later ones run on a share of their tokens.
+            None where it was not measured.
+    """
+
+    model_config = _FROZEN
+
+    grid: tuple[int, int]
+    entropy: Spread
+    relative: Spread
+    rho: Spread | None = None
+    spread: Spread | None = None
+    skew: Spread | None = None
+    follows: Spread | None = None
+    exit_ssim: Spread | None = None
+    pruned_ssim: Spread | None = None
+
+
+class ScheduleEntry(BaseModel):
+    """A model on one schedule.
+
+    Attributes:
+        start_scale: the first scale to be pruned by default; None = prune nothing.
+        start_reason: why this one, in words.
+        representative_scale: the scale whose maps say which layers are Global.
+        order_stability: mean Spearman correlation of the layers' order between prompts, there.
+        beta, ratio_reference: of ``statistics.layer_score``.
+        class_low, class_high: scores up to which a layer is Global, and from which it is Detail.
+        principal_ratios: sigma_1 / sigma_2 of each layer: geometric mean over prompts, and the
+            standard deviation of its natural logarithm.
+        layer_scores: R of each layer, 1 = Detail.
+        layer_classes: "ambiguous" where the score lies between, or prompts do not agree.
+    """
+
+    model_config = _FROZEN
+
+    pn: str
+    template: str
+    scales: tuple[ScaleStatistics, ...] = Field(min_length=1)
+    start_scale: int | None
+    start_reason: str = ""
+    representative_scale: int
+    order_stability: float | None = None
+    beta: float = Field(ge=0)
+    ratio_scale: RatioScale = "log"
+    ratio_reference: float = Field(default=1.0, gt=0)
+    class_low: float
+    class_high: float
+    principal_ratios: tuple[Spread, ...]
+    layer_scores: tuple[float, ...]
+    layer_classes: tuple[LayerClass, ...]
+
+    @property
+    def grids(self) -> tuple[tuple[int, int], ...]:
+        return tuple(s.grid for s in self.scales)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        for name in ("start_scale", "representative_scale"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < len(self.scales):
+                raise ValueError(f"{self.pn}: {name} {value} is not one of its "
+                                 f"{len(self.scales)} scales")
+        if not len(self.principal_ratios) == len(self.layer_scores) == len(self.layer_classes) > 0:
+            raise ValueError(
+                f"{self.pn}: {len(self.principal_ratios)} ratios, {len(self.layer_scores)} scores "
+                f"and {len(self.layer_classes)} classes: expected one of each for every layer"
+            )
+        if not all(0 <= score <= 1 for score in self.layer_scores):
+            raise ValueError(f"{self.pn}: layer scores must lie between 0 and 1, got "
+                             f"{self.layer_scores}")
+        if not self.class_low < self.class_high:
+            raise ValueError(f"{self.pn}: class_low {self.class_low} must be below class_high "
+                             f"{self.class_high}")
+        return self
+
+
+class Calibration(BaseModel):
+    """A model's calibration.
+
+    Attributes:
+        model: fingerprint of the transformer; name: for the reader.
+        entries: by pixel budget. Properties named like those of an entry are of the largest one.
+        tau, crossing: of the start scale by rho (``statistics.start_scale``).
+        rho_informative: False = rho does not tell scales apart in this model; a planner goes by
+            each entry's ``start_scale`` instead. ``rho_reason`` says why.
+        rho_accuracy: balanced accuracy with which the rule told prunable scales from others;
+            0.5 = chance. ``scale_accuracy``: what one start scale for all prompts achieves.
+        target_ssim: from which on a picture counts as unharmed.
+        alpha_min, alpha_max: default bounds of the share dropped.
+        prompts, seeds: how many were measured.
+        provenance: how the file was made (command, versions, date, parameters).
+    """
+
+    model_config = _FROZEN
+
+    version: Literal[1] = VERSION
+    model: str = Field(min_length=1)
+    name: str = ""
+    depth: int = Field(ge=1)
+    entries: dict[str, ScheduleEntry] = Field(min_length=1)
+    tau: float = Field(ge=0, le=1)
+    crossing: Crossing
+    rho_informative: bool
+    rho_reason: str = ""
+    rho_accuracy: float | None = None
+    scale_accuracy: float | None = None
+    target_ssim: float = Field(default=0.8, gt=0, le=1)
+    alpha_min: float = Field(default=0.0, ge=0, le=1)
+    alpha_max: float = Field(default=0.9, ge=0, le=1)
+    prompts: int = Field(ge=1)
+    seeds: int = Field(default=1, ge=1)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.alpha_min > self.alpha_max:
+            raise ValueError(f"alpha_min {self.alpha_min} is above alpha_max {self.alpha_max}")
+        for pn, entry in self.entries.items():
+            if entry.pn != pn:
+                raise ValueError(f"the entry for {pn} says it is for {entry.pn}")
+            if len(entry.layer_scores) != self.depth:
+                raise ValueError(f"{pn}: {len(entry.layer_scores)} layer scores for a model of "
+                                 f"{self.depth} layers")
+        return self
+
+    @cached_property
+    def main(self) -> ScheduleEntry:
+        """The entry with the most scales."""
+        return max(self.entries.values(), key=lambda e: len(e.scales))
+
+    @property
+    def beta(self) -> float:
+        return self.main.beta
+
+    @property
+    def ratio_scale(self) -> RatioScale:
+        return self.main.ratio_scale
+
+    @property
+    def ratio_reference(self) -> float:
+        return self.main.ratio_reference
+
+    @property
+    def principal_ratios(self) -> tuple[Spread, ...]:
+        return self.main.principal_ratios
+
+    @property
+    def layer_scores(self) -> tuple[float, ...]:
+        return self.main.layer_scores
+
+    @property
+    def layer_classes(self) -> tuple[LayerClass, ...]:
+        return self.main.layer_classes
+
+    @property
+    def start_scale(self) -> dict[str, int | None]:
+        """By pixel budget."""
+        return {pn: e.start_scale for pn, e in self.entries.items()}
+
+    @property
+    def representative_scale(self) -> dict[str, int]:
+        """By pixel budget."""
+        return {pn: e.representative_scale for pn, e in self.entries.items()}
+
+    def entry(self, schedule: ScaleSchedule) -> tuple[ScheduleEntry, tuple[str, ...]]:
+        """The entry for a schedule, and notes on what was stretched to fit.
+
+        Aspect ratios share an entry: scale s of every template has about as many tokens. A budget
+        that was not calibrated takes the nearest by number of scales; its start scale counts from
+        the end then, because what may be pruned depends on how many scales still follow.
+        """
+        found = self.entries.get(schedule.pn)
+        if found is not None:
+            if found.template == schedule.template:
+                return found, ()
+            return found, (f"calibrated at aspect {found.template}, used at {schedule.template}",)
+        count = len(schedule)
+        found = min(self.entries.values(), key=lambda e: abs(len(e.scales) - count))
+        start, last = found.start_scale, count - 1
+        if start is not None:
+            start = min(max(count - (len(found.scales) - start), 1), last)
+        scales = (found.scales + found.scales[-1:] * count)[:count]
+        scales = tuple(s.model_copy(update={"grid": g})
+                       for s, g in zip(scales, schedule.grids, strict=True))
+        entry = found.model_copy(update={
+            "pn": schedule.pn, "template": schedule.template, "scales": scales,
+            "start_scale": start,
+            "representative_scale": min(found.representative_scale, last),
+        })
+        return entry, (f"not calibrated for {schedule.pn}: taken from {found.pn}",)
+
+    def to_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, values: Any, where: str = "calibration") -> Calibration:
+        """Check and build; a ValueError names the first fault."""
+        import json
+
+        return cls._parse(json.dumps(values), where)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: not a calibration file (it is not text)") from None
+        return cls._parse(text, str(path))
+
+    def save(self, path: str | Path) -> None:
+        replace_file(path, (self.model_dump_json(indent=1) + "\n").encode())
+
+    @classmethod
+    def _parse(cls, text: str, where: str) -> Calibration:
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{where}: not a usable calibration: {place + ': ' if place else ''}"
+                             f"{first['msg']}; make one with 'toprovar analyze --calibrate FILE'"
+                             ) from None
+
+
+def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibration | None:
+    """The calibration of these weights, from ``files`` or from those in the box; None if there is
+    none.
+
+    Args:
+        model: fingerprint.
+    """
+    for path in files:
+        found = Calibration.load(path)
+        if found.model == model:
+            return found
+    folder = resources.files("toprovar").joinpath("data/calibrations")
+    if folder.is_dir():
+        for item in sorted(folder.iterdir(), key=lambda f: f.name):
+            if item.name.endswith(".json"):
+                found = Calibration._parse(item.read_text(encoding="utf-8"), item.name)
+                if found.model == model:
+                    return found
+    return None

@@ -1,0 +1,21 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def replace_file(path: str | Path, content: bytes) -> None:
+    """Write beside ``path`` and move into place, so that no half file is ever seen."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

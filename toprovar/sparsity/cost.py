@@ -1,0 +1,183 @@
+"""What a plan costs: counted products, and seconds by a cost model of a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from ..models.config import TransformerConfig
+from .plan import FROZEN, PredictedCost, SparsityPlan
+
+TEXT_TOKENS = 32
+"""Text length that FLOPs are counted for; cross-attention is a small share at any length."""
+
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WorkTable:
+    """The work of one image under a plan, block by block.
+
+    Attributes:
+        rows: [S, 1] batch rows run, 0 where a scale is not run; tokens: [S, 1] of the scale.
+        kept: [S, L] tokens worked on; keys: [S, L] keys they attend to.
+        measured, chosen, updated: [S, L] 1 where entropy is taken, tokens are picked, a stored
+            update is added or kept.
+        parts: [S, L] how many times tokens are picked: 3 = before every sub-layer.
+    """
+
+    rows: Table
+    tokens: Table
+    kept: Table
+    keys: Table
+    measured: Table
+    chosen: Table
+    updated: Table
+    parts: Table
+
+    @staticmethod
+    def of(plan: SparsityPlan, guided: bool = True) -> WorkTable:
+        kept = np.array(plan.counts, dtype=np.float64)
+        tokens = np.array([[s.tokens] for s in plan.scales], dtype=np.float64)
+        run = np.array([[float(s.run)] for s in plan.scales])
+        rows = run * [[2.0 if guided and s.unconditional else 1.0] for s in plan.scales]
+        chosen = ((kept > 0) & (kept < tokens)).astype(np.float64)
+        updated = np.array([[float(source is not None) for source in row] for row in plan.sources])
+        measured = np.zeros_like(kept)
+        for places, table in ((plan.measured, measured), (plan.stored, updated)):
+            for scale, layer in places:
+                table[scale, layer] = 1.0
+        by_part = np.array([[3.0 if s.per == "sublayer" else 1.0] for s in plan.scales])
+        return WorkTable(rows, tokens, kept, kept.cumsum(0), measured, chosen, updated,
+                         np.where(chosen > 0, by_part, 1.0))
+
+    @staticmethod
+    def dense(plan: SparsityPlan, guided: bool = True) -> WorkTable:
+        """The same run with nothing left out."""
+        tokens = np.array([[s.tokens] for s in plan.scales], dtype=np.float64)
+        kept = np.repeat(tokens, plan.model.depth, axis=1)
+        none = np.zeros_like(kept)
+        rows = np.full_like(tokens, 2.0 if guided else 1.0)
+        return WorkTable(rows, tokens, kept, kept.cumsum(0), none, none, none, none + 1)
+
+    @property
+    def token_layers(self) -> float:
+        return float((self.rows * self.kept).sum())
+
+    @property
+    def kv_values(self) -> float:
+        """Keys and values written, each of the model's width."""
+        return 2 * self.token_layers
+
+    def flops(self, shape: TransformerConfig) -> float:
+        """Of all blocks and the head, a multiply-add counted as two."""
+        linear = 2 * shape.width * (6 * shape.width + 2 * shape.mlp_hidden)
+        attention = 4 * shape.width * (self.keys + TEXT_TOKENS)
+        head = 2 * shape.width * 2 * shape.bits_per_token
+        blocks = self.rows * self.kept * (linear + attention)
+        return float(blocks.sum() + (self.rows * self.tokens * head).sum())
+
+
+def count(plan: SparsityPlan, shape: TransformerConfig, guided: bool = True) -> PredictedCost:
+    """Products, FLOPs and KV cache of one image under ``plan``, and as shares of a dense run."""
+    own, dense = WorkTable.of(plan, guided), WorkTable.dense(plan, guided)
+    flops = own.flops(shape)
+    return PredictedCost(
+        token_layers=int(own.token_layers), token_layer_share=own.token_layers / dense.token_layers,
+        flops=flops, flop_share=flops / dense.flops(shape),
+        kv_bytes=int(own.kv_values) * shape.width * 2, kv_share=own.kv_values / dense.kv_values,
+    )
+
+
+class CostModel(BaseModel):
+    """Seconds of a block and of a scale on one device, fitted to a short measurement.
+
+    A block of n tokens in each of R rows that sees M keys takes
+    ``block + token R n + pair R n M`` seconds, plus ``entropy n M`` where entropy is taken
+    (conditional row only), ``choice + move R N`` where tokens are picked (per picking) and
+    ``update R N`` where a stored update is added or kept, N being all tokens of the scale. A scale
+    takes ``scale + scale_token N`` besides.
+
+    Attributes:
+        device, dtype: what was measured; error: largest relative error of the fit on its own
+            measurements.
+    """
+
+    model_config = FROZEN
+
+    device: str
+    dtype: str
+    block: float
+    token: float
+    pair: float
+    entropy: float = 0.0
+    choice: float = 0.0
+    move: float = 0.0
+    update: float = 0.0
+    scale: float = 0.0
+    scale_token: float = 0.0
+    error: float = 0.0
+
+    def table_seconds(self, work: WorkTable) -> float:
+        """Seconds of the scale loop for one image."""
+        called, run = work.kept > 0, work.rows > 0
+        every = work.rows * work.tokens
+        blocks = (
+            self.block * called * work.parts
+            + work.rows * work.kept * (self.token + self.pair * work.keys)
+            + self.entropy * work.measured * work.kept * work.keys
+            + work.chosen * work.parts * (self.choice + self.move * every)
+            + work.updated * work.parts * self.update * every
+        )
+        scales = run * (self.scale + self.scale_token * work.tokens)
+        return float((run * blocks).sum() + scales.sum())
+
+    def seconds(self, plan: SparsityPlan, guided: bool = True) -> float:
+        """Seconds of the scale loop for one image under ``plan``."""
+        return self.table_seconds(WorkTable.of(plan, guided))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a plan is to come down to.
+
+    Attributes:
+        share: of a dense run's FLOPs, or of its seconds where ``model`` is given.
+    """
+
+    share: float
+    model: CostModel | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"a budget is a share of a dense run between 0 and 1, got "
+                             f"{self.share:g}")
+
+    @staticmethod
+    def speedup(factor: float, model: CostModel) -> Target:
+        if not factor >= 1:
+            raise ValueError(f"speed-up must be 1 or more, got {factor:g}")
+        return Target(1 / factor, model)
+
+    def cost(self, plan: SparsityPlan, shape: TransformerConfig, guided: bool = True) -> float:
+        """The share that ``plan`` comes to."""
+        own, dense = WorkTable.of(plan, guided), WorkTable.dense(plan, guided)
+        if self.model is None:
+            return own.flops(shape) / dense.flops(shape)
+        return self.model.table_seconds(own) / self.model.table_seconds(dense)
+
+
+def predict(plan: SparsityPlan, shape: TransformerConfig, model: CostModel | None = None,
+            guided: bool = True) -> SparsityPlan:
+    """``plan`` with its predicted cost filled in."""
+    cost = count(plan, shape, guided)
+    if model is not None:
+        cost = cost.model_copy(update={
+            "seconds": model.seconds(plan, guided),
+            "dense_seconds": model.table_seconds(WorkTable.dense(plan, guided)),
+            "device": model.device,
+        })
+    return plan.model_copy(update={"predicted": cost})

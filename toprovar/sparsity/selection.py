@@ -1,0 +1,61 @@
+"""Which tokens a block works on, by the plan's rule."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..ops.token_select import select_tokens
+from .plan import ScalePlan, SparsityPlan
+
+
+class Selector:
+    """Picks tokens for one run.
+
+    Args:
+        plan: names the rules and seeds the random one.
+        batch: images of the run; rows are all conditional ones, then all unconditional ones.
+    """
+
+    def __init__(self, plan: SparsityPlan, batch: int) -> None:
+        self.seed, self.batch = plan.seed, batch
+
+    def select(self, scale: int, layer: int, step: ScalePlan, x: Tensor, entropy: Tensor | None,
+               part: int = 0) -> Tensor:
+        """Tokens to keep at (scale, layer).
+
+        Args:
+            x: [R, N, C] residual before the block or sub-layer.
+            entropy: [B, N] latest entropy map of the layer on this scale's grid; for the entropy
+                rules.
+            part: which sub-layer, where tokens are picked for each.
+
+        Returns:
+            ascending int64 indices: [n] where all rows are alike, else [R, n].
+        """
+        scores = self.scores(scale, layer, step, x, entropy, part)
+        index = select_tokens(scores, step.grid, step.keep[layer], region=step.region,
+                              min_per_region=step.min_per_region)
+        if index.shape[0] == 1:
+            return index[0]
+        return index if index.shape[0] == x.shape[0] else index.repeat(x.shape[0] // self.batch, 1)
+
+    def scores(self, scale: int, layer: int, step: ScalePlan, x: Tensor, entropy: Tensor | None,
+               part: int) -> Tensor:
+        """[1, B or R, N] float32, the highest are kept."""
+        match step.rule:
+            case "entropy" | "entropy_reversed":
+                if entropy is None:
+                    raise ValueError(f"scale {scale}, layer {layer}: no entropy was measured to "
+                                     "choose tokens by")
+                return -entropy if step.rule == "entropy" else entropy
+            case "variance":
+                rows = x if step.rows == "separate" else x[: self.batch]
+                centred = rows.float() - rows.float().mean(1, keepdim=True)
+                return centred.square_().sum(-1)
+            case "random":
+                # From the plan's seed alone, drawn on the CPU: the same on every device.
+                place = ((self.seed * 64 + scale) * 256 + layer) * 4 + part
+                generator = torch.Generator().manual_seed(place % 2**63)
+                rows = x.shape[0] if step.rows == "separate" else 1
+                return torch.rand(rows, x.shape[1], generator=generator).to(x.device)

@@ -1,0 +1,172 @@
+"""ToProVAR (arXiv 2602.22948): attention entropy says which tokens, in which layers, from which
+scale on, need no work.
+
+Three dimensions. Scale: pruning starts where the share of low-entropy tokens says that the picture
+stands. Layer: the ratio of an entropy map's singular values tells Global layers, which must stay
+whole, from Detail layers. Token: the higher its entropy, the sooner a token is dropped.
+
+    P_keep = 1 - clip(alpha_min + (alpha_max - alpha_min) phi(s) R_l H^_i, 0, 1), phi(s) = s / S_max
+
+How many tokens a layer keeps is fixed before the scale runs; which, its latest entropies decide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+from typing_extensions import Self
+
+from ...entropy.statistics import Normalization
+from ...models.config import TransformerConfig
+from ...ops.token_select import feasible_minimum
+from ...schedules import ScaleSchedule
+from ..plan import FROZEN, Dropped, ModelTag, Resize, Rule, ScalePlan, SparsityPlan, schedule_name
+
+Dimensions = Literal["all", "scale+token", "scale+layer", "scale", "fixed_exit"]
+
+
+class ToProVarSettings(BaseModel):
+    """The knobs of the method.
+
+    Attributes:
+        alpha_min, alpha_max: bounds of the share dropped: of Global layers, and of Detail layers
+            at the last scale.
+        start_scale: D, the first scale that is pruned; None = found by calibration or in the run.
+        tau, crossing: where rho decides D; None = the calibration's, else 0.4 rising.
+        beta: strength of the layer score; None = the calibration's, else so that scores span
+            0.05 to 1.
+        representative_scale: whose maps decide which layers are Global; None = the calibration's,
+            else 6 of 13 scales in proportion.
+        dimensions: "all", or an ablation: "scale+token" (all layers alike), "scale+layer" (the
+            same counts, tokens at random), "scale" (scales from D on not run), "fixed_exit"
+            (scales from ``start_scale`` on not run, whatever the prompt).
+        normalization: of H; "sum" is the published form, which ranks nothing.
+        rule: "entropy"; "entropy_reversed" and "random" are controls.
+        dropped, resize: see ScalePlan.
+        unconditional_off: scales at the end that run without guidance's second row.
+        tile: keep counts are rounded up to a multiple of this.
+        region, min_share: every region x region tokens keep at least this share of what they
+            would keep by an even spread.
+        seed: of the rule "random".
+    """
+
+    model_config = FROZEN
+
+    alpha_min: float = Field(default=0.0, ge=0, le=1)
+    alpha_max: float = Field(default=0.9, ge=0, le=1)
+    start_scale: int | None = Field(default=None, ge=1)
+    tau: float | None = Field(default=None, ge=0, le=1)
+    crossing: Literal["rising", "falling"] | None = None
+    beta: float | None = Field(default=None, ge=0)
+    representative_scale: int | None = Field(default=None, ge=1)
+    dimensions: Dimensions = "all"
+    normalization: Normalization = "mean"
+    rule: Rule = "entropy"
+    dropped: Dropped = "identity"
+    resize: Resize = "bilinear"
+    unconditional_off: int = Field(default=0, ge=0)
+    tile: int = Field(default=16, ge=1)
+    region: int = Field(default=8, ge=0)
+    min_share: float = Field(default=0.25, ge=0, le=1)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.alpha_min > self.alpha_max:
+            raise ValueError(f"alpha_min {self.alpha_min} is above alpha_max {self.alpha_max}")
+        if self.dimensions == "fixed_exit" and self.start_scale is None:
+            raise ValueError("dimensions 'fixed_exit' needs a start_scale: the first scale that is "
+                             "not run")
+        return self
+
+    @property
+    def exits(self) -> bool:
+        """Whether scales are left out whole."""
+        return self.dimensions in ("scale", "fixed_exit")
+
+
+KeepShare = Callable[[int, int], float]
+"""(scale, layer) -> mean of P_keep over the scale's tokens."""
+
+
+def plain_share(settings: ToProVarSettings, scores: Sequence[float], last: int) -> KeepShare:
+    """The mean of P_keep for tokens of mean entropy (H^ = 1), where no map is at hand."""
+    def share(scale: int, layer: int) -> float:
+        tendency = (scale / last) * scores[layer]
+        gap = settings.alpha_max - settings.alpha_min
+        return 1 - min(max(settings.alpha_min + gap * tendency, 0.0), 1.0)
+    return share
+
+
+def effective_scores(settings: ToProVarSettings, scores: Sequence[float],
+                     classes: Sequence[str]) -> tuple[float, ...]:
+    """R of each layer as used: an ambiguous layer counts as Global (0)."""
+    if settings.dimensions == "scale+token":
+        return (1.0,) * len(scores)
+    return tuple(0.0 if kind == "ambiguous" else float(score)
+                 for score, kind in zip(scores, classes, strict=True))
+
+
+def build_plan(
+    settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
+    start: int | None, share: KeepShare, *, fingerprint: str | None = None,
+    parameters: dict[str, Any] | None = None, provenance: dict[str, Any] | None = None,
+    notes: Sequence[str] = (),
+) -> SparsityPlan:
+    """The plan that prunes from scale ``start`` on (None: not at all) to the shares given."""
+    scales = tuple(
+        _scale(settings, shape.depth, s, grid, start, share, len(schedule))
+        for s, grid in enumerate(schedule.grids)
+    )
+    return SparsityPlan(
+        strategy="toprovar",
+        parameters=settings.model_dump(mode="json") | {"used_start_scale": start}
+        | (parameters or {}),
+        model=ModelTag.of(shape, fingerprint), schedule=schedule_name(schedule), scales=scales,
+        seed=settings.seed, provenance=provenance or {}, notes=tuple(notes),
+    )
+
+
+def _scale(settings: ToProVarSettings, depth: int, s: int, grid: tuple[int, int],
+           start: int | None, share: KeepShare, count: int) -> ScalePlan:
+    tokens = grid[0] * grid[1]
+    unconditional = s < count - settings.unconditional_off
+    if start is None or s < start:
+        return ScalePlan(grid=grid, keep=(tokens,) * depth, unconditional=unconditional)
+    if settings.exits:
+        return ScalePlan(grid=grid, keep=(tokens,) * depth, run=False)
+    keep = tuple(
+        _rounded(share(s, layer) * tokens, tokens, settings.tile) for layer in range(depth)
+    )
+    region = least = 0
+    smallest = min((n for n in keep if 0 < n < tokens), default=0)
+    if settings.region and settings.min_share and smallest:
+        region = min(settings.region, *grid)
+        even = smallest / tokens * region * region * settings.min_share
+        least = min(int(even), feasible_minimum(grid, smallest, region))
+        region = region if least else 0
+    return ScalePlan(
+        grid=grid, keep=keep, unconditional=unconditional,
+        rule="random" if settings.dimensions == "scale+layer" else settings.rule,
+        dropped=settings.dropped, resize=settings.resize, region=region, min_per_region=least,
+    )
+
+
+def _rounded(count: float, tokens: int, tile: int) -> int:
+    """Rounded up to the tile, all where that is as many; 0 stays 0."""
+    tiles = math.ceil(round(count, 6) / tile)
+    return min(tiles * tile, tokens)
+
+
+def with_strength(settings: ToProVarSettings, strength: float) -> ToProVarSettings:
+    """Settings between pruning nothing (0) and nearly everything (1).
+
+    Up to 0.5 Detail layers give way (alpha_max rises to 1), then Global layers as well (alpha_min
+    rises to 0.95).
+    """
+    return settings.model_copy(update={
+        "alpha_max": min(1.0, 2 * strength), "alpha_min": max(0.0, 2 * strength - 1) * 0.95,
+    })

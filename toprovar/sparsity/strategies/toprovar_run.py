@@ -1,0 +1,202 @@
+"""ToProVAR planned inside the run, from the prompt's own entropies: no second pass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...entropy.calibration import Calibration, ScheduleEntry
+from ...entropy.statistics import (
+    Crossing,
+    classify,
+    layer_score,
+    low_entropy_ratio,
+    normalised_entropy,
+    principal_ratio,
+    start_scale,
+)
+from ..cost import CostModel, Target, predict
+from ..director import Session, Setting
+from ..plan import SparsityPlan, dense_plan
+from ..solve import solve_from
+from .toprovar import ToProVarSettings, build_plan, effective_scores, with_strength
+
+PAPER_TAU, PAPER_REPRESENTATIVE = 0.4, 6
+LOWEST_SCORE = 0.05
+"""Score of the most Global layer where no calibration gives beta."""
+
+
+@dataclass(frozen=True)
+class ToProVar:
+    """Plans each image by itself, on its early scales.
+
+    Attributes:
+        calibration: of the model, None = the paper's figures.
+        target: what the whole run is to come down to.
+        cost_model: for the report.
+    """
+
+    settings: ToProVarSettings = field(default_factory=ToProVarSettings)
+    calibration: Calibration | None = None
+    target: Target | None = None
+    cost_model: CostModel | None = None
+    name: str = "toprovar"
+    adaptive: bool = True
+
+    def start(self, setting: Setting) -> Session:
+        return ToProVarSession(self, setting)
+
+
+class ToProVarSession(Session):
+    """One image: looks at every scale until the scale dimension is decided.
+
+    The representative scale must have run before anything is planned; after it, pruning begins
+    behind the first scale whose rho crosses tau, or at the calibrated start scale where rho is
+    known to say nothing.
+    """
+
+    def __init__(self, director: ToProVar, setting: Setting) -> None:
+        super().__init__(dense_plan(setting.shape, setting.schedule, "toprovar"))
+        self.director, self.setting = director, setting
+        self.maps: dict[tuple[int, int], Tensor] = {}
+        self.decided = False
+        settings, calibration = director.settings, director.calibration
+        self.last = len(setting.schedule) - 1
+        self.entry: ScheduleEntry | None = None
+        self.notes: list[str] = []
+        if calibration is not None:
+            self.entry, fit = calibration.entry(setting.schedule)
+            self.notes += fit
+        else:
+            self.notes.append("no calibration of this model: the paper's tau, and scores spread "
+                              "over the layers' own range")
+        representative = settings.representative_scale or (
+            self.entry.representative_scale if self.entry
+            else round(PAPER_REPRESENTATIVE * (self.last + 1) / 13)
+        )
+        self.representative = min(max(representative, 1), self.last)
+        self.tau = settings.tau if settings.tau is not None else (
+            calibration.tau if calibration else PAPER_TAU)
+        self.crossing: Crossing = settings.crossing or (
+            calibration.crossing if calibration else "rising")
+        #: D where it is known beforehand; else rho decides.
+        self.fixed_start = settings.start_scale
+        if self.fixed_start is None and self.entry and calibration \
+                and not calibration.rho_informative:
+            self.fixed_start = self.entry.start_scale
+            self.decided = self.fixed_start is None and director.target is None
+            reason = self.entry.start_reason or "rho tells scales apart too little"
+            self.notes.append(f"start scale by calibration: {reason}")
+            if self.decided:
+                self.plan = self.plan.model_copy(update={"notes": tuple(self.notes)})
+
+    def horizon(self, scale: int) -> int:
+        return self.last if self.decided else max(scale, min(self._earliest, self.last))
+
+    @property
+    def _earliest(self) -> int:
+        """The first scale after which a decision can fall."""
+        if self.fixed_start is not None and self.director.target is None:
+            return max(self.representative, self.fixed_start - 1)
+        return self.representative
+
+    def wants(self, scale: int, layer: int) -> bool:
+        if self.decided or scale == 0:
+            return False
+        if self.fixed_start is not None:
+            return scale in (self.representative, self._earliest)
+        return True
+
+    def stores(self, scale: int, layer: int) -> bool:
+        cached = self.director.settings.dropped == "cached" and not self.director.settings.exits
+        return cached and not self.decided and scale >= self._earliest
+
+    def entropy(self, scale: int, layer: int, grid: tuple[int, int], entropy: Tensor) -> None:
+        self.maps[scale, layer] = entropy[0].unflatten(0, grid)
+
+    def after(self, scale: int, codes: Tensor) -> None:
+        if self.decided or scale < self._earliest:
+            return
+        start = self.fixed_start
+        if start is None and self._crossed(scale):
+            start = scale + 1
+        if start is None and self.director.target is None:
+            if scale < self.last - 1:
+                return
+            self.notes.append(f"nothing is pruned: rho never crossed {self.tau:g} "
+                              f"({self.crossing}) in time")
+            self.plan = self.plan.model_copy(update={"notes": tuple(self.notes)})
+        elif scale < self.last:
+            self.plan = self._planned(scale, max(start or self.last, scale + 1))
+        self.decided = True
+        self.maps.clear()
+
+    def _crossed(self, scale: int) -> bool:
+        """Whether rho, averaged over layers, has crossed tau by now."""
+        layers = range(self.setting.shape.depth)
+        rhos = [math.nan] + [
+            float(torch.stack([low_entropy_ratio(self.maps[s, layer]) for layer in layers])
+                  .nanmean())
+            for s in range(1, scale + 1) if (s, 0) in self.maps
+        ]
+        return start_scale(rhos, self.tau, self.crossing, first=1) is not None
+
+    def _planned(self, scale: int, start: int) -> SparsityPlan:
+        settings, shape = self.director.settings, self.setting.shape
+        scores = self._scores()
+        latest = [
+            normalised_entropy(self.maps[scale, layer].cpu(), settings.normalization)
+            .flatten().numpy() for layer in range(shape.depth)
+        ]
+
+        def build(own: ToProVarSettings, first: int) -> SparsityPlan:
+            gap = own.alpha_max - own.alpha_min
+
+            def share(s: int, layer: int) -> float:
+                # Mean of P_keep (statistics.keep_probability) over the latest map.
+                drop = own.alpha_min + gap * (s / self.last) * scores[layer] * latest[layer]
+                return 1 - float(np.clip(drop, 0, 1).mean())
+
+            return build_plan(
+                own, shape, self.setting.schedule, first, share,
+                fingerprint=self.setting.fingerprint,
+                parameters={"layer_scores": [round(r, 4) for r in scores]},
+                provenance={"planned_after_scale": scale}, notes=self.notes,
+            )
+
+        target, guided = self.director.target, self.setting.guided
+        plan = build(settings, start)
+        if target is not None and not settings.exits:
+            plan, _, reached = solve_from(
+                range(start, scale, -1), lambda s, u: build(with_strength(settings, u), s),
+                lambda p: target.cost(p, shape, guided), target.share,
+            )
+            if not reached:
+                note = (f"the target of {target.share:.2f} is out of reach: this plan, made after "
+                        f"scale {scale}, comes to {target.cost(plan, shape, guided):.2f}")
+                plan = plan.model_copy(update={"notes": (*plan.notes, note)})
+        return predict(plan, shape, self.director.cost_model, guided)
+
+    def _scores(self) -> tuple[float, ...]:
+        """R of each layer from this prompt's maps at the representative scale."""
+        settings, depth = self.director.settings, self.setting.shape.depth
+        ratios = torch.stack([principal_ratio(self.maps[self.representative, layer].cpu())
+                              for layer in range(depth)])
+        if self.entry is not None:
+            beta = self.entry.beta if settings.beta is None else settings.beta
+            scores = layer_score(ratios, beta, self.entry.ratio_scale, self.entry.ratio_reference)
+            low, high = self.entry.class_low, self.entry.class_high
+            return effective_scores(settings, scores.tolist(),
+                                    classify(scores.tolist(), low, high))
+        finite = ratios[ratios.isfinite()]
+        reference = float(finite.min()) if len(finite) else 1.0
+        span = math.log(float(finite.max()) / reference) if len(finite) else 0.0
+        beta = settings.beta
+        if beta is None:
+            beta = -math.log(LOWEST_SCORE) / span if span > 0 else 0.0
+        scores = layer_score(ratios, beta, "log", reference).tolist()
+        return effective_scores(settings, scores, ["detail"] * depth)
