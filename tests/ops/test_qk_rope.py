@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.ops.lanes import LANES, TOLERANCE, Lane, poisoned, some_index
 from toprovar.models.rope import rotation_table
 from toprovar.ops import qk_rope
-from toprovar.ops.qk_rope import reference
+from toprovar.ops.qk_rope import portable, reference
 
 
 @pytest.mark.parametrize("head_dim", [8, 48, 96, 128])
@@ -29,6 +30,75 @@ def test_devices_without_complex_numbers(monkeypatch: pytest.MonkeyPatch) -> Non
     x, rotation = torch.randn(1, 4, 2, 8), rotation_table((2, 2), (2, 2), 8)
     usual, other = torch.empty_like(x), torch.empty_like(x)
     qk_rope.normalise_rotate(x.clone(), rotation, usual)
-    monkeypatch.setattr(qk_rope, "COMPLEX_DEVICES", ())
+    monkeypatch.setattr(portable, "COMPLEX_DEVICES", ())
     qk_rope.normalise_rotate(x.clone(), rotation, other)
     torch.testing.assert_close(usual, other)
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize(("given", "taken"), [
+    (torch.float32, torch.float32), (torch.bfloat16, torch.bfloat16),
+    (torch.float16, torch.float32), (torch.float32, torch.float16),
+])
+@pytest.mark.parametrize("index_rows", ["none", "shared", "per row"])
+@pytest.mark.parametrize(("heads", "size", "table_rows"), [(1, 8, 0), (3, 48, 2), (5, 128, 0)])
+def test_queries_keys_and_values_at_once(
+    lane: Lane, given: torch.dtype, taken: torch.dtype, index_rows: str, heads: int, size: int,
+    table_rows: int,
+) -> None:
+    rows, tokens, places = 2, 5, 12
+    index = None
+    if index_rows != "none":
+        index = some_index(rows if index_rows == "per row" else None, places, tokens, lane.device)
+    rotation = rotation_table((3, 4), (30, 40), size).to(lane.device)
+    if index is None:
+        rotation = rotation[:tokens].contiguous()
+    if table_rows:
+        rotation = torch.stack([rotation, rotation.flip(0)])
+    # Half of a wider projection, as with fused weights: strides that are not those of a dense one
+    qkv = torch.randn(rows, tokens, 6, heads, size, device=lane.device).to(given)[:, :, 1:4]
+    scale = torch.rand(heads, device=lane.device) * 100
+    expected = reference.rotate_qkv(
+        qkv.cpu(), rotation.cpu(), scale.cpu(), None if index is None else index.cpu()
+    )
+    # Written at an offset of a KV cache [R, H, M, D]
+    caches = [poisoned((rows, heads, tokens + 7, size), taken, lane.device) for _ in range(3)]
+    views = [cache[:, :, 4 : 4 + tokens].transpose(1, 2) for cache in caches]
+    q, k, v = views
+    qk_rope.rotate_qkv(qkv, rotation, q, k, v, scale, index, backend=lane.backend)
+    tolerance = max(TOLERANCE[given], TOLERANCE[taken])
+    for view, cache, wanted in zip(views, caches, expected, strict=True):
+        torch.testing.assert_close(view.cpu().float(), wanted, atol=tolerance, rtol=tolerance)
+        assert cache[:, :, :4].isnan().all() and cache[:, :, 4 + tokens :].isnan().all()
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_zero_vectors_stay_zero(lane: Lane) -> None:
+    qkv = torch.zeros(1, 2, 3, 2, 8, device=lane.device)
+    q, k, v = outs = poisoned((3, 1, 2, 2, 8), torch.float32, lane.device).unbind(0)
+    rotation = rotation_table((1, 2), (1, 2), 8).to(lane.device)
+    qk_rope.rotate_qkv(qkv, rotation, q, k, v, backend=lane.backend)
+    assert all((out == 0).all() for out in outs)
+
+
+def test_fused_torch_path_has_the_bits_of_the_separate_one() -> None:
+    qkv, rotation = torch.randn(2, 6, 3, 2, 16), rotation_table((2, 3), (2, 3), 16)
+    outs = torch.empty(3, 2, 6, 2, 16)
+    q_out, k_out, v_out = outs.unbind(0)
+    q, k = torch.empty(2, 2, 6, 2, 16).unbind(0)
+    qk_rope.normalise_rotate(qkv[:, :, 0].clone(), rotation, q, torch.tensor([2.0, 3.0]))
+    qk_rope.normalise_rotate(qkv[:, :, 1].clone(), rotation, k)
+    v = qkv[:, :, 2].clone()
+    qk_rope.rotate_qkv(qkv, rotation, q_out, k_out, v_out, torch.tensor([2.0, 3.0]))
+    assert torch.equal(outs, torch.stack([q, k, v]))
+
+
+def test_what_does_not_fit_is_said() -> None:
+    qkv, rotation = torch.randn(1, 6, 3, 2, 16), rotation_table((2, 4), (2, 4), 16)
+    q, k, v = torch.empty(3, 1, 6, 2, 16).unbind(0)
+    with pytest.raises(ValueError, match="6 tokens of head size 16 do not fit a rotation table"):
+        qk_rope.rotate_qkv(qkv, rotation, q, k, v)
+    with pytest.raises(ValueError, match="and an index of 5 places"):
+        qk_rope.rotate_qkv(qkv, rotation, q, k, v, index=torch.arange(5))
+    with pytest.raises(ValueError, match=r"expected v_out of shape \(1, 6, 2, 16\)"):
+        qk_rope.rotate_qkv(qkv, rotation, q, k, torch.empty(1, 6, 2, 8))

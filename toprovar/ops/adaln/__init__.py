@@ -1,35 +1,107 @@
-"""Adaptive layer norm and gated residual (AdaLN), without temporaries."""
+"""Adaptive layer norm and gated residual (AdaLN), for all tokens or those of an index set.
+
+README.md counts the bytes of each form.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .reference import EPS
+from ..registry import FLOATS, Backend, Call, Constraints, Op, register
+from ..token_index import check_index
+from . import portable
+
+TRITON = Constraints(
+    devices=("cuda",), dtypes=FLOATS, capability=(8, 0), max_size=8192,
+    lacks=frozenset({"gradients", "strided channels"}),
+)
+SUMMARIES = {
+    "modulated_norm": "LayerNorm, gain and shift of all or gathered tokens.",
+    "gated_add_": "gate * update into the residual, for all or scattered tokens.",
+    "gated_add_norm": "The gated residual and the next modulated LayerNorm in one pass.",
+}
 
 
-def modulated_norm(x: Tensor, gain: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+def _operation(name: str, add: bool, norm: bool) -> Op:
+    def load() -> Callable[..., Any]:
+        return getattr(import_module(".triton", __name__), name)
+
+    return register(Op(
+        name, SUMMARIES[name], size_name="channel count",
+        backends=(
+            Backend("triton", load, TRITON),
+            Backend("torch", lambda: getattr(portable, name)),
+        ),
+        kernels=lambda capability: import_module(".triton", __name__).kernels(add, norm),
+    ))
+
+
+MODULATED_NORM = _operation("modulated_norm", add=False, norm=True)
+GATED_ADD = _operation("gated_add_", add=True, norm=False)
+GATED_ADD_NORM = _operation("gated_add_norm", add=True, norm=True)
+
+
+def modulated_norm(
+    x: Tensor, gain: Tensor, shift: Tensor, dtype: torch.dtype, index: Tensor | None = None,
+    *, backend: str = "auto",
+) -> Tensor:
     """LayerNorm(x) * gain + shift, computed in float32 and handed on as ``dtype``.
 
-    ``gain`` is 1 + scale, added once a run. For a single row both ride in the layer norm's own
-    affine step, so the tokens are read and written once.
+    ``gain`` is 1 + scale, added once a run.
 
     Args:
         x: [R, N, C].
-        gain, shift: [R, C] float32.
+        gain, shift: [R, C] float32, or [C] for all rows alike.
+        index: [n] or [R, n] int64: only these tokens, in this order; None for all.
 
     Returns:
-        [R, N, C] of ``dtype``.
+        [R, N, C] or [R, n, C] of ``dtype``.
     """
-    if x.shape[0] == 1 and x.dtype == torch.float32:
-        return F.layer_norm(x, x.shape[-1:], gain[0], shift[0], EPS).to(dtype)
-    y = F.layer_norm(x.float(), x.shape[-1:], None, None, EPS)
-    return y.mul_(gain[:, None]).add_(shift[:, None]).to(dtype)
+    return _chosen(MODULATED_NORM, x, index, backend)(x, gain, shift, dtype, index)
 
 
-def gated_add_(x: Tensor, update: Tensor, gate: Tensor | None) -> Tensor:
-    """x += gate * update in place; ``x`` [R, N, C], ``update`` alike, ``gate`` [R, C] or None."""
-    if gate is None:
-        return x.add_(update)
-    return x.addcmul_(update.to(x.dtype), gate[:, None].to(x.dtype))
+def gated_add_(
+    x: Tensor, update: Tensor, gate: Tensor | None, index: Tensor | None = None,
+    *, backend: str = "auto",
+) -> Tensor:
+    """x += gate * update in place, for all tokens or those of ``index``.
+
+    Args:
+        x: [R, N, C].
+        update: [R, N, C], or [R, n, C] with an index; any float dtype.
+        gate: [R, C] or None for 1.
+        index: [n] or [R, n] int64, no token twice in a row; None for all tokens.
+
+    Returns:
+        ``x``.
+    """
+    return _chosen(GATED_ADD, x, index, backend)(x, update, gate, index)
+
+
+def gated_add_norm(
+    x: Tensor, update: Tensor, gate: Tensor | None, gain: Tensor, shift: Tensor,
+    dtype: torch.dtype, index: Tensor | None = None, *, backend: str = "auto",
+) -> Tensor:
+    """``gated_add_`` and then ``modulated_norm`` of the same tokens, in one pass.
+
+    Returns:
+        The normalised tokens, [R, N, C] or [R, n, C] of ``dtype``; ``x`` is changed in place.
+    """
+    chosen = _chosen(GATED_ADD_NORM, x, index, backend)
+    return chosen(x, update, gate, gain, shift, dtype, index)
+
+
+def _chosen(op: Op, x: Tensor, index: Tensor | None, backend: str) -> Callable[..., Any]:
+    features = []
+    if index is not None:
+        check_index(index, x.shape[0])
+    if x.stride(-1) != 1:
+        features.append("strided channels")
+    if torch.is_grad_enabled() and x.requires_grad:
+        features.append("gradients")
+    return op.choose(Call(x.device, x.dtype, x.shape[-1], tuple(features)), backend).function
