@@ -1,4 +1,4 @@
-"""Bits from logits: greedy, or drawn with the official generator order.
+"""Bits from logits: greedy, drawn with the official generator order, or drawn fast (fast.py).
 
 With two classes everything the official sampler does has a closed form: the minor class goes when
 its probability is at most 1 - top_p, and a single multinomial draw is argmax(p / Exp(1)) over two
@@ -12,6 +12,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from .fast import sample_bits_fast
+from .philox import seed_tensor
+
+__all__ = (
+    "Generators", "exponential_noise", "greedy_bits", "sample_bits", "sample_bits_fast",
+    "seed_tensor",
+)
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
