@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ import torch
 FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
 
 
-def pytest_configure() -> None:
+if not torch.cuda.is_available():
+    # Kernels run in Triton's interpreter; Triton reads this when a kernel is defined.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs a CUDA device; skips with a reason elsewhere")
     # One worker's tests must not take every core from the others, and results must not depend
     # on how many cores there are.
     torch.set_num_threads(min(2, torch.get_num_threads()))
