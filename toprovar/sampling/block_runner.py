@@ -10,7 +10,7 @@ from torch import Tensor
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer, TextContext
 from ..ops import attention as attention_ops
-from ..ops.attention_entropy import attention_with_entropy
+from ..ops.attention_entropy import attention_entropy, attention_with_entropy
 from ..ops.cross_attention import AbsorbedText, pays
 from .cache import KVCache
 from .params import EngineOptions
@@ -103,11 +103,18 @@ class BlockRunner:
         return out.transpose(1, 2).flatten(-2), entropy
 
     def _measured(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Attention of all rows, entropy of the conditional ones."""
-        own = slice(0, self.batch)
+        """Attention of all rows, entropy of the conditional ones.
+
+        On a GPU one kernel gives both. Elsewhere the output comes from the very call of a run that
+        measures nothing, so that looking does not change a bit of the picture.
+        """
+        own, mean = slice(0, self.batch), not self.by_head
+        if q.device.type != "cuda":
+            entropy = attention_entropy(q[own], k[own], 1.0, mean_heads=mean)
+            return attention_ops.attention(q, k, v, 1.0), entropy
         out = torch.empty_like(q)
         _, entropy = attention_with_entropy(
-            q[own], k[own], v[own], 1.0, mean_heads=not self.by_head, out=out[own]
+            q[own], k[own], v[own], 1.0, mean_heads=mean, out=out[own]
         )
         if q.shape[0] > self.batch:
             rest = slice(self.batch, None)

@@ -1,0 +1,128 @@
+"""Strategies by name, for a pipeline at hand: what the command line and the nodes call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from .entropy.calibration import Calibration, find_calibration
+from .models.fingerprint import model_fingerprint
+from .schedules import ScaleSchedule
+from .sparsity.cost import CostModel, Target, predict
+from .sparsity.director import Director
+from .sparsity.plan import SparsityPlan, dense_plan
+from .sparsity.solve import solve
+from .sparsity.strategies.fastvar import OFFICIAL_DROP, fastvar_at, fastvar_plan
+from .sparsity.strategies.skipvar import SkipVar, skipvar_plan
+from .sparsity.strategies.skipvar_decision import DecisionModel, DecisionModels, find_decisions
+from .sparsity.strategies.skipvar_features import vae_decoder
+from .sparsity.strategies.toprovar import ToProVarSettings
+from .sparsity.strategies.toprovar_run import ToProVar
+from .sparsity.strategies.toprovar_static import toprovar_plan
+
+if TYPE_CHECKING:
+    from .pipeline import InfinityPipeline
+
+Strategy = Literal["dense", "toprovar", "fastvar", "skipvar"]
+STRATEGIES: tuple[Strategy, ...] = ("dense", "toprovar", "fastvar", "skipvar")
+Planned = Literal["run", "before"]
+
+
+def make_plan(
+    pipeline: InfinityPipeline, strategy: str, schedule: ScaleSchedule, *,
+    speedup: float | None = None, budget: float | None = None, planned: Planned = "run",
+    settings: ToProVarSettings | None = None, calibration: Calibration | None = None,
+    decisions: DecisionModel | DecisionModels | None = None,
+    drop: Sequence[float] = OFFICIAL_DROP, skip: int | None = None, uncond: int | None = None,
+    cost_model: CostModel | None = None, guided: bool = True,
+) -> SparsityPlan | Director:
+    """A plan, or a strategy that plans inside the run.
+
+    Args:
+        strategy: "dense", "toprovar", "fastvar" or "skipvar".
+        speedup: of the scale loop, by a cost model of this device (measured if none is given).
+        budget: share of a dense run's FLOPs instead.
+        planned: toprovar only: "run" = for each prompt, inside its run; "before" = one plan from
+            the model's calibration.
+        settings: toprovar's.
+        calibration, decisions: None = those in the box for these weights.
+        drop: fastvar's share of tokens dropped on the last scales.
+        skip, uncond: skipvar's fixed policies (scales not run, scales without guidance's second
+            row); None for both = its adaptive decision.
+
+    Raises:
+        ValueError: settings that exclude each other, or something that is missing.
+    """
+    if speedup is not None and budget is not None:
+        raise ValueError("give either a speed-up or a budget, not both")
+    shape = pipeline.transformer.shape
+    target = None
+    if speedup is not None:
+        if cost_model is None:
+            from .device_cost import cost_model_for
+
+            cost_model = cost_model_for(pipeline.transformer, schedule)
+        target = Target.speedup(speedup, cost_model)
+    elif budget is not None:
+        target = Target(budget)
+
+    def done(plan: SparsityPlan) -> SparsityPlan:
+        return predict(plan, shape, cost_model, guided)
+
+    match strategy:
+        case "dense":
+            if target is not None:
+                raise ValueError("a dense run has no budget: choose another strategy")
+            return done(dense_plan(shape, schedule))
+        case "toprovar":
+            settings = settings or ToProVarSettings()
+            calibration = calibration or find_calibration(model_fingerprint(pipeline.transformer))
+            if planned == "run":
+                return ToProVar(settings, calibration, target, cost_model)
+            return done(toprovar_plan(shape, schedule, settings, calibration, target, guided))
+        case "fastvar":
+            if target is None:
+                return done(fastvar_plan(shape, schedule, drop))
+            return done(_met(*solve(
+                lambda u: fastvar_at(shape, schedule, u),
+                lambda plan: target.cost(plan, shape, guided), target.share,
+            ), target))
+        case "skipvar":
+            if skip is None and uncond is None and target is None:
+                return SkipVar(_decisions(pipeline, decisions), vae_decoder(pipeline.vae))
+            if target is None:
+                return done(skipvar_plan(shape, schedule, skip or 0, uncond or 0))
+            return done(_mildest_skip(pipeline, schedule, target, guided))
+    raise ValueError(f"unknown strategy {strategy!r}; expected one of {', '.join(STRATEGIES)}")
+
+
+def _mildest_skip(pipeline: InfinityPipeline, schedule: ScaleSchedule, target: Target,
+                  guided: bool) -> SparsityPlan:
+    """SkipVAR's dearest fixed policy that meets the target."""
+    shape = pipeline.transformer.shape
+    policies = [(skip, uncond) for skip in range(4) for uncond in range(4)
+                if not (skip and uncond)]
+    plans = [skipvar_plan(shape, schedule, skip, uncond) for skip, uncond in policies]
+    costs = [target.cost(plan, shape, guided) for plan in plans]
+    fitting = [i for i, cost in enumerate(costs) if cost <= target.share]
+    if not fitting:
+        return _met(plans[costs.index(min(costs))], False, target)
+    return plans[max(fitting, key=lambda i: costs[i])]
+
+
+def _met(plan: SparsityPlan, reached: bool, target: Target) -> SparsityPlan:
+    if reached:
+        return plan
+    note = f"the target of {target.share:.2f} is out of this strategy's reach"
+    return plan.model_copy(update={"notes": (*plan.notes, note)})
+
+
+def _decisions(pipeline: InfinityPipeline, given: Any) -> Any:
+    found = given or find_decisions(model_fingerprint(pipeline.transformer))
+    if found is None:
+        raise ValueError(
+            "SkipVAR decides by a model fitted to the transformer, and none is at hand for these "
+            "weights: fit one with 'toprovar fit-skipvar', give one, or choose a fixed policy "
+            "(skip or uncond)"
+        )
+    return found
