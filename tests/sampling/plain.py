@@ -28,7 +28,7 @@ from toprovar.schedules import ScaleSchedule
 
 def plain_logits(
     model: InfinityTransformer, text: PackedText, schedule: ScaleSchedule, bits: list[Tensor],
-    kept: dict[tuple[int, int], Tensor],
+    kept: dict[tuple[int, int], Tensor], cached: bool = False,
 ) -> list[Tensor]:
     """Logits [R, N, 2 d] of every scale and row, under forced bits.
 
@@ -36,6 +36,7 @@ def plain_logits(
         text: features of all R rows (no guidance is applied).
         bits: [R, N, d] per scale.
         kept: (scale, layer) -> indices [n] or [R, n]; all tokens where absent.
+        cached: dropped tokens get the layer's update of the scale before, resized.
     """
     shape = model.shape
     normed = PackedText(model.text_norm(text.features), text.lengths)
@@ -48,6 +49,7 @@ def plain_logits(
     height, width = (side * shape.patch for side in schedule.grids[-1])
     summed = torch.zeros(len(text), shape.latent_channels, height, width)
     x, logits = pooled[:, None] + model.start, []
+    updates: dict[int, tuple[Tensor, tuple[int, int]]] = {}
     for s, grid in enumerate(schedule.grids):
         table = rotation_table(grid, schedule.rope_grid, shape.head_dim)
         for layer in range(shape.depth):
@@ -56,14 +58,18 @@ def plain_logits(
             ):
                 x = x + model.level_embed.weight[s]
             index = kept.get((s, layer), torch.arange(x.shape[1]))
-            rows = []
+            rows, before = [], x
             for r in range(len(text)):
                 own = index if index.ndim == 1 else index[r]
                 row = x[r].clone()
+                if cached and len(own) < len(row):
+                    row = row + _resized(*updates[layer], grid)[r]
+                    row[own] = x[r][own]
                 row[own] = _block(model, layer, row[own], shared[r], projected[r], table[own],
                                   cache[layer], r)
                 rows.append(row)
             x = torch.stack(rows)
+            updates[layer] = (x - before, grid)
         logits.append(model.head(modulated_norm(x, head_scale, head_shift)))
         codes = bits_to_codes(
             unfold_patches(tokens_to_grid(bits[s], grid), shape.patch), shape.latent_channels
@@ -74,6 +80,11 @@ def plain_logits(
             small = fold_patches(resize_codes(summed, (h, w)), shape.patch)
             x = model.token_embed(small.flatten(2).transpose(1, 2))
     return logits
+
+
+def _resized(update: Tensor, grid: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    image = update.transpose(1, 2).unflatten(2, grid)
+    return F.interpolate(image, new, mode="bilinear").flatten(2).transpose(1, 2)
 
 
 def _block(model: InfinityTransformer, layer: int, x: Tensor, shared: Tensor, text: Tensor,

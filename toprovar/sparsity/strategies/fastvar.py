@@ -34,7 +34,7 @@ def fastvar_plan(
     """FastVAR's plan for any schedule.
 
     The official code names the scales of the square 1M schedule by their width. Counted from the
-    end they are the same fractions of the final side at every pixel budget and aspect.
+    end they are about the same fractions of the final side at every pixel budget and aspect.
 
     Args:
         drop: share of tokens dropped on the last ``len(drop)`` scales, 0 to 1; 1 = not run.
