@@ -210,9 +210,9 @@ def kept_overlay(picture: Image.Image, kept: Mapping[int, Tensor], side: int = 1
     factor = side / max(picture.size)
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     small = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    # What was dropped keeps its outline: grey, and much of the contrast gone.
-    faded = Image.blend(small.convert("L").convert("RGB"), Image.new("RGB", size, "#ece9f2"), 0.72)
-    label, gap = 16, 4
+    # What was dropped keeps its outline, grey and dark: pictures' backgrounds are mostly bright.
+    faded = Image.blend(small.convert("L").convert("RGB"), Image.new("RGB", size, "#2b2d42"), 0.72)
+    label, gap = 18, 4
     sheet = Image.new("RGB", (len(kept) * (size[0] + gap) - gap, size[1] + label), "white")
     draw = ImageDraw.Draw(sheet)
     for i, (scale, mask) in enumerate(sorted(kept.items())):
@@ -224,7 +224,7 @@ def kept_overlay(picture: Image.Image, kept: Mapping[int, Tensor], side: int = 1
         x = i * (size[0] + gap)
         sheet.paste(panel, (x, label))
         h, w = mask.shape
-        draw.text((x + 2, 2), f"scale {scale}  {h}×{w}  {float(share.mean()):.0%}", fill=INK)
+        draw.text((x + 2, 3), f"scale {scale}  {h}x{w}  {float(share.mean()):.0%}", fill=INK)
     return sheet
 
 

@@ -36,6 +36,8 @@ LARGEST_RATIO = 1e7
 """Stands for an infinite sigma_1 / sigma_2 in averages and files."""
 SMALLEST_SIDE = 4
 """Maps with a shorter side are left out where singular values or neighbours are looked at."""
+GOOD_ENOUGH = 0.75
+"""Share of the best scale's quality that the representative scale must have."""
 MIDDLE = 6 / 13
 """Where the published representative scale lies (index 6 of 13)."""
 
@@ -145,33 +147,33 @@ def score_layers(ratios: Tensor, entry: ScheduleEntry) -> LayerFit:
     )
 
 
-def representative_scale(trace: EntropyTrace, before: int | None = None) -> int:
+def representative_scale(trace: EntropyTrace) -> int:
     """The scale whose maps are to say which layers are Global.
 
-    The earliest scale below ``before`` whose order of layers is within 5 % of the best there, by
-    agreement between prompts times agreement with the order at the last recorded scale. Of a
-    single prompt, or a single layer, the published place (6 of 13).
+    Its quality is how far images agree on the order of layers, times how far that order is the
+    last recorded scale's. The earliest scale before the last with GOOD_ENOUGH of the best quality
+    there is taken: a plan made inside a run prunes only after it. Of a single image, or a single
+    layer, the published place (6 of 13).
     """
     grids = trace.about.grids
     able = [s for s in trace.scales if min(grids[s]) >= SMALLEST_SIDE]
     if not able:
         return trace.scales[-1]
-    candidates = [s for s in able if before is None or s < before] or able[:1]
+    candidates = [s for s in able if s < len(grids) - 1] or able
     last = ratio_table(trace, able[-1]).log().mean(0)
     quality: dict[int, float] = {}
     for scale in candidates:
-        if trace.layers_at(scale) != trace.layers_at(able[-1]):
-            continue
-        ratios = ratio_table(trace, scale)
-        agreement = order_stability(torch.stack([ratios.log().mean(0), last]))
-        found = order_stability(ratios) * agreement
-        if not math.isnan(found):
-            quality[scale] = found
+        if trace.layers_at(scale) == trace.layers_at(able[-1]):
+            ratios = ratio_table(trace, scale)
+            alike = order_stability(torch.stack([ratios.log().mean(0), last]))
+            found = order_stability(ratios) * max(alike, 0)
+            if not math.isnan(found):
+                quality[scale] = found
     if not quality:
         wanted = round(MIDDLE * (len(grids) - 1))
         return min(candidates, key=lambda s: abs(s - wanted))
     best = max(quality.values())
-    return min(s for s, found in quality.items() if found >= best - 0.05 * abs(best))
+    return min(s for s, found in quality.items() if found >= GOOD_ENOUGH * best or found == best)
 
 
 @dataclass(frozen=True)

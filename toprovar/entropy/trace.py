@@ -95,7 +95,9 @@ class TraceRecorder:
         }
         about = TraceInfo(
             depth=depth, schedule=schedule.to_json(), grids=schedule.grids, heads=self.heads,
-            prompts=tuple(prompts), seeds=tuple(seeds), model=model, params=dict(params or {}),
+            prompts=tuple(prompts), seeds=tuple(seeds), model=model,
+            # As JSON gives it back: no tuples.
+            params=json.loads(json.dumps(dict(params or {}))),
             versions={"toprovar": __version__, "torch": torch.__version__,
                       "python": platform.python_version()},
         )

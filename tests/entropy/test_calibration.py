@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toprovar.entropy.calibration import (
+    Calibration,
+    ScaleStatistics,
+    ScheduleEntry,
+    Spread,
+    find_calibration,
+)
+from toprovar.schedules import get_schedule
+
+
+def make_entry(pn: str = "0.06M", start: int | None = 5, **changes: Any) -> ScheduleEntry:
+    some = Spread(mean=0.5, sd=0.1)
+    return ScheduleEntry(**{
+        "pn": pn, "template": "1.0",
+        "scales": tuple(ScaleStatistics(grid=g, entropy=some, relative=some)
+                        for g in get_schedule("1.0", pn).grids),
+        "start_scale": start, "representative_scale": 3, "beta": 1.0, "ratio_reference": 100.0,
+        "class_low": 0.2, "class_high": 0.6, "principal_ratios": (some,) * 4,
+        "layer_scores": (0.1, 0.4, 0.8, 1.0),
+        "layer_classes": ("global", "ambiguous", "detail", "detail"), **changes,
+    })
+
+
+def make_calibration(**changes: Any) -> Calibration:
+    return Calibration(**{
+        "model": "4x32-8bit-0123456789abcdef", "depth": 4, "tau": 0.45, "crossing": "falling",
+        "rho_informative": True, "prompts": 20,
+        "entries": {"0.06M": make_entry(), "0.25M": make_entry("0.25M", 7)}, **changes,
+    })
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    calibration = make_calibration()
+    calibration.save(tmp_path / "c.json")
+    assert Calibration.load(tmp_path / "c.json") == calibration
+    assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
+
+
+def test_names_of_the_largest_entry() -> None:
+    calibration = make_calibration(entries={
+        "0.25M": make_entry("0.25M", 7, beta=3.0), "0.06M": make_entry(),
+    })
+    assert calibration.main.pn == "0.25M" and calibration.beta == 3
+    assert calibration.start_scale == {"0.25M": 7, "0.06M": 5}
+    assert calibration.layer_classes[0] == "global" and calibration.layer_scores[3] == 1
+
+
+def test_entry_of_a_schedule() -> None:
+    calibration = make_calibration()
+    entry, notes = calibration.entry(get_schedule("1.0", "0.25M"))
+    assert entry is calibration.entries["0.25M"] and notes == ()
+    entry, (note,) = calibration.entry(get_schedule("1.5", "0.25M"))
+    assert entry.start_scale == 7 and "aspect 1.0, used at 1.5" in note
+
+
+def test_an_entry_is_stretched_to_a_budget_that_was_not_calibrated() -> None:
+    calibration = make_calibration()
+    schedule = get_schedule("1.0", "1M")
+    entry, (note,) = calibration.entry(schedule)
+    # 0.25M prunes its last 3 of 10 scales, so the last 3 of 13 are pruned
+    assert entry.start_scale == 10 and "taken from 0.25M" in note
+    assert entry.grids == schedule.grids and entry.representative_scale == 3
+    large = make_calibration(entries={"0.25M": make_entry("0.25M", 2)})
+    entry, _ = large.entry(get_schedule("1.0", "0.06M"))
+    assert entry.start_scale == 1 and len(entry.scales) == 7
+    never = make_calibration(entries={"0.25M": make_entry("0.25M", None)})
+    assert never.entry(schedule)[0].start_scale is None
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda v: v.update(version=9), "version"),
+    (lambda v: v.pop("model"), "model"),
+    (lambda v: v.update(tau="high"), "tau"),
+    (lambda v: v.update(tau=1.5), "tau"),
+    (lambda v: v.update(crossing="sideways"), "crossing"),
+    (lambda v: v.update(surprise=1), "surprise"),
+    (lambda v: v.update(entries={}), "entries"),
+    (lambda v: v.update(depth=5), "for a model of 5 layers"),
+    (lambda v: v.update(alpha_min=0.95), "above alpha_max"),
+    (lambda v: v["entries"].update({"1M": v["entries"]["0.06M"]}), "says it is for 0.06M"),
+    (lambda v: v["entries"]["0.06M"].update(start_scale=7), "not one of its 7 scales"),
+    (lambda v: v["entries"]["0.06M"].update(layer_scores=[1.0]), "1 scores"),
+    (lambda v: v["entries"]["0.06M"].update(layer_scores=[1, 1, 1, 2]), "between 0 and 1"),
+    (lambda v: v["entries"]["0.06M"].update(class_low=0.7), "must be below class_high"),
+    (lambda v: v["entries"]["0.06M"]["layer_classes"].__setitem__(0, "odd"), "layer_classes"),
+])
+def test_broken_files_say_what_is_wrong(tmp_path: Path, change: Any, message: str) -> None:
+    values = make_calibration().to_json()
+    change(values)
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=message) as error:
+        Calibration.load(path)
+    assert str(path) in str(error.value) and "--calibrate" in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b'{"tau": NaN}'])
+def test_files_that_are_something_else(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "c.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"not a (usable )?calibration"):
+        Calibration.load(tmp_path / "c.json")
+
+
+def test_found_by_fingerprint(tmp_path: Path) -> None:
+    calibration = make_calibration()
+    calibration.save(tmp_path / "c.json")
+    assert find_calibration(calibration.model) is None
+    assert find_calibration(calibration.model, [tmp_path / "c.json"]) == calibration
+    assert find_calibration("other", [tmp_path / "c.json"]) is None
