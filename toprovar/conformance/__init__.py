@@ -12,6 +12,7 @@ import torch
 from .check import Check
 from .extras import check_rope_grid, check_schedules, check_vae_roundtrip, probes
 from .family import Family
+from .methods import METHODS
 from .runs import check_run
 
 
@@ -96,7 +97,7 @@ def check_folder(
         family = Family(path, device)
         inside = probes(family)
         for run in family.runs():
-            if run.method != "dense":
+            if run.method not in METHODS:
                 unsupported.append(f"{prefix}runs/{run.name}: {run.method} is not supported yet")
                 continue
             add(check_run(family, run, inside.get(run.name)), prefix)

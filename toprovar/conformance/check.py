@@ -21,6 +21,7 @@ LIMITS = {
     "rotation": (1e-6, 1e-6),
     "noise": (0.0, 0.0),
     "share": (2e-3, 2e-3),
+    "feature": (1e-5, 1e-4),
     "level": (1.0, 1.0),
     "bits": (0.0, 0.0),
     "exact": (0.0, 0.0),

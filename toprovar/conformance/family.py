@@ -107,13 +107,18 @@ class Family:
         return _packed(tensors, ""), _packed(tensors, "neg_") if "neg_lens" in tensors else None
 
     def bits(self, run: RunFolder) -> list[Tensor] | None:
-        """The bits that a run went on with, per scale, or None if they were not recorded."""
+        """The bits that a run went on with, per scale (none where it did not run one), or None if
+        they were not recorded."""
         lender = run.settings.get("forced_bits_from")
+        found = {} if lender else unpack_bits(run.expected)
+        if run.method == "skipvar" and 0 not in found:
+            lender = "greedy"  # recorded only from where they leave that run
         if lender:
-            found = unpack_bits(load_file(run.path.parent / lender / "expected.safetensors"))
-        else:
-            found = unpack_bits(run.expected)
+            lent = load_file(run.path.parent / lender / "expected.safetensors")
+            found = unpack_bits(lent) | found
         scales = len(run.settings["scale_schedule"])
+        for i in set(range(scales)) - set(run.settings.get("executed_scales", range(scales))):
+            found[i] = torch.empty(0, dtype=torch.uint8)
         return [found[i] for i in range(scales)] if all(i in found for i in range(scales)) else None
 
 

@@ -14,8 +14,12 @@ from ..sampling.bits import chooser
 from ..sampling.params import SamplingParams
 from ..sampling.run import LayerProbe, SamplingRun, ScaleState
 from ..schedules import find_schedule, get_schedule
+from ..sparsity.plan import SparsityPlan
+from ..sparsity.strategies.skipvar_decision import FEATURES
 from .check import Check, Recorder, compare, compare_best
 from .family import Family, RunFolder
+from .kept import KeptRecorder
+from .methods import plan_for
 
 HANDLED_ELSEWHERE = ("bits.", "packed_bits.", "forced_bits.", "packed_forced_bits.",
                      "logits_tokens.")
@@ -50,13 +54,17 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
         recorder = Recorder(None if forced else choose, golden, prefix)
     elif run.settings["mode"] == "forced":
         raise ValueError(f"{run.path}: mode is 'forced', but no bits are recorded")
+    plan = plan_for(family, run, params.schedule)
+    kept = KeptRecorder(plan) if isinstance(plan, SparsityPlan) else None
     sampling = SamplingRun(
         family.transformer, text, params, negative=negative, choose=recorder or choose,
-        probe=probe,
+        probe=probe, plan=plan, selector=kept,
     )
     checks: list[Check] = []
     compared: set[str] = set()
+    ran = []
     for state in sampling:
+        ran.append(state.index)
         for key, check in _scale_checks(prefix, run.expected, state).items():
             compared.add(key)
             checks.append(check)
@@ -70,8 +78,14 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
         checks += _noise_checks(prefix, run)
     wanted = [k for k in run.expected
               if k not in compared and not k.startswith(HANDLED_ELSEWHERE)]
-    results = Results(family, sampling.summed_codes)
+    executed = run.settings.get("executed_scales")
+    if executed is not None:
+        checks.append(Check(f"{prefix} executed_scales", 0.0 if ran == executed else math.inf, 0.0))
+    results = Results(family, sampling.summed_codes, sampling.session.plan)
     for key in wanted:
+        if kept is not None and key.startswith("kept"):
+            checks.append(kept.check(prefix, key, run.expected[key]))
+            continue
         check = results.check(prefix, key, run.expected[key])
         checks.append(check or Check(f"{prefix} {key}", math.nan, 0.0,
                                      "unknown golden, nothing to compare it with"))
@@ -117,10 +131,11 @@ def _noise_checks(prefix: str, run: RunFolder) -> list[Check]:
 
 
 class Results:
-    """What a finished run is compared by: codes and picture, decoded when first asked for."""
+    """What a finished run is compared by: codes, picture (decoded when first asked for) and what
+    its plan was decided by."""
 
-    def __init__(self, family: Family, codes: Tensor) -> None:
-        self.family, self.codes = family, codes
+    def __init__(self, family: Family, codes: Tensor, plan: SparsityPlan) -> None:
+        self.family, self.codes, self.plan = family, codes, plan
         self._image: Tensor | None = None
 
     @property
@@ -163,6 +178,9 @@ class Results:
                 crops = _crops(self.bgr().permute(0, 3, 1, 2), 64, PLACES)
                 crops = {place: crop.permute(0, 2, 3, 1) for place, crop in crops.items()}
                 return compare_best(name, "level", crops, golden)
+            case "features" if "diff_hf" in self.plan.parameters:
+                features = [self.plan.parameters[name] for name in FEATURES]
+                return compare(name, "feature", torch.tensor(features, dtype=torch.float64), golden)
             case "image_shape":
                 return compare(name, "exact", torch.tensor(self.bgr().shape), golden)
         return None

@@ -1,0 +1,42 @@
+"""What a recorded run leaves out, as a plan or a strategy for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..schedules import ScaleSchedule
+from ..sparsity.director import Director
+from ..sparsity.plan import SparsityPlan
+from ..sparsity.strategies.fastvar import OFFICIAL_LAYERS, fastvar_plan
+from ..sparsity.strategies.skipvar import SkipVar
+from ..sparsity.strategies.skipvar_decision import DecisionModel
+from ..sparsity.strategies.skipvar_features import vae_decoder
+from .family import Family, RunFolder
+
+
+def plan_for(family: Family, run: RunFolder, schedule: ScaleSchedule
+             ) -> SparsityPlan | Director | None:
+    """The plan or strategy that a run was recorded with; None = dense."""
+    make = METHODS[run.method]
+    return make(family, run, schedule) if make else None
+
+
+def _skipvar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Director:
+    """The adaptive strategy with a model that always answers as the recording was forced to: it
+    takes the features, too."""
+    model = DecisionModel.always(run.settings["skip_label"], run.settings["uncond_label"])
+    return SkipVar(model, vae_decoder(family.vae))
+
+
+def _fastvar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> SparsityPlan:
+    """The fork's hard-coded layers, also on a model of six."""
+    return fastvar_plan(family.transformer.shape, schedule, layers=OFFICIAL_LAYERS)
+
+
+METHODS: dict[str, Callable[[Family, RunFolder, ScaleSchedule],
+                            SparsityPlan | Director] | None] = {
+    "dense": None,
+    "fastvar": _fastvar,
+    "skipvar": _skipvar,
+}
+"""By ``RunFolder.method``; runs of methods that are not here are reported as not supported."""
