@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from toprovar.bundled import bundled_model
-from toprovar.cli.generate import replace_file
+from toprovar.files import replace_file
 from toprovar.devices import choose_device
 from toprovar.evaluation.compositional import TASKS, Judge, bundled_prompts
 from toprovar.pipeline import InfinityPipeline

@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.machine import describe, matmul_rate, synchronise
 from benchmarks.reference_loop import reference_run
-from toprovar.cli.generate import replace_file
+from toprovar.files import replace_file
 from toprovar.devices import DTYPE_ALIASES, DTYPES, choose_device
 from toprovar.models.config import TransformerConfig
 from toprovar.models.text import PackedText

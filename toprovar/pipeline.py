@@ -288,13 +288,13 @@ class InfinityPipeline(DiffusionPipeline):
         latents: list[Tensor] = []
         reports: list[RunReport] = []
         with self.progress_bar(total=len(schedule) * len(calls)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
-            for own_text, own_negative, own_generators in calls:
+            for i, (own_text, own_negative, own_generators) in enumerate(calls):
                 run = SamplingRun(
                     self.transformer, own_text.to(device), params, negative=own_negative,
                     plan=plan, generators=own_generators, options=options, check=check, watch=watch,
                 )
                 for state in run:
-                    bar.update()
+                    bar.update(i * len(schedule) + state.index + 1 - bar.n)
                     if on_scale is not None:
                         on_scale(state)
                     if callback_on_step_end is not None:
@@ -303,6 +303,8 @@ class InfinityPipeline(DiffusionPipeline):
                         )
                     if self._interrupt:
                         break
+                if not self._interrupt:
+                    bar.update((i + 1) * len(schedule) - bar.n)  # scales left out at the end
                 latents.append(run.summed_codes)
                 reports.append(run.report())
                 del run  # its KV cache makes room for the next, and for the decoder

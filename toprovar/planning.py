@@ -33,7 +33,7 @@ def make_plan(
     speedup: float | None = None, budget: float | None = None, planned: Planned = "run",
     settings: ToProVarSettings | None = None, calibration: Calibration | None = None,
     decisions: DecisionModel | DecisionModels | None = None,
-    drop: Sequence[float] = OFFICIAL_DROP, skip: int | None = None, uncond: int | None = None,
+    drop: Sequence[float] | None = None, skip: int | None = None, uncond: int | None = None,
     cost_model: CostModel | None = None, guided: bool = True,
 ) -> SparsityPlan | Director:
     """A plan, or a strategy that plans inside the run.
@@ -46,7 +46,7 @@ def make_plan(
             the model's calibration.
         settings: toprovar's.
         calibration, decisions: None = those in the box for these weights.
-        drop: fastvar's share of tokens dropped on the last scales.
+        drop: fastvar's share of tokens dropped on the last scales; None = the official one.
         skip, uncond: skipvar's fixed policies (scales not run, scales without guidance's second
             row); None for both = its adaptive decision.
 
@@ -55,7 +55,13 @@ def make_plan(
     """
     if speedup is not None and budget is not None:
         raise ValueError("give either a speed-up or a budget, not both")
+    if (speedup or budget) and not (drop is None and skip is None and uncond is None):
+        raise ValueError("a speed-up or budget decides drop, skip and uncond: give the one or the "
+                         "others")
     shape = pipeline.transformer.shape
+    if calibration is not None and calibration.depth != shape.depth:
+        raise ValueError(f"the calibration is of a model of {calibration.depth} layers, this one "
+                         f"has {shape.depth}")
     target = None
     if speedup is not None:
         if cost_model is None:
@@ -82,7 +88,7 @@ def make_plan(
             return done(toprovar_plan(shape, schedule, settings, calibration, target, guided))
         case "fastvar":
             if target is None:
-                return done(fastvar_plan(shape, schedule, drop))
+                return done(fastvar_plan(shape, schedule, OFFICIAL_DROP if drop is None else drop))
             return done(_met(*solve(
                 lambda u: fastvar_at(shape, schedule, u),
                 lambda plan: target.cost(plan, shape, guided), target.share,

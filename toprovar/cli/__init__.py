@@ -13,6 +13,10 @@ from .. import __version__
 
 COMMANDS = {
     "generate": "make pictures from a prompt",
+    "plan": "make, show, check and compare sparsity plans",
+    "compare": "every strategy on one prompt: contact sheet and figures",
+    "analyze": "measure attention entropy on prompts; calibrate a model",
+    "fit-skipvar": "fit SkipVAR's decision models to a model's own pictures",
     "convert": "official checkpoints to the diffusers layout, and back",
     "conformance": "compare the engine with recorded results of the official code",
     "doctor": "what was found on this machine and what will be used",
@@ -30,14 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         command = subparsers.add_parser(name, help=summary, description=summary)
         if name in argv[:1]:
-            import_module(f".{name}", __name__).add_arguments(command)
+            import_module(_module(name), __name__).add_arguments(command)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        return import_module(f".{arguments.command}", __name__).run(arguments)
+        return import_module(_module(arguments.command), __name__).run(arguments)
     except (ValueError, OSError) as error:
         print(f"toprovar {arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"toprovar {arguments.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def _module(command: str) -> str:
+    return "." + command.replace("-", "_")

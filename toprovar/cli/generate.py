@@ -4,29 +4,47 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..files import replace_file
+from .model_options import (
+    add_device,
+    add_model,
+    add_size,
+    engine_options,
+    find_size,
+    load_pipeline,
+    names_size,
+)
+from .plan_options import (
+    add_plan_options,
+    build_plan,
+    check_options,
+    device_costs,
+    is_guided,
+    plan_request,
+    saved_plan,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..models.config import TransformerConfig
+    from ..pipeline import InfinityPipeline
+    from ..sampling.report import RunReport
     from ..schedules import ScaleSchedule
+    from ..sparsity.cost import CostModel
+    from ..sparsity.director import Director
+    from ..sparsity.plan import SparsityPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", help="what to draw")
-    add("--model", metavar="DIR", help="pipeline folder (default: the embedded model)")
-    official = parser.add_argument_group("official checkpoints, instead of --model")
-    official.add_argument("--transformer", metavar="PATH", help="transformer file or folder")
-    official.add_argument("--vae", metavar="FILE", help="VAE file")
-    official.add_argument("--text-encoder", metavar="DIR", help="flan-t5-xl folder")
-    add("--size", metavar="WxH", help="width x height in pixels; the nearest listed size is used")
-    add("--aspect", metavar="W:H", help="width to height, such as 3:2")
-    add("--pixels", metavar="PN", help="pixel budget: 0.06M, 0.25M, 0.60M or 1M")
+    add_model(parser)
+    add_size(parser)
     add("--seed", type=int, default=0, help="image i is drawn from seed + i (default 0)")
     add("--cfg", type=float, help="guidance strength; 1 = off")
     add("--tau", type=float, help="temperature")
@@ -36,87 +54,131 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--num", type=int, default=1, help="how many images")
     add("--out", metavar="FILE.png", default="out.png", help="with --num: FILE-1.png, FILE-2.png")
     add("--report", metavar="FILE.json", help="write what was run and what it cost")
-    add("--device", default="auto")
-    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    add("--attention", default="auto", help="attention backend, see 'toprovar doctor'")
+    add_device(parser)
     add("--vae-tile", type=int, metavar="N", help="decode in tiles of N latent pixels")
+    add("--plan", metavar="PLAN",
+        help="what to leave out: dense, toprovar, fastvar, skipvar, a file of 'toprovar plan', or "
+             "a picture made with --plan")
+    add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run")
+    add_plan_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..devices import choose_device, choose_dtype
-
     out, report_path = Path(arguments.out), arguments.report and Path(arguments.report)
+    plan_path = arguments.save_plan and Path(arguments.save_plan)
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out must end in .png, got {arguments.out!r}")
-    for path in filter(None, (out, report_path)):
+    for path in filter(None, (out, report_path, plan_path)):
         if not path.absolute().parent.is_dir():
             raise ValueError(f"the folder of {str(path)!r} does not exist: create it first")
     if arguments.num < 1:
         raise ValueError(f"--num must be at least 1, got {arguments.num}")
-    device = choose_device(arguments.device)
-    pipeline = _load(arguments, choose_dtype(arguments.dtype, device)).to(device)
+    if plan_path and not arguments.plan:
+        raise ValueError("--save-plan needs --plan: a run without one is dense")
+    check_options(arguments, [arguments.plan or "dense"])
+    saved = saved_plan(arguments.plan)
+    pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(desc="scales")
-    schedule = _schedule(arguments, pipeline.config["default_pn"])
-
-    from ..sampling.params import EngineOptions
-
+    schedule = _schedule(arguments, saved, pipeline.config["default_pn"])
+    plan, costs = _plan(arguments, pipeline, schedule, saved)
     result = pipeline(
         arguments.prompt, arguments.negative, guidance_scale=arguments.cfg, tau=arguments.tau,
-        num_images_per_prompt=arguments.num, seed=arguments.seed, schedule=schedule,
+        num_images_per_prompt=arguments.num, seed=arguments.seed, schedule=schedule, plan=plan,
         top_p=arguments.top_p, greedy=arguments.greedy, vae_tile=arguments.vae_tile,
-        options=EngineOptions(attention_backend=arguments.attention),
+        options=engine_options(arguments),
     )
-    report = result.report.to_json()
-    report["prompt"], report["negative_prompt"] = arguments.prompt, arguments.negative
-    names = [out] if arguments.num == 1 else [
-        out.with_name(f"{out.stem}-{i + 1}{out.suffix}") for i in range(arguments.num)
-    ]
+    about: dict[str, Any] = {"prompt": arguments.prompt, "negative_prompt": arguments.negative}
+    if arguments.vae_tile:
+        about["vae_tile"] = arguments.vae_tile
+    reports = result.reports
+    if costs is None:
+        runs = [r.to_json() for r in reports]
+    else:
+        about["plan_request"] = plan_request(arguments)
+        reports = [_priced(r, costs, pipeline.transformer.shape, is_guided(arguments, pipeline))
+                   for r in reports]
+        runs = [_told(r) for r in reports]
+    names = _numbered(out, arguments.num)
     for i, (name, image) in enumerate(zip(names, result.images, strict=True)):
-        save_png(image, name, {**_parameters(report), "seed": arguments.seed + i})
+        # A strategy that plans inside the run ran each image by itself.
+        own = {**runs[min(i, len(runs) - 1)], **about}
+        save_png(image, name, {**_parameters(own), "seed": arguments.seed + i})
     if report_path:
-        replace_file(report_path, (json.dumps(report, indent=1) + "\n").encode())
-    seconds = sum(report["seconds"].values())
+        more = {"runs": runs} if len(runs) > 1 else {}
+        text = json.dumps({**runs[0], **about, **more}, indent=1)
+        replace_file(report_path, (text + "\n").encode())
+    if plan_path:
+        for path, told in zip(_numbered(plan_path, len(runs)), runs, strict=True):
+            replace_file(path, (json.dumps(told["sparsity_plan"], indent=1) + "\n").encode())
+    if costs is not None:
+        from .report_table import report_table
+
+        for i, report in enumerate(reports):
+            head = f"image {i + 1}\n" if len(reports) > 1 else ""
+            print(f"{head}{report_table(report)}\n")
+    first = reports[0]
+    seconds = sum(first.seconds.values())
     height, width = schedule.image_size
     for name in names:
-        print(f"{name.absolute()} ({width}x{height}, {seconds:.2f} s, {report['device']}, "
-              f"{report['dtype']})")
+        print(f"{name.absolute()} ({width}x{height}, {seconds:.2f} s, {first.device}, "
+              f"{first.dtype})")
     return 0
 
 
-def _load(arguments: argparse.Namespace, dtype: Any) -> Any:
-    from transformers.utils import logging
+def _schedule(arguments: argparse.Namespace, saved: SparsityPlan | None, default_pn: str
+              ) -> ScaleSchedule:
+    """The size that was asked for, else the plan's, else the model's."""
+    if saved is None or names_size(arguments):
+        return find_size(arguments, default_pn)
+    from ..schedules import find_schedule
 
-    from ..bundled import bundled_model
-    from ..pipeline import InfinityPipeline
-
-    logging.disable_progress_bar()  # one bar, that of the scales
-    parts = (arguments.transformer, arguments.vae, arguments.text_encoder)
-    if any(parts):
-        if arguments.model or not all(parts):
-            raise ValueError("official checkpoints need --transformer, --vae and --text-encoder "
-                             "together, and no --model")
-        return InfinityPipeline.from_official(*parts, torch_dtype=dtype)
-    return InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype)
+    return find_schedule([step.grid for step in saved.scales])
 
 
-def _schedule(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
-    from ..schedules import get_schedule, parse_aspect, schedule_for_size
+def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
+          saved: SparsityPlan | None) -> tuple[SparsityPlan | Director | None, CostModel | None]:
+    """The plan, and this device's cost model to hold the run against; None without --plan."""
+    if arguments.plan is None:
+        return None, None
+    if saved is not None:
+        saved.check_fits(pipeline.transformer.shape, schedule)  # before anything is measured
+    costs = device_costs(pipeline, schedule, engine_options(arguments))
+    if saved is not None:
+        return saved, costs
+    return build_plan(arguments, pipeline, schedule, arguments.plan, costs,
+                      is_guided(arguments, pipeline)), costs
 
-    if arguments.size:
-        if arguments.aspect or arguments.pixels:
-            raise ValueError("give either --size, or --aspect and --pixels")
-        match = re.fullmatch(r"(\d+)[xX](\d+)", arguments.size)
-        if not match:
-            raise ValueError(f"--size must look like 1024x768, got {arguments.size!r}")
-        return schedule_for_size(height=int(match[2]), width=int(match[1]))
-    aspect = parse_aspect(arguments.aspect) if arguments.aspect else 1.0
-    return get_schedule(aspect, arguments.pixels or default_pn)
+
+def _priced(report: RunReport, costs: CostModel, shape: TransformerConfig, guided: bool
+            ) -> RunReport:
+    """With the cost that this device's model gives to the plan as it was at the end."""
+    from ..sparsity.cost import predict
+
+    assert report.used_plan is not None
+    return replace(report, used_plan=predict(report.used_plan, shape, costs, guided))
+
+
+def _told(report: RunReport) -> dict[str, Any]:
+    """A planned run as JSON."""
+    from ..sparsity.plan_file import plan_to_json
+    from .report_table import speedups
+
+    assert report.used_plan is not None
+    return {**report.to_json(), "speedup": speedups(report),
+            "sparsity_plan": plan_to_json(report.used_plan)}
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(count)]
 
 
 def _parameters(report: dict[str, Any]) -> dict[str, Any]:
     """What is needed to make the picture again."""
-    keep = ("prompt", "negative_prompt", "plan", "params", "dtype", "device", "versions")
-    return {key: report[key] for key in keep}
+    keep = ("prompt", "negative_prompt", "plan", "plan_request", "sparsity_plan", "params",
+            "vae_tile", "dtype", "device", "attention_backend", "versions")
+    return {key: report[key] for key in keep if key in report}
 
 
 def save_png(image: Image.Image, path: Path, parameters: dict[str, Any]) -> None:
@@ -130,16 +192,3 @@ def save_png(image: Image.Image, path: Path, parameters: dict[str, Any]) -> None
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     replace_file(path, buffer.getvalue())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write beside ``path`` and move into place, so that no half file is ever seen."""
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -13,12 +13,13 @@ import numpy as np
 
 from ..models.config import default_mlp_hidden
 from .cost import TEXT_TOKENS, WorkTable
-from .plan import ScalePlan, SparsityPlan
+from .plan import SparsityPlan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, FAINT, BAR, BACK = "#333333", "#8a8a8a", "#21618c", "#dfe3e8"
+INK, BAR, BACK = "#333333", "#21618c", "#dfe3e8"
+TIMES = "\N{MULTIPLICATION SIGN}"
 COLOURS = ("#fbe3c8", "#f2a65a", "#b5537a", "#4b2f73", "#161335")
 """From few tokens to all of them: what works is dark."""
 
@@ -48,7 +49,7 @@ def plan_picture(plan: SparsityPlan, title: str | None = None) -> Figure:
     colours = LinearSegmentedColormap.from_list("kept", list(COLOURS))
     drawn = left.imshow(shown, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     _not_run(left, plan)
-    left.set_yticks(range(count), [f"{s}   {p.grid[0]}×{p.grid[1]}"
+    left.set_yticks(range(count), [f"{s}   {p.grid[0]}{TIMES}{p.grid[1]}"
                                    for s, p in enumerate(plan.scales)])
     step = 1 if depth <= 16 else 2 if depth <= 24 else 4
     left.set_xticks(range(0, depth, step))
@@ -59,11 +60,12 @@ def plan_picture(plan: SparsityPlan, title: str | None = None) -> Figure:
     left.grid(which="minor", color="white", linewidth=0.8)
     left.tick_params(which="both", length=0, labelsize=7)
     _frame(left)
-    bar = figure.colorbar(drawn, ax=left, location="right", fraction=0.035, pad=0.015,
+    # Outside the bars, so that they stand beside their rows.
+    bar = figure.colorbar(drawn, ax=axes, location="right", fraction=0.03, pad=0.01,
                           ticks=[0, 0.25, 0.5, 0.75, 1])
     bar.ax.set_yticklabels(["0", "25", "50", "75", "100"], fontsize=7)
     bar.ax.tick_params(length=0)
-    bar.set_label("tokens kept, %", fontsize=8)
+    bar.set_label("tokens kept, %", fontsize=8, color=INK)
     bar.outline.set_visible(False)
     _costs(right, plan)
     for axis in axes:
@@ -97,40 +99,38 @@ def scale_shares(plan: SparsityPlan) -> tuple[list[float], list[float]]:
 def _costs(axis: Any, plan: SparsityPlan) -> None:
     """Bars beside the rows of the grid."""
     own, dense = scale_shares(plan)
+    unguided = any(s.run and not s.unconditional for s in plan.scales)
     places = range(len(own))
     axis.barh(places, dense, height=0.72, color=BACK)
     axis.barh(places, own, height=0.72, color=BAR)
     widest = max(dense)
-    for place, share, whole in zip(places, own, dense, strict=True):
-        text = f"{100 * share:.1f}" if share < 0.0995 else f"{100 * share:.0f}"
+    for place, share, whole, step in zip(places, own, dense, plan.scales, strict=True):
+        text = f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
         text += "" if share == whole else f" of {100 * whole:.0f}"
+        if step.run and not step.unconditional:
+            text += ", no guidance"
         axis.text(max(share, whole) + 0.02 * widest, place, text, va="center", fontsize=7,
                   color=INK)
     axis.set_ylim(len(own) - 0.5, -0.5)
-    axis.set_xlim(0, widest * 1.45)
+    axis.set_xlim(0, widest * (1.9 if unguided else 1.42))
     axis.set_yticks([])
     axis.set_xticks([])
     every = plan.predicted.flop_share if plan.predicted else sum(own)
-    axis.set_xlabel(f"FLOPs, % of dense: {100 * every:.0f} in all")
+    axis.set_xlabel(f"FLOPs, % of dense: {100 * every:.0f} in all", loc="left")
     _frame(axis)
 
 
 def _not_run(axis: Any, plan: SparsityPlan) -> None:
-    """Hatches for scales that are not run, and a mark where guidance is off."""
+    """Hatches for scales that are not run."""
     from matplotlib.patches import Rectangle
 
     depth = plan.model.depth
     for s, step in enumerate(plan.scales):
-        if not step.run:
-            axis.add_patch(Rectangle((-0.5, s - 0.5), depth, 1, facecolor="#f4f4f4",
-                                     edgecolor="#c9c9c9", hatch="////", linewidth=0))
-        _say(axis, depth, s, step)
-
-
-def _say(axis: Any, depth: int, s: int, step: ScalePlan) -> None:
-    text = "not run" if not step.run else "" if step.unconditional else "no guidance"
-    if text:
-        axis.text((depth - 1) / 2, s, text, ha="center", va="center", fontsize=7, color=INK,
+        if step.run:
+            continue
+        axis.add_patch(Rectangle((-0.5, s - 0.5), depth, 1, facecolor="#f6f6f6",
+                                 edgecolor="#cccccc", hatch="////", linewidth=0))
+        axis.text((depth - 1) / 2, s, "not run", ha="center", va="center", fontsize=7, color=INK,
                   bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"})
 
 
@@ -142,7 +142,7 @@ def _title(plan: SparsityPlan) -> str:
     words = [f"{plan.strategy}, {plan.schedule}"]
     cost = plan.predicted
     if cost and cost.speedup:
-        words.append(f"predicted {cost.speedup:.2f} × on {cost.device}")
+        words.append(f"predicted {cost.speedup:.2f} {TIMES} on {cost.device}")
     if cost:
         words.append(f"KV cache {cost.kv_share:.0%} of dense")
     return "\n".join(textwrap.wrap("; ".join(words), 100))

@@ -60,7 +60,7 @@ def percent(share: float) -> str:
 def cost_lines(cost: PredictedCost) -> list[str]:
     """The predicted cost in one or two lines."""
     lines = [
-        f"predicted: {cost.flops / 1e9:.1f} GFLOP, {percent(cost.flop_share)} of dense; "
+        f"predicted: {_flops(cost.flops)}, {percent(cost.flop_share)} of dense; "
         f"{percent(cost.token_layer_share)} of its token-layers; KV cache at 16 bits "
         f"{cost.kv_bytes / 2**20:.1f} MiB, {percent(cost.kv_share)}"
     ]
@@ -78,7 +78,9 @@ def plan_differences(a: SparsityPlan, b: SparsityPlan) -> list[str]:
             ("strategy", a.strategy, b.strategy), ("schedule", a.schedule, b.schedule),
             *((f"model {k}", v, b.model.model_dump()[k]) for k, v in a.model.model_dump().items()),
             ("seed", a.seed, b.seed), ("scales", len(a.scales), len(b.scales)),
-            *_changes(a.parameters, b.parameters, "parameter "),
+            # The settings of two strategies have nothing in common.
+            *(_changes(a.parameters, b.parameters, "parameter ")
+              if a.strategy == b.strategy else ()),
             *_changes(a.provenance, b.provenance, "provenance "),
         )
         if old != new
@@ -114,7 +116,8 @@ def _scale_differences(a: ScalePlan, b: ScalePlan) -> list[str]:
 
 def _cost_differences(a: PredictedCost | None, b: PredictedCost | None) -> list[str]:
     if a is None or b is None:
-        return [] if a is b else [f"predicted cost only in the {'second' if a is None else 'first'}"]
+        which = "second" if a is None else "first"
+        return [] if a is b else [f"predicted cost only in the {which}"]
     lines = []
     if a.flop_share != b.flop_share:
         lines.append(f"predicted FLOPs: {percent(a.flop_share)} -> {percent(b.flop_share)} of "
@@ -141,10 +144,10 @@ def _how(step: ScalePlan) -> str:
         words.append(f"{step.rule}{per}{rows}" if any(map(step.partial, range(len(step.keep))))
                      else "layers not run")
         if step.dropped == "cached":
-            source = "the latest scale" if step.source is None else f"scale {step.source}"
-            words.append(f"dropped get the update of {source} ({step.resize})")
+            source = "latest" if step.source is None else f"scale {step.source}"
+            words.append(f"cached from {source}, {step.resize}")
         if step.region:
-            words.append(f"at least {step.min_per_region} in {step.region}x{step.region}")
+            words.append(f"min {step.min_per_region} per {step.region}x{step.region}")
     if not step.unconditional:
         words.append("no guidance")
     return "; ".join(words)
@@ -158,6 +161,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int
     return ["  ".join(
         cell.ljust(widths[i]) if i in left else cell.rjust(widths[i]) for i, cell in enumerate(row)
     ).rstrip() for row in every]
+
+
+def _flops(flops: float) -> str:
+    for unit, size in (("T", 1e12), ("G", 1e9)):
+        if flops >= size:
+            return f"{flops / size:.1f} {unit}FLOP"
+    return f"{flops / 1e6:.1f} MFLOP"
 
 
 def _sign(kept: int, tokens: int) -> str:

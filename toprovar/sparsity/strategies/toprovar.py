@@ -25,6 +25,9 @@ from ...ops.token_select import feasible_minimum
 from ...schedules import ScaleSchedule
 from ..plan import FROZEN, Dropped, ModelTag, Resize, Rule, ScalePlan, SparsityPlan, schedule_name
 
+MOST = 0.95
+"""Largest share dropped to meet a target: the bits of a scale need some block to come from."""
+
 Dimensions = Literal["all", "scale+token", "scale+layer", "scale", "fixed_exit"]
 
 
@@ -164,9 +167,9 @@ def _rounded(count: float, tokens: int, tile: int) -> int:
 def with_strength(settings: ToProVarSettings, strength: float) -> ToProVarSettings:
     """Settings between pruning nothing (0) and nearly everything (1).
 
-    Up to 0.5 Detail layers give way (alpha_max rises to 1), then Global layers as well (alpha_min
-    rises to 0.95).
+    Up to 0.5 Detail layers give way (alpha_max rises to MOST), then Global layers as well
+    (alpha_min rises to MOST).
     """
     return settings.model_copy(update={
-        "alpha_max": min(1.0, 2 * strength), "alpha_min": max(0.0, 2 * strength - 1) * 0.95,
+        "alpha_max": MOST * min(1.0, 2 * strength), "alpha_min": MOST * max(0.0, 2 * strength - 1),
     })

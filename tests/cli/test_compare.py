@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from toprovar.cli import main
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def compare(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> int:
+        return main(["compare", "a red cat", "--model", str(tiny_model), "--tau", "1",
+                     *map(str, arguments)])
+
+    return call
+
+
+def test_all_strategies_on_one_sheet(compare: Any, tiny_model: Path,
+                                     capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare("--seed", 4, "--out", "c.png", "--pictures", "single", "--side", 128) == 0
+    captured = capsys.readouterr()
+    found = json.loads(Path("c.json").read_text())
+    names = ["dense", "toprovar", "fastvar", "skipvar"]
+    own = {one["name"]: one for one in found["strategies"]}
+    assert list(own) == names and found["seed"] == 4 and found["schedule"]["pn"] == "0.06M"
+    assert "single samples" in found["how"] and found["how"] in captured.out
+    dense = own["dense"]
+    assert dense["ssim"] == dense["equal_bits"] == dense["speedup"] == 1 and dense["psnr"] is None
+    assert dense["latent_distance"] == 0
+    for name in names[1:]:
+        assert own[name]["flop_share"] < 1 and own[name]["latent_distance"] > 0
+        assert own[name]["speedup"] == pytest.approx(dense["seconds"] / own[name]["seconds"])
+        assert own[name]["speedup_predicted"] > 0
+    # What runs the same scales has the same bits; the policy is noted.
+    assert (own["skipvar"]["equal_bits"], own["skipvar"]["bit_scales"]) == (1, 6)
+    assert "fixed policy" in captured.out and own["toprovar"]["bit_scales"] == 7
+    sheet = Image.open("c.png")
+    assert sheet.width > 4 * 128 and sheet.height > 2 * 128
+    assert json.loads(sheet.info["toprovar"]) == found  # type: ignore[attr-defined]
+    assert "8/8" in captured.err  # each once to warm up
+    # The pictures are those that generate makes.
+    assert main(["generate", "a red cat", "--model", str(tiny_model), "--tau", "1", "--seed", "4",
+                 "--plan", "fastvar", "--out", "g.png"]) == 0
+    assert Image.open("g.png").tobytes() == Image.open("single/fastvar.png").tobytes()
+    assert sorted(p.stem for p in Path("single").iterdir()) == sorted(names)
+
+
+def test_a_choice_at_a_budget_and_a_plan_of_ones_own(compare: Any, tiny_model: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "make", "skipvar", "own.json", "--model", str(tiny_model), "--uncond", "1"
+                 ]) == 0
+    assert compare("--strategies", "fastvar,own.json", "--budget", 0.5, "--no-warm-up", "--json",
+                   "figures.json") == 0
+    captured = capsys.readouterr()
+    found = json.loads(Path("figures.json").read_text())
+    own = {one["name"]: one for one in found["strategies"]}
+    assert list(own) == ["dense", "fastvar", "own"] and found["budget"] == 0.5
+    assert own["fastvar"]["flop_share"] <= 0.5 < own["own"]["flop_share"] < 1
+    assert own["own"]["bit_scales"] == 7 and 0.3 < own["own"]["equal_bits"] < 1
+    assert "warm-up" not in found["how"] and "3/3" in captured.err
+    assert Path("compare.png").is_file()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--strategies", "fastest"], "no strategy and no file is called 'fastest'"),
+    (["--strategies", "dense", "--speedup", "2"], "not for dense"),
+    (["--strategies", "fastvar", "--skip", "1"], "--skip is an option of skipvar"),
+    (["--speedup", "2", "--budget", "0.5"], "either --speedup or --budget"),
+    (["--out", "x.jpg"], "must end in .png"),
+    (["--out", "absent/x.png"], "does not exist"),
+    (["--side", "10"], "--side must be at least 64"),
+    (["--pixels", "9M"], "unknown pixel budget"),
+])
+def test_bad_arguments_say_what_to_do(
+    compare: Any, tmp_path: Path, arguments: list[str], message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert compare(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from PIL import Image
+
+from toprovar.cli import main
+from toprovar.cli.plan_options import NOT_SETTINGS, OPTIONS, SOLVED
+from toprovar.cli.plan_options import STRATEGIES as OFFERED
+from toprovar.entropy.statistics import Normalization
+from toprovar.planning import STRATEGIES
+from toprovar.sparsity.plan import Dropped, Resize, Rule
+from toprovar.sparsity.plan_file import load_plan
+from toprovar.sparsity.strategies.skipvar_decision import DecisionModel, DecisionModels
+from toprovar.sparsity.strategies.toprovar import Dimensions, ToProVarSettings
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture
+def generate(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> int:
+        return main(["generate", "a red cat", "--model", str(tiny_model), "--tau", "1",
+                     *map(str, arguments)])
+
+    return call
+
+
+def told(path: str) -> dict[str, Any]:
+    return json.loads(Image.open(path).info["toprovar"])
+
+
+def pixels(path: str) -> bytes:
+    return Image.open(path).tobytes()
+
+
+def test_options_offer_what_the_settings_take() -> None:
+    own = {o.name: o for o in OPTIONS if o.strategy == "toprovar"}
+    assert own.keys() - set(NOT_SETTINGS) == ToProVarSettings.model_fields.keys()
+    for name, values in (("dimensions", Dimensions), ("rule", Rule), ("dropped", Dropped),
+                         ("resize", Resize), ("normalization", Normalization)):
+        assert own[name].how["choices"] == list(get_args(values)), name
+    for name, setting in ToProVarSettings.model_fields.items():
+        if setting.default is not None:
+            # "0" for 0.0, and "default: x" or "default x" alike
+            text = f"{setting.default:g}" if isinstance(setting.default, float) \
+                else str(setting.default)
+            assert own[name].help.replace(":", "").endswith(f"(default {text})"), name
+    assert STRATEGIES == OFFERED
+    assert len({o.flag for o in OPTIONS}) == len({o.dest for o in OPTIONS}) == len(OPTIONS)
+    assert all(name in {o.name for o in OPTIONS if o.strategy == strategy}
+               for strategy, names in SOLVED.items() for name in names)
+
+
+def test_a_dense_plan_changes_nothing(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--out", "a.png") == 0
+    assert "predicted" not in capsys.readouterr().out and "sparsity_plan" not in told("a.png")
+    assert generate("--plan", "dense", "--out", "b.png") == 0
+    out = capsys.readouterr().out
+    assert "dense: 100 % of a dense run's FLOPs" in out and "scale loop: predicted" in out
+    assert pixels("a.png") == pixels("b.png")
+
+
+@pytest.mark.parametrize("how", [
+    ["toprovar"], ["toprovar", "--budget", "0.5"], ["fastvar", "--drop", "0.5,0.5"],
+    ["toprovar", "--planned", "before", "--start-scale", "4", "--dropped", "cached"],
+], ids=lambda how: "-".join(how))
+def test_a_picture_can_be_made_again(generate: Any, how: list[str],
+                                     capsys: pytest.CaptureFixture[str]) -> None:
+    """From the saved plan, and from the picture itself."""
+    assert generate("--plan", *how, "--seed", 5, "--out", "a.png", "--report", "a.json",
+                    "--save-plan", "plan.json") == 0
+    text = capsys.readouterr().out
+    saved = told("a.png")
+    assert saved["plan"] == how[0] and saved["plan_request"]["plan"] == how[0]
+    assert load_plan("plan.json").predicted and not load_plan("plan.json").dense
+    assert saved["sparsity_plan"] == json.loads(Path("plan.json").read_text())
+    report = json.loads(Path("a.json").read_text())
+    assert report["predicted"]["flop_share"] < 1 and report["speedup"]["predicted"] > 0
+    assert report["token_layers"] < report["dense_token_layers"]
+    rows = [line.split() for line in text.splitlines() if " 16x16 " in line]
+    assert len(rows) == 1 and rows[0][:4] == ["6", "16x16", "256", "2"]
+    mean = sum(report["scales"][6]["kept"]) / 3 / 256
+    assert f"{mean:.0%}".rstrip("%") == rows[0][6]  # after the smallest share and its sign
+    for source in ("plan.json", "a.png"):
+        assert generate("--plan", source, "--seed", 5, "--out", "b.png") == 0
+        assert pixels("a.png") == pixels("b.png")
+    assert generate("--seed", 5, "--pixels", "0.06M", "--out", "c.png") == 0
+    assert pixels("a.png") != pixels("c.png")
+
+
+def test_each_image_is_planned_by_itself(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--plan", "toprovar", "--budget", 0.6, "--num", 2, "--seed", 3, "--out",
+                    "a.png", "--report", "a.json", "--save-plan", "p.json") == 0
+    text = capsys.readouterr().out
+    assert "image 1\n" in text and "image 2\n" in text
+    assert len(json.loads(Path("a.json").read_text())["runs"]) == 2
+    for i in (1, 2):
+        saved = told(f"a-{i}.png")
+        assert saved["seed"] == 2 + i and saved["plan_request"]["budget"] == 0.6
+        assert saved["sparsity_plan"] == json.loads(Path(f"p-{i}.json").read_text())
+        assert generate("--plan", f"p-{i}.json", "--seed", 2 + i, "--out", "b.png") == 0
+        assert pixels("b.png") == pixels(f"a-{i}.png")
+
+
+def test_the_plan_brings_its_size(generate: Any) -> None:
+    assert generate("--plan", "fastvar", "--aspect", "3:2", "--out", "a.png", "--save-plan",
+                    "p.json") == 0
+    assert generate("--plan", "p.json", "--out", "b.png") == 0
+    assert Image.open("b.png").size == Image.open("a.png").size == (336, 224)
+
+
+def test_speedup_and_skipvar(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--plan", "skipvar", "--skip", 1, "--out", "a.png") == 0
+    assert "not run" in capsys.readouterr().out
+    assert generate("--plan", "fastvar", "--speedup", 1.5, "--out", "a.png", "--report", "r.json"
+                    ) == 0
+    report = json.loads(Path("r.json").read_text())
+    assert report["speedup"]["predicted"] >= 1.5
+    assert report["plan_request"] == {"plan": "fastvar", "speedup": 1.5}
+    models = DecisionModels({"tiny": DecisionModel.always(skip=2)})
+    models.save("d.json")
+    assert generate("--plan", "skipvar", "--decisions", "d.json", "--out", "a.png") == 0
+    out = capsys.readouterr().out
+    assert "without the last 2 scales" in out and out.count("not run") >= 2
+    assert told("a.png")["plan_request"]["decisions"] == "d.json"
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--plan", "fastest"], "no strategy and no file is called 'fastest'"),
+    (["--plan", "dense", "--speedup", "2"], "not for dense"),
+    (["--speedup", "2"], "not for dense"),
+    (["--plan", "toprovar", "--speedup", "2", "--budget", "0.5"], "either --speedup or --budget"),
+    (["--plan", "toprovar", "--speedup", "0.5"], "speed-up must be 1 or more"),
+    (["--plan", "toprovar", "--budget", "2"], "between 0 and 1"),
+    (["--plan", "toprovar", "--drop", "0.5"], "--drop is an option of fastvar"),
+    (["--alpha-max", "0.5"], "--alpha-max is an option of toprovar"),
+    (["--plan", "toprovar", "--budget", "0.5", "--alpha-max", "0.5"], "give one or the other"),
+    (["--plan", "fastvar", "--budget", "0.5", "--drop", "0.5"], "give one or the other"),
+    (["--plan", "toprovar", "--budget", "0.5", "--dimensions", "scale"], "leaves scales out whole"),
+    (["--plan", "toprovar", "--alpha-max", "2"], "--alpha-max: "),
+    (["--plan", "toprovar", "--alpha-max", "0.1", "--alpha-min", "0.2"], "is above alpha_max"),
+    (["--plan", "toprovar", "--dimensions", "fixed_exit"], "needs a start_scale"),
+    (["--plan", "toprovar", "--planned", "before"], "needs a calibration"),
+    (["--plan", "toprovar", "--calibration", "absent.json"], "absent.json"),
+    (["--plan", "fastvar", "--drop", "a,b"], "--drop must look like"),
+    (["--plan", "fastvar", "--drop", "0.5,2"], "between 0 and 1"),
+    (["--plan", "skipvar"], "toprovar fit-skipvar"),
+    (["--plan", "skipvar", "--skip", "4"], "skip must be 0, 1, 2 or 3"),
+    (["--plan", "skipvar", "--skip", "1", "--decisions", "d.json"], "one or the other"),
+    (["--plan", "file.json"], "not a sparsity plan"),
+    (["--plan", "plain.png"], "holds no sparsity plan"),
+    (["--plan", "other.json"], "width = 64"),
+    (["--plan", "dense", "--save-plan", "absent/p.json"], "does not exist"),
+    (["--save-plan", "p.json"], "--save-plan needs --plan"),
+])
+def test_bad_arguments_say_what_to_do(
+    generate: Any, tmp_path: Path, arguments: list[str], message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from toprovar.models.config import TransformerConfig
+    from toprovar.schedules import get_schedule
+    from toprovar.sparsity.plan import dense_plan
+    from toprovar.sparsity.plan_file import save_plan
+
+    Path("file.json").write_text("{}")
+    Image.new("RGB", (8, 8)).save("plain.png")
+    other = TransformerConfig(depth=3, width=64, num_heads=2, bits_per_token=8)
+    save_plan(dense_plan(other, get_schedule("1.0", "0.06M")), "other.json")
+    assert generate(*arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert {p.name for p in tmp_path.iterdir()} == {"file.json", "plain.png", "other.json"}

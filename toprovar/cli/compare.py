@@ -1,0 +1,238 @@
+"""``toprovar compare``: every strategy on one prompt and one seed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .model_options import add_device, add_model, add_size, engine_options, find_size, load_pipeline
+from .plan_options import (
+    STRATEGIES,
+    add_plan_options,
+    build_plan,
+    check_options,
+    device_costs,
+    given,
+    is_guided,
+    saved_plan,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..evaluation.compare import Compared, Taken
+    from ..pipeline import InfinityPipeline
+    from ..sampling.run import ScaleState
+    from ..schedules import ScaleSchedule
+    from ..sparsity.cost import CostModel
+    from ..sparsity.director import Director
+    from ..sparsity.plan import SparsityPlan
+
+SKIPPED = 1
+"""Scales that SkipVAR leaves out where there is no decision model for the weights."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("prompt", help="what to draw")
+    add("--strategies", metavar="LIST", default=",".join(STRATEGIES),
+        help="strategies and plan files, with commas between them (default: "
+             f"{','.join(STRATEGIES)}); dense is always run, and first")
+    add_model(parser)
+    add_size(parser)
+    add("--seed", type=int, default=0)
+    add("--cfg", type=float, help="guidance strength; 1 = off")
+    add("--tau", type=float, help="temperature")
+    add("--out", metavar="FILE.png", default="compare.png", help="the contact sheet")
+    add("--json", metavar="FILE.json", help="the figures (default: beside the sheet)")
+    add("--pictures", metavar="DIR", help="folder for the single pictures")
+    add("--side", type=int, default=384, metavar="N",
+        help="longer side of a picture on the sheet (default 384)")
+    add("--no-warm-up", action="store_true",
+        help="run every strategy once instead of twice: times then include what is set up once")
+    add_device(parser)
+    add_plan_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    names = list(dict.fromkeys(["dense", *filter(None, arguments.strategies.split(","))]))
+    out = Path(arguments.out)
+    figures = Path(arguments.json) if arguments.json else out.with_suffix(".json")
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out must end in .png, got {arguments.out!r}")
+    for path in (out, figures, Path(arguments.pictures or ".")):
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"the folder of {str(path)!r} does not exist: create it first")
+    if arguments.side < 64:
+        raise ValueError(f"--side must be at least 64, got {arguments.side}")
+    check_options(arguments, names)
+    saved = {name: saved_plan(name) for name in names}
+    pipeline = load_pipeline(arguments)
+    pipeline.set_progress_bar_config(disable=True)  # one bar, that of the strategies
+    schedule = find_size(arguments, pipeline.config["default_pn"])
+    for plan in filter(None, saved.values()):
+        plan.check_fits(pipeline.transformer.shape, schedule)
+    costs = device_costs(pipeline, schedule, engine_options(arguments))
+    plans: dict[str, SparsityPlan | Director] = {}
+    told: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        plans[name], told[name] = _plan(arguments, pipeline, schedule, name, saved[name], costs)
+    compared = _run_all(arguments, pipeline, schedule, plans, told, costs)
+    _write(arguments, pipeline, schedule, compared, costs, out, figures)
+    return 0
+
+
+def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
+          name: str, saved: SparsityPlan | None, costs: CostModel
+          ) -> tuple[SparsityPlan | Director, tuple[str, ...]]:
+    """A strategy's plan, and what there is to say about it."""
+    if saved is not None:
+        return saved, ()
+    notes: tuple[str, ...] = ()
+    if name == "skipvar" and not given(arguments, name) \
+            and arguments.speedup is None and arguments.budget is None:
+        from ..models.fingerprint import model_fingerprint
+        from ..sparsity.strategies.skipvar_decision import find_decisions
+
+        if find_decisions(model_fingerprint(pipeline.transformer)) is None:
+            arguments = argparse.Namespace(**{**vars(arguments), "skipvar_skip": SKIPPED})
+            notes = ("no decision model for these weights: SkipVAR's fixed policy of leaving out "
+                     "the last scale is shown ('toprovar fit-skipvar' makes a model; --skip and "
+                     "--uncond choose the policy)",)
+    guided = is_guided(arguments, pipeline)
+    return build_plan(arguments, pipeline, schedule, name, costs, guided), notes
+
+
+def _run_all(
+    arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
+    plans: dict[str, SparsityPlan | Director], told: dict[str, tuple[str, ...]], costs: CostModel,
+) -> list[Compared]:
+    from tqdm import tqdm
+
+    from ..evaluation.compare import compare
+
+    taken: list[Taken] = []
+    rounds = 1 if arguments.no_warm_up else 2
+    with tqdm(total=rounds * len(plans), desc="runs") as bar:
+        for timed in range(rounds):
+            taken = []  # of the last round: what is set up once is set up by then
+            for name, plan in plans.items():
+                bar.set_postfix_str(Path(name).stem + ("" if timed else ", warming up")
+                                    if rounds > 1 else Path(name).stem)
+                taken.append(_take(arguments, pipeline, schedule, name, plan, told[name], costs))
+                bar.update()
+    return compare(taken)
+
+
+def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
+          name: str, plan: SparsityPlan | Director, notes: tuple[str, ...], costs: CostModel
+          ) -> Taken:
+    """One run."""
+    from ..evaluation.compare import Taken
+    from ..sparsity.cost import predict
+
+    clock = _Clock(pipeline.transformer.null_text.device)
+    result = pipeline(
+        arguments.prompt, guidance_scale=arguments.cfg, tau=arguments.tau, seed=arguments.seed,
+        schedule=schedule, plan=plan, options=engine_options(arguments), check=clock.check,
+        on_scale=clock.on_scale,
+    )
+    used = result.report.used_plan
+    assert used is not None and clock.latent is not None
+    cost = predict(used, pipeline.transformer.shape, costs, is_guided(arguments, pipeline)
+                   ).predicted
+    assert cost is not None
+    return Taken(
+        Path(name).stem if name not in STRATEGIES else name, result.images[0], clock.bits,
+        clock.latent, clock.seconds, cost.seconds, cost.flop_share,
+        (*notes, *result.report.notes),
+    )
+
+
+class _Clock:
+    """Times the scale loop and keeps its bits. On a GPU it waits for each scale: alike for all
+    strategies."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.started: float | None = None
+        self.seconds = 0.0
+        self.bits: dict[int, Any] = {}
+        self.latent: Any = None
+
+    def check(self) -> None:
+        if self.started is None:
+            self.started = time.perf_counter()
+
+    def on_scale(self, state: ScaleState) -> None:
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        assert self.started is not None  # check is called before every layer
+        self.seconds = time.perf_counter() - self.started
+        self.bits[state.index], self.latent = state.bits, state.summed_codes
+
+
+def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
+           compared: list[Compared], costs: CostModel, out: Path, figures: Path) -> None:
+    from .. import __version__
+    from ..evaluation.compare import contact_sheet
+    from ..files import replace_file
+    from .generate import save_png
+
+    height, width = schedule.image_size
+    dtype = str(pipeline.transformer.compute_dtype).removeprefix("torch.")
+    how = "one run each" + ("" if arguments.no_warm_up else " after a warm-up")
+    about = {
+        "prompt": arguments.prompt, "seed": arguments.seed, "size": [width, height],
+        "schedule": schedule.to_json(), "speedup": arguments.speedup, "budget": arguments.budget,
+        "settings": {name: own for name in STRATEGIES if (own := _settings(arguments, name))},
+        "device": costs.device, "dtype": dtype, "toprovar": __version__,
+        "how": f"{how}: times are single samples, of the scale loop",
+        "strategies": [one.to_json() for one in compared],
+    }
+    sheet = contact_sheet(
+        compared, arguments.prompt,
+        f"{width} x {height} pixels, seed {arguments.seed}; {costs.device}, {dtype}; {how}, time "
+        "of the scale loop", arguments.side,
+    )
+    save_png(sheet, out, about)
+    replace_file(figures, (json.dumps(about, indent=1) + "\n").encode())
+    written = [str(out.absolute()), str(figures.absolute())]
+    if arguments.pictures:
+        folder = Path(arguments.pictures)
+        folder.mkdir(exist_ok=True)
+        for one in compared:
+            save_png(one.taken.image, folder / f"{one.taken.name}.png",
+                     {k: v for k, v in about.items() if k != "strategies"} | one.to_json())
+        written.append(str(folder.absolute()))
+    _show(compared, about["how"])
+    print(f"\nwrote {', '.join(written)}")
+
+
+def _settings(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Without the folders of this machine."""
+    own = given(arguments, name)
+    return {k: Path(v).name if k in ("calibration", "decisions") else v for k, v in own.items()}
+
+
+def _show(compared: list[Compared], how: str) -> None:
+    from ..sparsity.plan_table import percent, table
+
+    rows = [(
+        one.taken.name, f"{one.taken.seconds:.3f} s", f"{one.speedup:.2f} x",
+        "-" if one.predicted is None else f"{one.predicted:.2f} x", percent(one.taken.flop_share),
+        f"{one.ssim:.3f}", f"{one.psnr:.1f}", f"{one.latent_distance:.3f}",
+        f"{one.equal_bits:.1%}", str(one.bit_scales),
+    ) for one in compared]
+    head = ("", "time", "speed-up", "predicted", "FLOPs", "SSIM", "PSNR", "latent distance",
+            "equal bits", "of scales")
+    print("\n".join(table(head, rows, left=(0,))))
+    print(how)
+    for one in compared:
+        for note in one.taken.notes:
+            print(f"note ({one.taken.name}): {note}")

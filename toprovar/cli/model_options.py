@@ -1,0 +1,83 @@
+"""Options of every command that runs a model: which one, where, and at what size."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..pipeline import InfinityPipeline
+    from ..sampling.params import EngineOptions
+    from ..schedules import ScaleSchedule
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="DIR",
+                        help="pipeline folder (default: the embedded model)")
+    official = parser.add_argument_group("official checkpoints, instead of --model")
+    official.add_argument("--transformer", metavar="PATH", help="transformer file or folder")
+    official.add_argument("--vae", metavar="FILE", help="VAE file")
+    official.add_argument("--text-encoder", metavar="DIR", help="flan-t5-xl folder")
+
+
+def add_size(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--size", metavar="WxH", help="width x height in pixels; the nearest listed size is used")
+    add("--aspect", metavar="W:H", help="width to height, such as 3:2")
+    add("--pixels", "--pn", metavar="PN", help="pixel budget: 0.06M, 0.25M, 0.60M or 1M")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--device", default="auto")
+    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--attention", default="auto", help="attention backend, see 'toprovar doctor'")
+
+
+def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
+    """The model that was asked for, on its device."""
+    from transformers.utils import logging
+
+    from ..bundled import bundled_model
+    from ..devices import choose_device, choose_dtype
+    from ..pipeline import InfinityPipeline
+
+    device = choose_device(arguments.device)
+    dtype = choose_dtype(arguments.dtype, device)
+    logging.disable_progress_bar()  # one bar, that of the scales
+    parts = (arguments.transformer, arguments.vae, arguments.text_encoder)
+    pipeline: Any
+    if any(parts):
+        if arguments.model or not all(parts):
+            raise ValueError("official checkpoints need --transformer, --vae and --text-encoder "
+                             "together, and no --model")
+        pipeline = InfinityPipeline.from_official(*parts, torch_dtype=dtype)
+    else:
+        pipeline = InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype)
+    return pipeline.to(device)
+
+
+def names_size(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.size or arguments.aspect or arguments.pixels)
+
+
+def find_size(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
+    """The schedule of the size that was asked for."""
+    from ..schedules import get_schedule, parse_aspect, schedule_for_size
+
+    if arguments.size:
+        if arguments.aspect or arguments.pixels:
+            raise ValueError("give either --size, or --aspect and --pixels")
+        match = re.fullmatch(r"(\d+)[xX](\d+)", arguments.size)
+        if not match:
+            raise ValueError(f"--size must look like 1024x768, got {arguments.size!r}")
+        return schedule_for_size(height=int(match[2]), width=int(match[1]))
+    aspect = parse_aspect(arguments.aspect) if arguments.aspect else 1.0
+    return get_schedule(aspect, arguments.pixels or default_pn)
+
+
+def engine_options(arguments: argparse.Namespace) -> EngineOptions:
+    from ..sampling.params import EngineOptions
+
+    return EngineOptions(attention_backend=arguments.attention)

@@ -1,0 +1,160 @@
+"""``toprovar plan``: make a sparsity plan, show it, check it, and set two apart."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .model_options import (
+    add_device,
+    add_model,
+    add_size,
+    engine_options,
+    find_size,
+    load_pipeline,
+    names_size,
+)
+from .plan_options import (
+    STRATEGIES,
+    add_plan_options,
+    build_plan,
+    check_options,
+    device_costs,
+    given,
+    is_guided,
+    read_plan,
+)
+
+if TYPE_CHECKING:
+    from ..sparsity.plan import SparsityPlan
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    make = actions.add_parser("make", help="write a plan for a model and a size")
+    make.add_argument("strategy", choices=STRATEGIES)
+    make.add_argument("file", metavar="FILE.json")
+    make.add_argument("--cfg", type=float, help="guidance strength that is planned for; 1 = off")
+    make.add_argument("--costs", action="store_true",
+                      help="predict seconds, too, by a cost model of this device (--speedup does)")
+    show = actions.add_parser("show", help="a plan as a table, and as a picture")
+    show.add_argument("file", metavar="FILE", help="a plan, or a picture made with --plan")
+    show.add_argument("--picture", metavar="FILE.png",
+                      help="scales by layers, and what each scale costs")
+    validate = actions.add_parser("validate", help="check a plan; 1 = it cannot be used")
+    validate.add_argument("file", metavar="FILE")
+    validate.add_argument("--embedded", action="store_true", help="check against the embedded "
+                          "model (for another, --model)")
+    for action in (make, validate):
+        add_model(action)
+        add_size(action)
+        add_device(action)
+    add_plan_options(make)
+    diff = actions.add_parser("diff", help="what sets two plans apart; 1 = something does")
+    diff.add_argument("first", metavar="A")
+    diff.add_argument("second", metavar="B")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return {"make": _make, "show": _show, "validate": _validate,
+            "diff": _diff}[arguments.action](arguments)
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    from ..sparsity.plan import SparsityPlan
+    from ..sparsity.plan_file import save_plan
+    from ..sparsity.plan_table import plan_table
+
+    strategy, file = arguments.strategy, Path(arguments.file)
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"the folder of {arguments.file!r} does not exist: create it first")
+    if file.suffix.lower() != ".json":
+        raise ValueError(f"a plan's file must end in .json, got {arguments.file!r}")
+    check_options(arguments, [strategy])
+    own = given(arguments, strategy)
+    has_target = arguments.speedup is not None or arguments.budget is not None
+    if own.get("planned") == "run":
+        raise ValueError("a file holds a plan made before the run: leave out --planned run, or use "
+                         "'toprovar generate --plan toprovar', which plans inside it (and "
+                         "--save-plan, which writes what it planned)")
+    if strategy == "skipvar" and not has_target and not {"skip", "uncond"} & own.keys():
+        raise ValueError("a file holds one of SkipVAR's fixed policies: give --skip, --uncond, "
+                         "--speedup or --budget; 'toprovar generate --plan skipvar' decides inside "
+                         "the run")
+    pipeline = load_pipeline(arguments)
+    schedule = find_size(arguments, pipeline.config["default_pn"])
+    costs = None
+    if arguments.costs or arguments.speedup is not None:
+        costs = device_costs(pipeline, schedule, engine_options(arguments))
+    plan = build_plan(arguments, pipeline, schedule, strategy, costs,
+                      is_guided(arguments, pipeline), planned="before")
+    assert isinstance(plan, SparsityPlan)  # what plans inside the run was refused above
+    save_plan(plan, file)
+    print(plan_table(plan))
+    print(f"\nwrote {file.absolute()}")
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from ..files import replace_file
+    from ..sparsity.plan_table import plan_table
+
+    plan = read_plan(arguments.file)
+    picture = arguments.picture and Path(arguments.picture)
+    if picture:
+        if picture.suffix.lower() != ".png":
+            raise ValueError(f"--picture must end in .png, got {arguments.picture!r}")
+        if not picture.absolute().parent.is_dir():
+            raise ValueError(f"the folder of {arguments.picture!r} does not exist: create it first")
+        from ..sparsity.plan_picture import plan_png
+
+        replace_file(picture, plan_png(plan))
+    print(plan_table(plan))
+    if picture:
+        print(f"\nwrote {picture.absolute()}")
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    if not Path(arguments.file).is_file():
+        raise ValueError(f"there is no file {arguments.file!r}")
+    if arguments.embedded and arguments.model:
+        raise ValueError("give either --embedded or --model")
+    try:
+        plan = read_plan(arguments.file)
+        against, notes = _fits(arguments, plan)
+    except ValueError as error:
+        print(f"toprovar plan: {error}", file=sys.stderr)
+        return 1
+    print(f"{arguments.file}: a sound {plan.strategy} plan for {plan.schedule}, {against}")
+    for note in notes:
+        print(f"note: {note}")
+    return 0
+
+
+def _fits(arguments: argparse.Namespace, plan: SparsityPlan) -> tuple[str, tuple[str, ...]]:
+    """What the plan was held against, and notes; a ValueError says what it does not fit."""
+    from ..models.fingerprint import model_fingerprint
+    from ..schedules import find_schedule
+
+    listed = find_schedule([step.grid for step in plan.scales])
+    if not (arguments.model or arguments.embedded or arguments.transformer):
+        if names_size(arguments) and find_size(arguments, listed.pn) != listed:
+            raise ValueError(f"{arguments.file}: made for {plan.schedule}, which is another size")
+        return "checked without a model", ()
+    pipeline = load_pipeline(arguments)
+    schedule = find_size(arguments, listed.pn) if names_size(arguments) else listed
+    notes = plan.check_fits(pipeline.transformer.shape, schedule,
+                            model_fingerprint(pipeline.transformer))
+    return "fits the model", notes
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from ..sparsity.plan_table import plan_differences
+
+    a, b = read_plan(arguments.first), read_plan(arguments.second)
+    lines = plan_differences(a, b)
+    print("\n".join(lines) if lines else "the plans are alike")
+    return int(bool(lines))
