@@ -13,7 +13,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo tor
 PROMPT ?= a red apple
 SEED ?= 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint kernels clean
 
 demo: $(VENV)/.installed
 	$(RUN) -m toprovar generate "$(PROMPT)" --seed $(SEED) --out demo.png $(ARGS)
@@ -24,6 +24,11 @@ test: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright --pythonpath $(RUN)
+
+# Every kind of Triton kernel for five generations of GPUs, without a GPU; ARGS= is the whole list.
+kernels: ARGS ?= --quick
+kernels: $(VENV)/.installed-dev
+	$(RUN) -m benchmarks.compile_kernels $(ARGS)
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

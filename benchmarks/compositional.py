@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from toprovar.bundled import bundled_model
-from toprovar.files import replace_file
 from toprovar.devices import choose_device
 from toprovar.evaluation.compositional import TASKS, Judge, bundled_prompts
+from toprovar.files import replace_file
 from toprovar.pipeline import InfinityPipeline
 from toprovar.schedules import get_schedule
 

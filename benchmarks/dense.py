@@ -25,8 +25,8 @@ import torch
 
 from benchmarks.machine import describe, matmul_rate, synchronise
 from benchmarks.reference_loop import reference_run
-from toprovar.files import replace_file
 from toprovar.devices import DTYPE_ALIASES, DTYPES, choose_device
+from toprovar.files import replace_file
 from toprovar.models.config import TransformerConfig
 from toprovar.models.text import PackedText
 from toprovar.models.transformer import InfinityTransformer

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from benchmarks.machine import describe
 from toprovar.bundled import bundled_model
-from toprovar.files import replace_file
 from toprovar.devices import choose_device
+from toprovar.files import replace_file
 from toprovar.ops.bit_sampling import greedy_bits
 from toprovar.pipeline import InfinityPipeline
 from toprovar.sampling.bits import ForcedBits

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe, timed
-from toprovar.files import replace_file
 from toprovar.devices import choose_device
+from toprovar.files import replace_file
 from toprovar.ops import adaln, bit_sampling, linear_gelu, qk_rope
 from toprovar.ops.bit_sampling.fast import FAST
 from toprovar.ops.registry import Call, Op

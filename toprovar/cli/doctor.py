@@ -8,6 +8,9 @@ import platform
 
 from .. import __version__
 
+HEAD_SIZE = 128
+"""Of the released models; operations on whole tokens take any multiple of it."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print as JSON")
@@ -15,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..bundled import bundled_model
-    from ..devices import findings
+    from ..devices import DTYPES, choose_device, findings
+    from ..ops.registry import Call, all_ops
 
     found = {"toprovar": __version__, "python": platform.python_version(),
              "system": platform.platform(), **findings()}
@@ -23,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         found["models"] = [str(bundled_model())]
     except FileNotFoundError as error:
         found["models"] = [f"none: {error}"]
+    call = Call(choose_device(found["use"]["device"]), DTYPES[found["use"]["dtype"]], HEAD_SIZE)
+    found["operations"] = {op.name: op.explain(call) for op in all_ops()}
     if arguments.json:
         print(json.dumps(found, indent=1))
         return 0
@@ -34,6 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     print("attention backends:")
     for name, state in found["attention"].items():
         print(f"  {name:10} {state}")
+    print("operations:")
+    for name, backends in found["operations"].items():
+        chosen = next((b for b, state in backends.items() if state == "chosen"), "none")
+        others = "".join(f"; {b}: {state}" for b, state in backends.items() if b != chosen)
+        print(f"  {name:18} {chosen}{others}")
     print("models: " + "; ".join(found["models"]))
     use = found["use"]
     free = use["free_bytes"]

@@ -194,12 +194,10 @@ class Op:
             chosen = self.choose(call, backend).name
         except ValueError:
             chosen = None
-        return {b.name: "chosen" if b.name == chosen else self._why_not_chosen(b, call, chosen)
+        why = "comes first" if backend == "auto" else "was asked for"
+        return {b.name: "chosen" if b.name == chosen
+                else b.why_not(call, self.size_name, by_name=False) or f"available, {chosen} {why}"
                 for b in self.backends}
-
-    def _why_not_chosen(self, backend: Backend, call: Call, chosen: str | None) -> str:
-        reason = backend.why_not(call, self.size_name, by_name=False)
-        return reason or f"available, {chosen} comes first"
 
 
 @lru_cache(maxsize=1024)
