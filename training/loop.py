@@ -175,7 +175,7 @@ class Loop:
             generator.manual_seed(settings.seed * 10**9 + counter.step)
             batch = next(batches)
             meter.add(self._step(batch, generator))
-            counter.images += batch.images.shape[0]
+            counter.images += batch.view.batch
             counter.step += 1
             self._bound_queue(queue)
             if batch.view not in compiled and counter.step - first <= _WARM_STEPS:

@@ -20,7 +20,12 @@ def token_weights(layout: Layout, power: float) -> Tensor:
 
 
 def bit_loss(logits: Tensor, bits: Tensor) -> Tensor:
-    """Cross-entropy of every bit, averaged over bits and pictures: [N].
+    """Cross-entropy of every bit, averaged over bits and pictures: [N]; see ``bit_losses``."""
+    return bit_losses(logits, bits).mean((0, 2))
+
+
+def bit_losses(logits: Tensor, bits: Tensor) -> Tensor:
+    """Cross-entropy of every bit: [B, N, d].
 
     Args:
         logits: [B, N, 2 d]; entry 2 j + c is the logit of bit j being c.
@@ -28,8 +33,7 @@ def bit_loss(logits: Tensor, bits: Tensor) -> Tensor:
     """
     pairs = logits.float().unflatten(-1, (-1, 2))
     margin = pairs[..., 1] - pairs[..., 0]
-    loss = F.binary_cross_entropy_with_logits(margin, bits.float(), reduction="none")
-    return loss.mean((0, 2))
+    return F.binary_cross_entropy_with_logits(margin, bits.float(), reduction="none")
 
 
 def per_scale(values: Tensor, layout: Layout) -> Tensor:

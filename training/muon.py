@@ -37,8 +37,7 @@ class BatchedMuon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, with the step size matched to AdamW's.
 
     Args:
-        parameters: 2-D weights [rows, columns]; rows that are a multiple of the columns are cut
-            into square matrices only where ``fused`` names the parameter's id.
+        parameters: weights [rows, columns], or kernels [out, in, h, w] taken as [out, in h w].
         fused: number of stacked matrices in a parameter, by its place in ``parameters``.
     """
 
@@ -50,8 +49,10 @@ class BatchedMuon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.05,
     ) -> None:
-        if any(p.ndim != 2 for p in parameters) or len(fused) != len(parameters):
-            raise ValueError("Muon takes 2-D weights and one count of stacked matrices for each")
+        if any(p.ndim not in (2, 4) for p in parameters) or len(fused) != len(parameters):
+            raise ValueError(
+                "Muon takes matrices and kernels, and one count of stacked matrices for each"
+            )
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self._fused = list(fused)
 
@@ -79,11 +80,12 @@ class BatchedMuon(torch.optim.Optimizer):
         shapes: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         for (p, count), update in zip(live, ahead, strict=True):
             for target, piece in zip(p.chunk(count), update.chunk(count), strict=True):
-                shapes.setdefault((piece.shape[0], piece.shape[1]), []).append((target, piece))
+                matrix = piece.flatten(1)
+                shapes.setdefault((matrix.shape[0], matrix.shape[1]), []).append((target, matrix))
         for (rows, columns), pairs in shapes.items():
             steps = orthogonalise(torch.stack([piece for _, piece in pairs]))
             torch._foreach_add_(
                 [target for target, _ in pairs],
-                list(steps.unbind()),
+                [step.view(t.shape) for step, (t, _) in zip(steps.unbind(), pairs, strict=True)],
                 alpha=-lr * 0.2 * max(rows, columns) ** 0.5,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from training.muon import BatchedMuon
 from training.settings import OptimizerSettings
 
+_KERNEL = re.compile(r"\.(conv[12]|shortcut)\.weight$")  # of an autoencoder's residual blocks
 _FUSED = {"to_qkv.weight": 3, "to_kv.weight": 2}
 # Tables and modulation are not matrices that act on activations: decay would only shrink them.
 _NO_DECAY = (
@@ -26,13 +28,14 @@ _NO_DECAY = (
 def build_optimizers(
     named: Iterable[tuple[str, nn.Parameter]], settings: OptimizerSettings
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for all parameters, or Muon for ``blocks.*`` matrices and AdamW for the others."""
+    """AdamW for all, or Muon for the matrices and kernels of blocks and AdamW for the others."""
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     matrices: list[nn.Parameter] = []
     fused: list[int] = []
     for name, p in named:
-        if settings.name == "muon" and ".blocks." in f".{name}" and p.ndim == 2:
+        matrix = p.ndim == 2 and ".blocks." in f".{name}"
+        if settings.name == "muon" and (matrix or _KERNEL.search(name)):
             matrices.append(p)
             fused.append(next((n for end, n in _FUSED.items() if name.endswith(end)), 1))
         elif p.ndim >= 2 and not any(part in name for part in _NO_DECAY):

@@ -23,12 +23,21 @@ class View:
         batch: pictures a batch.
         share: how often this view is drawn, relative to the others.
         scales: train only the first so many scales (transformer); 0 = all.
+        tasks: weight of each task of the scenes; empty = the usual ones.
+        placed: share of the lone objects that stand at a side, and are said to.
+        bank: keep the latents of so many batches and show them again under new captions
+            (transformer); 0 = compose every batch anew.
+        compiled: whether compiled functions serve this view; a rare one is not worth the wait.
     """
 
     pn: str = "0.06M"
     batch: int = 128
     share: float = 1.0
     scales: int = 0
+    tasks: tuple[tuple[str, float], ...] = ()
+    placed: float = 0.0
+    bank: int = 0
+    compiled: bool = True
 
     @property
     def schedule(self) -> ScaleSchedule:
@@ -45,7 +54,7 @@ class View:
 
     @property
     def label(self) -> str:
-        return f"{self.pn}/{self.scale_count}"
+        return f"{self.pn}/{self.scale_count}{'*' if self.tasks else ''}"
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,8 @@ def parse(kind: type[T], values: dict[str, Any], where: str = "settings") -> T:
             value = parse(nested, value, f"{where}.{name}")
         elif isinstance(value, list):
             value = tuple(value)
+        elif isinstance(value, dict):
+            value = tuple(value.items())
         ready[name] = value
     return kind(**ready)
 

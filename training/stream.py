@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from training.data.atlas import SpriteAtlas
 from training.data.captions import caption_words
 from training.data.compose import compose
 from training.data.scene_batch import SceneBatch
-from training.data.scenes import sample_scenes
+from training.data.scenes import Odds, sample_scenes
 from training.data.tokenizer import CaptionEncoder
 from training.settings import View
 
@@ -35,12 +35,15 @@ class Batch:
         images: uint8 [B, 3, S, S].
         ids: int64 [B, L] caption tokens, padded.
         lengths: int64 [B], tokens of each caption.
+        slot: place in the view's bank, None without one. The pictures of a slot that came before
+            are left out (B is 0 there).
     """
 
     view: View
     images: Tensor
     ids: Tensor
     lengths: Tensor
+    slot: int | None = field(default=None, kw_only=True)
 
 
 def view_at(views: Sequence[View], seed: int, step: int) -> View:
@@ -51,17 +54,30 @@ def view_at(views: Sequence[View], seed: int, step: int) -> View:
 
 
 def scenes_at(view: View, seed: int, step: int) -> SceneBatch:
-    """The scenes that a step trains."""
-    return sample_scenes(view.batch, seed * _STEPS_PER_SEED + step)
+    """The scenes that a step trains; those of a bank come again, under captions of their own."""
+    drawn = seed * _STEPS_PER_SEED + (step % view.bank if view.bank else step)
+    scenes = sample_scenes(
+        view.batch, drawn, tasks=dict(view.tasks) or None, odds=Odds(placed_single=view.placed)
+    )
+    if view.bank:
+        rng = np.random.default_rng([seed, step, 2])
+        scenes = replace(
+            scenes, caption_seed=torch.from_numpy(rng.integers(0, 2**31, view.batch))
+        )
+    return scenes
 
 
 def make_batch(
-    scenes: SceneBatch, view: View, atlas: SpriteAtlas, encoder: CaptionEncoder
+    scenes: SceneBatch, view: View, atlas: SpriteAtlas, encoder: CaptionEncoder,
+    slot: int | None = None, draw: bool = True,
 ) -> Batch:
-    """Compose the scenes and encode their captions."""
+    """Compose the scenes, if ``draw``, and encode their captions."""
     ids, lengths = encoder.encode_words(caption_words(scenes))
-    images = compose(scenes, atlas, view.size)
-    return Batch(view, images, ids.to(atlas.device), lengths.to(atlas.device))
+    if draw:
+        images = compose(scenes, atlas, view.size)
+    else:
+        images = torch.empty(0, 3, view.size, view.size, dtype=torch.uint8, device=atlas.device)
+    return Batch(view, images, ids.to(atlas.device), lengths.to(atlas.device), slot=slot)
 
 
 class SceneStream:
@@ -81,6 +97,7 @@ class SceneStream:
     ) -> None:
         self._views, self._seed, self._atlas, self._encoder = tuple(views), seed, atlas, encoder
         self._next = first_step
+        self._drawn: set[tuple[View, int]] = set()
         self._cuda = atlas.device.type == "cuda"
         self._side = torch.cuda.Stream(atlas.device) if self._cuda else None
         if self._side is not None:  # the atlas may still be in the making
@@ -106,10 +123,14 @@ class SceneStream:
     def _make(self, step: int) -> tuple[Batch, torch.cuda.Event | None]:
         view = view_at(self._views, self._seed, step)
         scenes = scenes_at(view, self._seed, step)
+        slot = step % view.bank if view.bank else None
+        draw = slot is None or (view, slot) not in self._drawn
+        if slot is not None:
+            self._drawn.add((view, slot))
         if self._side is None:
-            return make_batch(scenes, view, self._atlas, self._encoder), None
+            return make_batch(scenes, view, self._atlas, self._encoder, slot, draw), None
         with torch.no_grad(), torch.cuda.stream(self._side):
-            batch = make_batch(scenes, view, self._atlas, self._encoder)
+            batch = make_batch(scenes, view, self._atlas, self._encoder, slot, draw)
             ready = torch.cuda.Event()
             ready.record(self._side)
         return batch, ready

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from toprovar.models.latents import bits_to_codes, resize_codes
+from toprovar.models.latents import bits_to_codes
+from training.resample import averaged, stretched
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,16 @@ def teacher_forcing(
     residual, summed = latent, torch.zeros_like(latent)
     bits, inputs = [], []
     for index, grid in enumerate(used):
-        small = residual if tuple(grid) == full else F.interpolate(residual, grid, mode="area")
-        bit = small > 0
+        bit = averaged(residual, grid) > 0
         bits.append(bit.to(torch.uint8).flatten(2).transpose(1, 2))
         if index + 1 == len(used):
             break
         if flip is not None:
             noise = torch.rand(bit.shape, generator=generator, device=bit.device)
             bit = bit ^ (noise < flip[:, None, None, None])
-        code = resize_codes(bits_to_codes(bit, channels), full)
+        code = stretched(bits_to_codes(bit, channels), full)
         residual = residual - code
         summed = summed + code
-        inputs.append(resize_codes(summed, used[index + 1]).flatten(2).transpose(1, 2))
+        inputs.append(stretched(summed, used[index + 1]).flatten(2).transpose(1, 2))
     empty = latent.new_zeros(latent.shape[0], 0, channels)
     return Targets(torch.cat(bits, 1), torch.cat(inputs, 1) if inputs else empty)

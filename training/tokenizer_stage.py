@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from toprovar.models.autoencoder import InfinityAutoencoder, psnr
 from toprovar.models.config import AutoencoderConfig
 from training.bsq import commitment, multi_scale_codes, straight_through
 from training.bundles import part, read_bundle
-from training.compiling import compiled
+from training.compiling import compile_blocks, compiled, uncompiled
 from training.data.atlas import SpriteAtlas
 from training.data.compose import compose
 from training.data.scenes import sample_scenes
@@ -43,8 +44,9 @@ class TokenizerStage:
         self.modules: dict[str, nn.Module] = {"vae": self.model}
         self.optimizers = build_optimizers(self.model.named_parameters(), settings.optimizer)
         self.device, self.dtype = device, getattr(torch, run.compute)
-        self._encode = compiled(self._encoded, run.compile)
-        self._rebuild = compiled(self._rebuilt, run.compile)
+        if run.compile:
+            compile_blocks(self.model)
+        self._compare = compiled(reconstruction_loss, run.compile)
 
     def _encoded(self, images: Tensor) -> Tensor:
         folded = F.pixel_unshuffle(to_unit(images), self.settings.model.stem_patch)
@@ -60,17 +62,19 @@ class TokenizerStage:
         made = F.pixel_shuffle(folded.float(), self.settings.model.stem_patch)
         wanted = to_unit(images)
         weights = self.settings.loss
-        loss = reconstruction_loss(made, wanted, commitment(latent, codes), weights)
+        loss = self._compare(made, wanted, commitment(latent, codes), weights)
         return loss, (made - wanted).detach().square().mean()
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        latent = self._encode(batch.images)
-        codes = multi_scale_codes(latent, batch.view.schedule.grids)
-        loss, error = self._rebuild(latent, codes, batch.images)
+        with nullcontext() if batch.view.compiled else uncompiled():
+            latent = self._encoded(batch.images)
+            codes = multi_scale_codes(latent, batch.view.schedule.grids)
+            loss, error = self._rebuilt(latent, codes, batch.images)
         spread = latent.detach().std()
         return loss, {"psnr": 10 * torch.log10(4 / error), "latent_std": spread}
 
     @torch.no_grad()
+    @uncompiled()
     def check(self, sheet: Path) -> dict[str, Any]:
         """PSNR of clamped reconstructions for every picture size, and a sheet of pairs."""
         found: dict[str, Any] = {}

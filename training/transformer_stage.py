@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from toprovar.models.autoencoder import InfinityAutoencoder
 from toprovar.models.transformer import InfinityTransformer
-from training.compiling import compiled
+from training.compiling import compile_blocks, compiled, uncompiled
 from training.data.atlas import SpriteAtlas
 from training.data.captions import canonical
 from training.data.scene_batch import SceneBatch
@@ -22,7 +24,7 @@ from training.data.tokenizer import CaptionEncoder, word_ids
 from training.forward import Conditioning, Layout, block_forward, condition, forward
 from training.initialise import initialise_transformer
 from training.journal import save_sheet
-from training.losses import bit_loss, per_scale, token_weights
+from training.losses import bit_loss, bit_losses, per_scale, token_weights
 from training.optim import build_optimizers
 from training.sampler import sample_codes
 from training.settings import TransformerSettings, View
@@ -32,6 +34,8 @@ from training.text_encoder import build_text_encoder, encode_text, with_null_tex
 
 _CHECK_SEED = 20_002
 _PIECE = 32
+_COARSE = 3
+_ENCODED_PIXELS = 256 * 256**2
 
 
 class TransformerStage:
@@ -54,7 +58,8 @@ class TransformerStage:
         # Only encodes: bf16 is enough to tell a latent's signs, and quick.
         self._encoder = copy.deepcopy(self.vae.encoder).to(device, self.dtype)
         self._encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._encode = compiled(self._encoded, run.compile)
+        if run.compile:
+            compile_blocks(self._encoder)
         self._run_block = compiled(block_forward, run.compile)
 
         self.model = InfinityTransformer.from_shape(settings.model)
@@ -72,11 +77,17 @@ class TransformerStage:
         ]
         self.optimizers = build_optimizers(named, settings.optimizer)
         self.captions = CaptionEncoder(settings.text.length)
+        self._bank: dict[tuple[View, int], Tensor] = {}
         self._layout = lru_cache(maxsize=None)(self._make_layout)
 
     def _encoded(self, images: Tensor) -> Tensor:
-        folded = F.pixel_unshuffle(to_unit(images).to(self.dtype), self.vae.shape.stem_patch)
-        return self._encoder(folded.contiguous(memory_format=torch.channels_last)).float()
+        """Latents, float32 [B, d, h, w]; batches of any size in pieces of one."""
+        found = []
+        for piece in images.split(max(1, _ENCODED_PIXELS // images.shape[-1] ** 2)):
+            folded = F.pixel_unshuffle(to_unit(piece).to(self.dtype), self.vae.shape.stem_patch)
+            folded = folded.contiguous(memory_format=torch.channels_last)
+            found.append(self._encoder(folded).float())
+        return torch.cat(found)
 
     def _make_layout(self, view: View) -> tuple[Layout, Tensor]:
         head_dim = self.settings.model.head_dim
@@ -86,13 +97,22 @@ class TransformerStage:
     @torch.no_grad()
     def targets(self, batch: Batch, generator: torch.Generator | None) -> Targets:
         """True bits and inputs of a batch; bits are spoilt only with a generator."""
-        latent = self._encode(batch.images)
+        latent = self._latent(batch)
         flip = None
         if generator is not None and self.settings.loss.flip_max > 0:
             flip = torch.rand(len(latent), generator=generator, device=self.device)
             flip = flip * self.settings.loss.flip_max
         schedule = batch.view.schedule
         return teacher_forcing(latent, schedule.grids, batch.view.scale_count, flip, generator)
+
+    def _latent(self, batch: Batch) -> Tensor:
+        """The batch's latents, from the view's bank where they came before."""
+        if batch.slot is None:
+            return self._encoded(batch.images)
+        place = (batch.view, batch.slot)
+        if place not in self._bank:
+            self._bank[place] = self._encoded(batch.images)
+        return self._bank[place]
 
     def conditioning(self, batch: Batch, generator: torch.Generator | None) -> Conditioning:
         features, mask = encode_text(self.text, batch.ids, batch.lengths)
@@ -103,18 +123,20 @@ class TransformerStage:
         return condition(self.model, features, mask)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        targets = self.targets(batch, generator)
-        text = self.conditioning(batch, generator)
         layout, weights = self._layout(batch.view)
-        logits = forward(
-            self.model, text, targets.inputs, layout, self.dtype, self._run_block
-        )
+        with nullcontext() if batch.view.compiled else uncompiled():
+            targets = self.targets(batch, generator)
+            text = self.conditioning(batch, generator)
+            logits = forward(
+                self.model, text, targets.inputs, layout, self.dtype, self._run_block
+            )
         each = bit_loss(logits, targets.bits)
         return (each * weights).sum(), {"scales": per_scale(each.detach(), layout)}
 
     @torch.no_grad()
+    @uncompiled()
     def check(self, sheet: Path) -> dict[str, Any]:
-        """Held-out loss per scale without spoilt bits, and a sheet of samples."""
+        """Held-out loss per scale without spoilt bits, order of two objects, a sheet of samples."""
         view = self.settings.run.views[0]
         found: dict[str, Any] = {}
         for split in ("eval", "heldout"):
@@ -122,8 +144,29 @@ class TransformerStage:
             parts = [self._held_out(scenes[i : i + _PIECE], view)
                      for i in range(0, len(scenes), _PIECE)]
             found[f"{split}_scales"] = torch.stack(parts).mean(0).tolist()
+        found["order"] = self._order(view)
         self._sheet(sheet, sample_scenes(self.settings.run.sheet_images, _CHECK_SEED, "eval"))
         return found
+
+    def _order(self, view: View) -> float:
+        """How often the coarse scales of two placed objects are likelier under their caption
+        than under the one that exchanges the sides; 0.5 is chance."""
+        scenes = sample_scenes(
+            self.settings.run.eval_images, _CHECK_SEED, "eval", {"position": 1.0}
+        )
+        coarse = replace(view, scales=min(_COARSE, view.scale_count))
+        layout, _ = self._layout(coarse)
+        true = make_batch(scenes, coarse, self.atlas, self.captions)
+        wrong = make_batch(replace(scenes, relation=scenes.relation ^ 1), coarse, self.atlas,
+                           self.captions, draw=False)
+        targets = self.targets(true, None)
+        losses = []
+        for batch in (true, wrong):
+            logits = forward(
+                self.model, self.conditioning(batch, None), targets.inputs, layout, self.dtype
+            )
+            losses.append(bit_losses(logits, targets.bits).sum((1, 2)))
+        return (losses[0] < losses[1]).float().mean().item()
 
     def _held_out(self, scenes: SceneBatch, view: View) -> Tensor:
         batch = make_batch(scenes, view, self.atlas, self.captions)

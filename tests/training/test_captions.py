@@ -15,7 +15,7 @@ from training.data.captions import canonical, caption_words, captions, to_text, 
 from training.data.catalog import load_classes
 from training.data.colours import COLOUR_NAMES
 from training.data.scene_batch import TASKS, SceneBatch
-from training.data.scenes import sample_scenes
+from training.data.scenes import Odds, sample_scenes
 from training.data.tokenizer import (
     EOS_ID,
     MAX_LENGTH,
@@ -90,6 +90,25 @@ def test_relations_are_worded_truly(batch: SceneBatch, relation: str) -> None:
         other = min(caption.index(noun) for noun in nouns if noun in caption)
         place = next(word for word in caption if word in horizontal)
         assert place == (relation if subject < other else horizontal[relation]), caption
+
+
+def test_the_side_of_a_lone_object_is_said() -> None:
+    words = {
+        "left": {"left"}, "right": {"right"}, "above": {"top", "above"},
+        "below": {"bottom", "below"},
+    }
+    batch = sample_scenes(600, 3, "train", {"single": 1.0, "colour": 1.0}, Odds(placed_single=1.0))
+    said: set[str] = set()
+    for row, (spoken, terse) in enumerate(
+        zip(caption_words(batch), canonical(batch), strict=True)
+    ):
+        relation = batch.scene(row).relation
+        assert relation is not None
+        assert words[relation] & set(spoken) and words[relation] & set(terse.split())
+        others = set().union(*(w for name, w in words.items() if name != relation))
+        assert not others & set(spoken)
+        said.add(relation)
+    assert said == set(words)
 
 
 def test_articles_fit() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from toprovar.models.autoencoder import InfinityAutoencoder, ResidualBlock
 from training.ema import Ema
 from training.muon import BatchedMuon, orthogonalise
 from training.optim import build_optimizers
@@ -71,6 +72,30 @@ def test_muon_takes_the_blocks_matrices_and_adamw_all_else(model):
     }
 
 
+def test_muon_takes_kernels_as_matrices():
+    generator = torch.Generator().manual_seed(3)
+    start, grad = (torch.randn(6, 4, 3, 3, generator=generator) for _ in range(2))
+    kernel = nn.Parameter(start.clone().to(memory_format=torch.channels_last))
+    matrix = nn.Parameter(start.flatten(1).clone())
+    kernel.grad, matrix.grad = grad.clone(), grad.flatten(1).clone()
+    for p in (kernel, matrix):
+        BatchedMuon([p], [1], lr=0.1).step()
+    torch.testing.assert_close(kernel.detach().flatten(1), matrix.detach())
+    with pytest.raises(ValueError, match="matrices and kernels"):
+        BatchedMuon([nn.Parameter(torch.zeros(3))], [1], lr=0.1)
+
+
+def test_of_an_autoencoder_muon_takes_the_residual_blocks_kernels():
+    vae = InfinityAutoencoder(16, 32, (1, 1), 1, 16, 8)
+    adamw, muon = build_optimizers(vae.named_parameters(), OptimizerSettings("muon"))
+    of_muon = {id(p) for g in muon.param_groups for p in g["params"]}
+    count = sum(len(g["params"]) for g in (*adamw.param_groups, *muon.param_groups))
+    assert count == len(list(vae.parameters()))
+    blocks = [m for m in vae.modules() if isinstance(m, ResidualBlock)]
+    kernels = {id(p) for m in blocks for p in m.parameters() if p.ndim == 4}
+    assert of_muon == kernels
+
+
 def test_ema_lends_its_average_and_gives_the_weights_back():
     p = nn.Parameter(torch.zeros(3))
     ema = Ema([p], 0.5)
@@ -101,3 +126,7 @@ def test_settings_refuse_unknown_names():
     del values["run"]["stepps"]
     found = parse(TokenizerSettings, values)
     assert isinstance(found.run, RunSettings) and found.run.views[0].size == 256
+    values["run"]["views"] = [{"scales": 3, "tasks": {"position": 2.0, "two": 1.0}}]
+    (view,) = parse(TokenizerSettings, values).run.views
+    assert dict(view.tasks) == {"position": 2.0, "two": 1.0} and view.label == "0.06M/3*"
+    assert hash(view)  # a view is the key of caches

@@ -18,6 +18,7 @@ from training.stream import SceneStream, make_batch, scenes_at
 from training.text_encoder import build_text_encoder
 from training.tokenizer_stage import TokenizerStage, load_autoencoder
 from training.transformer_stage import TransformerStage
+from training.unpack import unpack
 
 CONFIGS = Path("training/configs")
 CPU = torch.device("cpu")
@@ -115,6 +116,42 @@ def test_export_loads_again_with_the_averaged_weights(vae, small_atlas, tmp_path
     InfinityAutoencoder.from_pretrained(tmp_path / "out/vae")
     with pytest.raises(ValueError, match="at most 1000"):
         export(vae, tmp_path / "brought", tmp_path / "small", most=1000)
+
+
+def test_shipped_folder_unpacks_into_the_bundles_it_was_made_of(vae, small_atlas, tmp_path):
+    settings = replace(TRANSFORMER, run=replace(TRANSFORMER.run, steps=1))
+
+    def make():
+        return TransformerStage(settings, load_autoencoder(vae, CPU), small_atlas, CPU)
+
+    _leg(make, settings, small_atlas, tmp_path / "run")
+    export(vae, tmp_path / "run/bundle", tmp_path / "out")
+    unpack(tmp_path / "out", tmp_path / "again")
+    for name, source in (("tokenizer", vae), ("transformer", tmp_path / "run/bundle")):
+        tensors, info = read_bundle(source)
+        found, kept = read_bundle(tmp_path / "again" / name)
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[key], tensors[key]) for key in found)
+        own = set(info) - {"check", "step", "images", "progress"}
+        assert {key: kept[key] for key in own} == {key: info[key] for key in own}
+    loop = Loop(make(), settings.run, tmp_path / "more")
+    loop.start_from(tmp_path / "again/transformer", keep_progress=False)
+    assert loop.counter.step == 0
+
+
+def test_a_bank_composes_once_and_words_its_captions_anew(vae, small_atlas):
+    view = replace(TRANSFORMER.run.views[0], bank=2, batch=3)
+    stream = SceneStream((view,), 1, small_atlas, CaptionEncoder(32))
+    batches = [next(stream) for _ in range(4)]
+    stream.close()
+    assert [b.slot for b in batches] == [0, 1, 0, 1]
+    assert [len(b.images) for b in batches] == [3, 3, 0, 0]
+    assert not torch.equal(batches[0].ids, batches[2].ids)
+    scenes = [scenes_at(view, 1, step) for step in (0, 2)]
+    assert torch.equal(scenes[0].cx, scenes[1].cx)
+    stage = TransformerStage(TRANSFORMER, load_autoencoder(vae, CPU), small_atlas, CPU)
+    first, _, again, _ = (stage.targets(b, None) for b in batches)
+    assert torch.equal(first.bits, again.bits) and first.bits.shape[0] == 3
 
 
 def test_shipped_sizes_fit():

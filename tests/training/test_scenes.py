@@ -14,7 +14,7 @@ from training.data.colours import BACKGROUND_COLOURS, COLOUR_NAMES
 from training.data.holdout import tables
 from training.data.layouts import MARGIN
 from training.data.scene_batch import RELATIONS, TASKS, Scene, SceneBatch, SceneObject
-from training.data.scenes import HELDOUT_TASKS, SPLITS, Split, sample_scenes
+from training.data.scenes import HELDOUT_TASKS, SPLITS, Odds, Split, sample_scenes
 
 N = 8000
 
@@ -111,6 +111,23 @@ def test_relation_is_what_the_picture_shows(batch: SceneBatch) -> None:
     shown = torch.where(dx.abs() > dy.abs(), (dx > 0).long(), 2 + (dy > 0).long())
     assert torch.equal(shown, pairs.relation)
     assert (torch.maximum(dx.abs(), dy.abs()) > 2 * torch.minimum(dx.abs(), dy.abs())).all()
+
+
+def test_placed_lone_objects_stand_at_the_side_that_is_said() -> None:
+    tasks = {"single": 1.0, "colour": 1.0}
+    drawn = sample_scenes(2000, 7, "train", tasks, Odds(placed_single=0.5))
+    placed = drawn.relation >= 0
+    assert 0.4 < placed.float().mean() < 0.6 and torch.equal(placed, drawn.say_relation)
+    offset = torch.stack([drawn.cx[:, 0], drawn.cy[:, 0]], 1)[placed] - 0.5
+    axis, sign = drawn.relation[placed] // 2, drawn.relation[placed] % 2 * 2 - 1
+    along = offset.gather(1, axis[:, None])[:, 0] * sign
+    across = offset.gather(1, 1 - axis[:, None])[:, 0]
+    assert along.min() > 0.1 and across.abs().max() <= 0.1 + 1e-6
+    low, high = drawn.boxes()[:, 0, :2], drawn.boxes()[:, 0, 2:]
+    assert low.min() >= MARGIN - 1e-6 and high.max() <= 1 - MARGIN + 1e-6
+    # Without them nothing is drawn in their place.
+    assert torch.equal(sample_scenes(500, 7).cx, sample_scenes(500, 7, odds=Odds()).cx)
+    assert not sample_scenes(500, 7, "train", tasks).say_relation.any()
 
 
 def test_tasks_are_what_they_say() -> None:

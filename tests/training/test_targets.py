@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from toprovar.models.latents import bits_to_codes, resize_codes
 from toprovar.models.quantizer import quantise
 from training.bsq import multi_scale_codes, straight_through
+from training.resample import averaged, stretched
 from training.targets import teacher_forcing
 
 GRIDS = ((1, 1), (2, 2), (3, 3), (4, 4))
@@ -73,3 +74,18 @@ def test_straight_through_gives_codes_and_passes_the_gradient():
     weight = torch.randn_like(codes)
     (through * weight).sum().backward()
     torch.testing.assert_close(latent.grad, weight)
+
+
+def test_resampling_by_products_is_the_engines():
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    for size in ((1, 1), (6, 6), (4, 12), (16, 16)):
+        torch.testing.assert_close(averaged(x, size), F.interpolate(x, size, mode="area"))
+        torch.testing.assert_close(stretched(x, size), resize_codes(x, size))
+        small = x[..., : size[0], : size[1]]
+        torch.testing.assert_close(stretched(small, (16, 16)), resize_codes(small, (16, 16)))
+
+
+def test_summed_codes_are_the_quantisers():
+    latent = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(4))
+    grids = ((1, 1), (3, 3), (6, 6), (8, 8))
+    torch.testing.assert_close(multi_scale_codes(latent, grids), quantise(latent, grids)[1])

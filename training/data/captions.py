@@ -61,7 +61,12 @@ _SINGLE = _Choice.of(w.SINGLE)
 _COUNTED = _Choice.of(w.COUNTED)
 _TWO = _Choice.of(w.TWO)
 _SIDE = _Choice.of(w.TWO + w.BESIDE)
+_ALONE = {name: _Choice.of(table) for name, table in w.ALONE.items()}
 _PLACED = {name: _Choice.of(table) for name, table in w.PLACED.items()}
+_SIDES = {
+    "left": "on the left", "right": "on the right", "above": "at the top",
+    "below": "at the bottom",
+}
 _MIRRORED = {"left": "right", "right": "left", "above": "below", "below": "above"}
 
 
@@ -108,6 +113,8 @@ def canonical(batch: SceneBatch) -> list[str]:
                         scene.relation, scene.relation
                     )
                 parts = [*parts, *link.split(), *phrases[1]]
+            elif scene.say_relation and scene.relation:
+                parts = [*parts, *_SIDES[scene.relation].split()]
         if scene.say_background:
             ground = scene.background
             parts = [*parts, "on", _article(ground), ground, "background"]
@@ -128,7 +135,7 @@ def vocabulary() -> list[str]:
         found.update(word for pair in entry.synonyms for word in pair)
     found.update(COLOUR_NAMES, BACKGROUND_NAMES, ("a", "an"))
     tables = [w.STYLES, w.PLAIN_PHRASES, w.COLOUR_PHRASES, w.GROUNDS, w.SINGLE, w.COUNTED]
-    tables += [w.TWO, w.BESIDE, *w.PLACED.values()]
+    tables += [w.TWO, w.BESIDE, *w.PLACED.values(), *w.ALONE.values()]
     texts = [text for table in tables for text, _ in table]
     for text in (*texts, *w.LEADING_GROUND, *w.TRAILING_GROUND):
         found.update(word for word in text.split() if not re.fullmatch(r"\{\w+\}", word))
@@ -222,7 +229,7 @@ def _one(
             beside = where in ("left", "right")
             table = _PLACED[where] if said[0] else _SIDE if beside else _TWO
         else:
-            table = _SINGLE
+            table = _ALONE[where] if said[0] else _SINGLE
     template = table.pick(draw[7])
     if not said[1]:
         return tuple(_filled(template, slots))

@@ -17,6 +17,7 @@ MARGIN = 0.02
 """Least distance of a square from the canvas edge and from another square."""
 _SINGLE = (0.45, 0.88)
 _PAIR = (0.34, 0.47)
+_ASIDE = 0.10
 _SMALLEST = 0.78
 
 # Centres of the squares for each count, and the largest square that keeps MARGIN there.
@@ -47,6 +48,20 @@ def place_single(rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
     size = rng.uniform(*_SINGLE, count)
     room = (1.0 - 2 * MARGIN - size)[:, None] / 2
     centre = 0.5 + rng.uniform(-0.8, 0.8, (count, 2)) * room
+    return centre.astype(np.float32), size.astype(np.float32)
+
+
+def place_aside(rng: np.random.Generator, side: Ints) -> tuple[Floats, Floats]:
+    """Centres [B, 2] and sizes [B] of lone objects at a side [B] of the canvas.
+
+    ``side`` indexes RELATIONS: left, right, above, below.
+    """
+    size = rng.uniform(*_PAIR, len(side))
+    along = MARGIN + size / 2 + rng.uniform(0.0, _ASIDE, len(side))
+    along = np.where(side % 2 == 1, 1.0 - along, along)
+    across = 0.5 + rng.uniform(-0.10, 0.10, len(side))
+    sideways = side < 2
+    centre = np.stack([np.where(sideways, along, across), np.where(sideways, across, along)], 1)
     return centre.astype(np.float32), size.astype(np.float32)
 
 

@@ -52,9 +52,9 @@ class SceneObject:
 class Scene:
     """One scene, for captions and judges.
 
-    ``relation`` tells where the first of two objects lies as seen from the second, None unless
-    there are two different ones; ``say_relation`` and ``say_background`` tell whether the caption
-    is to mention them.
+    ``relation`` tells where the first of two objects lies as seen from the second, or at which
+    side of the picture a lone one lies (None where neither can be said); ``say_relation`` and
+    ``say_background`` tell whether the caption is to mention them.
     """
 
     task: str
@@ -93,7 +93,8 @@ class SceneBatch:
             0 is always said in the caption.
         valid: bool [B, 4], which slots hold an object; filled from slot 0.
         cx, cy, size: float32 [B, 4], shares of the canvas side.
-        relation: int64 [B], index into RELATIONS of slot 0 as seen from slot 1, −1 for none.
+        relation: int64 [B], index into RELATIONS of slot 0 as seen from slot 1 (of a lone object:
+            from the middle), −1 for none.
         say_relation, say_background: bool [B].
         background: int64 [B], index into BACKGROUND_NAMES.
         grade: int64 [B], index into GRADES.

@@ -13,8 +13,8 @@ import torch
 from training.data.catalog import load_classes
 from training.data.colours import BACKGROUND_COLOURS, BACKGROUND_NAMES
 from training.data.holdout import Mask, tables
-from training.data.layouts import Ints, place_group, place_pair, place_single
-from training.data.scene_batch import SLOTS, TASKS, SceneBatch
+from training.data.layouts import Ints, place_aside, place_group, place_pair, place_single
+from training.data.scene_batch import RELATIONS, SLOTS, TASKS, SceneBatch
 
 Split = Literal["train", "heldout", "eval"]
 SPLITS: tuple[Split, ...] = ("train", "heldout", "eval")
@@ -32,11 +32,16 @@ HELDOUT_TASKS = ("colour", "position", "binding")
 
 @dataclass(frozen=True)
 class Odds:
-    """Probabilities of the optional parts of a scene."""
+    """Probabilities of the optional parts of a scene.
+
+    ``placed_single`` of the lone objects (tasks single and colour) are small ones at a side of the
+    picture, which the caption tells.
+    """
 
     say_background: float = 0.35
     coloured_count: float = 0.35
     placed_binding: float = 0.45
+    placed_single: float = 0.0
     quiet_background: float = 0.55
     plain: float = 0.45
     linear: float = 0.30
@@ -141,12 +146,21 @@ class _Sampler:
 
     def _single(self, rows: Ints) -> None:
         self.cls[rows, 0] = self.rng.integers(0, len(self.seen_colour), len(rows))
+        self._lone(rows)
+
+    def _lone(self, rows: Ints) -> None:
         self.centre[rows, 0], self.size[rows, 0] = place_single(self.rng, len(rows))
+        if not self.odds.placed_single:  # draws nothing, so that seeds keep their meaning
+            return
+        aside = rows[self.rng.random(len(rows)) < self.odds.placed_single]
+        side: Ints = self.rng.integers(0, len(RELATIONS), len(aside))
+        self.centre[aside, 0], self.size[aside, 0] = place_aside(self.rng, side)
+        self.relation[aside], self.say_relation[aside] = side, True
 
     def _colour(self, rows: Ints) -> None:
         wanted = self.tables.held_colour if self.heldout else self.seen_colour
         self.cls[rows, 0], self.variant[rows, 0] = self._pick_colours(wanted, len(rows))
-        self.centre[rows, 0], self.size[rows, 0] = place_single(self.rng, len(rows))
+        self._lone(rows)
 
     def _count(self, rows: Ints) -> None:
         number = self.rng.integers(1, SLOTS + 1, len(rows))

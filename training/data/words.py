@@ -127,6 +127,29 @@ PLACED: dict[str, tuple[tuple[str, float], ...]] = {
         ("{a} is below {b} {ground}", 1.0),
     ),
 }
+# One object at a side of the picture.
+ALONE: dict[str, tuple[tuple[str, float], ...]] = {
+    "left": (
+        ("{style} {a} on the left {ground}", 3.0),
+        ("{style} {a} to the left {ground}", 1.0),
+        ("{a} is on the left {ground}", 1.0),
+    ),
+    "right": (
+        ("{style} {a} on the right {ground}", 3.0),
+        ("{style} {a} to the right {ground}", 1.0),
+        ("{a} is on the right {ground}", 1.0),
+    ),
+    "above": (
+        ("{style} {a} at the top {ground}", 3.0),
+        ("{style} {a} up above {ground}", 1.0),
+        ("{a} is at the top {ground}", 1.0),
+    ),
+    "below": (
+        ("{style} {a} at the bottom {ground}", 3.0),
+        ("{style} {a} below {ground}", 1.0),
+        ("{a} is at the bottom {ground}", 1.0),
+    ),
+}
 # A mentioned background may also come first or in a clause of its own.
 LEADING_GROUND = ("on {ag} {g} background ,", "{ag} {g} background with")
 TRAILING_GROUND = (", {g} background", ", the background is {g}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from toprovar.evaluation.compositional.decode import Detection, Thresholds
 from toprovar.evaluation.compositional.prompts import ObjectSpec, PromptSpec
 
+_WORDS = {"left": "left of", "right": "right of", "above": "above", "below": "below"}
 _AXES = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "above": (0.0, -1.0), "below": (0.0, 1.0)}
 
 
@@ -37,7 +38,7 @@ def decide(
         chosen.append(best)
     if prompt.relation is not None and not holds(prompt.relation, chosen[0], chosen[1], limits):
         first, second = (thing.cls for thing in prompt.objects)
-        return Verdict(False, f"the {first} is not {prompt.relation} of the {second}")
+        return Verdict(False, f"the {first} is not {_WORDS[prompt.relation]} the {second}")
     return Verdict(True)
 
 
