@@ -11,43 +11,70 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _LAZY = {
+    "calibrate": ".analysis.calibrate",
+    "analyze": ".analysis.measure",
+    "bundled_model": ".bundled",
+    "Calibration": ".entropy.calibration",
+    "EntropyTrace": ".entropy.trace",
+    "TraceRecorder": ".entropy.trace",
+    "InfinityAutoencoder": ".models.autoencoder",
+    "InfinityTransformer": ".models.transformer",
     "InfinityPipeline": ".pipeline",
     "InfinityPipelineOutput": ".pipeline",
-    "InfinityTransformer": ".models.transformer",
-    "InfinityAutoencoder": ".models.autoencoder",
-    "SamplingParams": ".sampling.params",
+    "make_plan": ".planning",
     "EngineOptions": ".sampling.params",
+    "SamplingParams": ".sampling.params",
     "SamplingRun": ".sampling.run",
-    "bundled_model": ".bundled",
     "get_schedule": ".schedules",
     "schedule_for_size": ".schedules",
+    "SparsityPlan": ".sparsity.plan",
+    "load_plan": ".sparsity.plan_file",
+    "save_plan": ".sparsity.plan_file",
 }
 
 __all__ = [
+    "Calibration",
     "EngineOptions",
+    "EntropyTrace",
     "InfinityAutoencoder",
     "InfinityPipeline",
     "InfinityPipelineOutput",
     "InfinityTransformer",
     "SamplingParams",
     "SamplingRun",
+    "SparsityPlan",
+    "TraceRecorder",
     "__version__",
+    "analyze",
     "bundled_model",
+    "calibrate",
     "get_schedule",
+    "load_plan",
+    "make_plan",
+    "save_plan",
     "schedule_for_size",
 ]
 
 if TYPE_CHECKING:
+    from .analysis.calibrate import calibrate as calibrate
+    from .analysis.measure import analyze as analyze
     from .bundled import bundled_model as bundled_model
+    from .entropy.calibration import Calibration as Calibration
+    from .entropy.trace import EntropyTrace as EntropyTrace
+    from .entropy.trace import TraceRecorder as TraceRecorder
     from .models.autoencoder import InfinityAutoencoder as InfinityAutoencoder
     from .models.transformer import InfinityTransformer as InfinityTransformer
     from .pipeline import InfinityPipeline as InfinityPipeline
     from .pipeline import InfinityPipelineOutput as InfinityPipelineOutput
+    from .planning import make_plan as make_plan
     from .sampling.params import EngineOptions as EngineOptions
     from .sampling.params import SamplingParams as SamplingParams
     from .sampling.run import SamplingRun as SamplingRun
     from .schedules import get_schedule as get_schedule
     from .schedules import schedule_for_size as schedule_for_size
+    from .sparsity.plan import SparsityPlan as SparsityPlan
+    from .sparsity.plan_file import load_plan as load_plan
+    from .sparsity.plan_file import save_plan as save_plan
 
 
 def __getattr__(name: str) -> Any:

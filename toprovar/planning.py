@@ -95,7 +95,8 @@ def make_plan(
             ), target))
         case "skipvar":
             if skip is None and uncond is None and target is None:
-                return SkipVar(_decisions(pipeline, decisions), vae_decoder(pipeline.vae))
+                return SkipVar(_decisions(pipeline, decisions), vae_decoder(pipeline.vae),
+                               cost_model=cost_model)
             if target is None:
                 return done(skipvar_plan(shape, schedule, skip or 0, uncond or 0))
             return done(_mildest_skip(pipeline, schedule, target, guided))
