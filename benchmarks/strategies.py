@@ -141,7 +141,8 @@ def overhead(own: Subject, rounds: int) -> dict[str, float]:
     measuring the early scales and planning cost. choosing: picking, gathering and measuring at the
     pruned scales, from the cost model (they cannot be timed apart from the work they save).
     """
-    none = ToProVar(ToProVarSettings(alpha_max=0.0, start_scale=len(own.params.schedule) - 3),
+    none = ToProVar(ToProVarSettings(alpha_max=0.0, start_scale=len(own.params.schedule) - 3,
+                                     dropped="identity"),
                     find_calibration(model_fingerprint(own.model)))
     own.run(none)
     ratios = []

@@ -126,6 +126,11 @@ def test_calibration(pipeline: InfinityPipeline, calibration: Calibration) -> No
     fine = [s for s in measured if all(measured[t] >= 0.8 for t in measured if t >= s)]
     assert entry.start_scale == min(fine, default=None)
     assert 2 <= entry.representative_scale < 6  # before the last, so that a run can plan after it
+    # The way of the best likeness, and guidance given up while half of the tolerance is left
+    probe = calibration.provenance["probe"]
+    ways, unguided = probe["ssim"]["0.06M"], probe["unguided_ssim"]["0.06M"]
+    assert calibration.dropped == max(ways, key=ways.get) and len(unguided) == 3
+    assert entry.unconditional_off == next((k for k, x in enumerate(unguided) if x < 0.9), 3)
     # Pruning half of the last scale does less harm than pruning half of the last three
     assert measured[6] > measured[4]
     assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
@@ -166,7 +171,7 @@ def test_runs_needed_is_what_is_run(pipeline: InfinityPipeline) -> None:
     done: list[int] = []
     found = calibrate(pipeline, PROMPTS[:1], seeds=[1, 2], schedules=[SMALL],
                       on_images=done.append, target_ssim=1.0)
-    assert sum(done) == runs_needed(1, 2, [SMALL]) == 8
+    assert sum(done) == runs_needed(1, 2, [SMALL]) == 20
     # A target that nothing reaches: prune nothing, and there is nothing to fit
     assert found.start_scale == {"0.06M": None} and "no scale" in found.main.start_reason
     assert found.rho_accuracy is None and not found.rho_informative

@@ -83,8 +83,11 @@ def make_plan(
         case "toprovar":
             settings = settings or ToProVarSettings()
             calibration = calibration or find_calibration(model_fingerprint(pipeline.transformer))
-            if planned == "run":
-                return ToProVar(settings, calibration, target, cost_model)
+            in_run = ToProVar(settings, calibration, target, cost_model)
+            if planned == "run" and in_run.adaptive:
+                return in_run
+            if calibration is None and settings.start_scale is None and not in_run.adaptive:
+                settings = settings.model_copy(update={"start_scale": len(schedule) - 1})
             return done(toprovar_plan(shape, schedule, settings, calibration, target, guided))
         case "fastvar":
             if target is None:

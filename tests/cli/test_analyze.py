@@ -63,7 +63,7 @@ def test_calibration_is_written_and_used(model: Path, tmp_path: Path,
     assert analyze("a cat", "a dog", "--model", model, "--pn", "0.06M", "--batch", 2,
                    "--calibrate", file) == 0
     captured = capsys.readouterr()
-    assert "tau 0." in captured.out and str(file) in captured.out and "8/8" in captured.err
+    assert "tau 0." in captured.out and str(file) in captured.out and "20/20" in captured.err
     found = Calibration.load(file)
     assert found.name == model.name and found.prompts == 2 and list(found.entries) == ["0.06M"]
     assert "--pixels 0.06M" in found.provenance["command"]

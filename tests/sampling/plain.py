@@ -28,7 +28,7 @@ from toprovar.schedules import ScaleSchedule
 
 def plain_logits(
     model: InfinityTransformer, text: PackedText, schedule: ScaleSchedule, bits: list[Tensor],
-    kept: dict[tuple[int, int], Tensor], cached: bool = False,
+    kept: dict[tuple[int, int], Tensor], cached: bool = False, exits: bool = False,
 ) -> list[Tensor]:
     """Logits [R, N, 2 d] of every scale and row, under forced bits.
 
@@ -37,6 +37,7 @@ def plain_logits(
         bits: [R, N, d] per scale.
         kept: (scale, layer) -> indices [n] or [R, n]; all tokens where absent.
         cached: dropped tokens get the layer's update of the scale before, resized.
+        exits: tokens that layer 0 drops add no codes.
     """
     shape = model.shape
     normed = PackedText(model.text_norm(text.features), text.lengths)
@@ -74,6 +75,13 @@ def plain_logits(
         codes = bits_to_codes(
             unfold_patches(tokens_to_grid(bits[s], grid), shape.patch), shape.latent_channels
         )
+        if exits and (s, 0) in kept:
+            for r in range(len(text)):
+                index = kept[s, 0] if kept[s, 0].ndim == 1 else kept[s, 0][r]
+                left = set(range(grid[0] * grid[1])) - set(index.tolist())
+                for token in left:
+                    down, across = token // grid[1] * shape.patch, token % grid[1] * shape.patch
+                    codes[r, :, down : down + shape.patch, across : across + shape.patch] = 0
         summed = summed + resize_codes(codes, (height, width))
         if s + 1 < len(schedule):
             h, w = (side * shape.patch for side in schedule.grids[s + 1])

@@ -132,7 +132,7 @@ def test_the_embedded_model_has_its_own() -> None:
     found = find_decisions(model_fingerprint(pipeline.transformer))
     assert found is not None, (
         "no decision models of these weights are in the box: run toprovar fit-skipvar --bundled "
-        "--pn 0.06M --pn 0.25M --out toprovar/data/skipvar/infinity-emoji.json"
+        "--pn 0.06M --pn 0.25M --target 0.9 --out toprovar/data/skipvar/infinity-emoji.json"
     )
     assert set(found.root) == {"0.06M", "0.25M"}
     for pn, model in found.root.items():

@@ -189,3 +189,63 @@ def test_a_target_in_the_run() -> None:
     run, _ = run_with(ToProVar(ToProVarSettings(tile=4), calibration(), target))
     assert target.cost(run.session.plan, SHAPE) <= 0.6
     assert run.session.plan.provenance == {"planned_after_scale": 3}
+
+
+EXIT = ToProVarSettings(dropped="exit", **NO_REGIONS)
+
+
+def leaving(**changes: Any) -> Calibration:
+    """A model whose tokens had better exit, and that needs no guidance on its last two scales."""
+    return calibration(unconditional_off=2, dropped="exit", start_scale=5, **changes)
+
+
+def test_the_calibration_says_what_dropped_tokens_get() -> None:
+    plan = toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings(**NO_REGIONS), leaving())
+    assert [s.run for s in plan.scales] == [True] * 6 + [False]
+    assert [s.unconditional for s in plan.scales[:6]] == [True] * 5 + [False]
+    step = plan.scales[5]
+    stay = math.ceil(round((1 - 0.9 * 5 / 6) * 144, 6))
+    assert step.dropped == "exit" and step.keep == (stay,) * 3 and step.guide == (2,)
+    for own in (ToProVarSettings(dropped="cached"), ToProVarSettings(unconditional_off=0)):
+        chosen = toprovar_plan(SHAPE, SCHEDULE, own, leaving())
+        assert all(s.unconditional for s in chosen.scales if s.run)
+    nothing = toprovar_plan(SHAPE, SCHEDULE, EXIT.model_copy(update={"alpha_max": 0.0}), leaving())
+    assert not any(s.sparse or not s.run for s in nothing.scales)
+
+
+def test_a_budget_is_met_from_the_end() -> None:
+    """Guidance goes first, then tokens of the last scale, then the last scale, and so on."""
+    costs, before = [], None
+    for share in (0.9, 0.75, 0.6, 0.45, 0.3, 0.15, 0.05):
+        target = Target(share)
+        plan = toprovar_plan(SHAPE, SCHEDULE, EXIT, leaving(), target)
+        costs.append(target.cost(plan, SHAPE, True))
+        assert costs[-1] <= share
+        unguided = sum(not (s.unconditional and s.run) for s in plan.scales)
+        pruned = [s for s, step in enumerate(plan.scales) if step.sparse]
+        assert len(pruned) <= 1 and (not pruned or unguided >= 2)
+        if pruned:
+            assert all(not step.run for step in plan.scales[pruned[0] + 1 :])
+        work = sum(map(sum, plan.counts))
+        assert before is None or work <= before
+        before = work
+    assert costs == sorted(costs, reverse=True)
+    fixed = toprovar_plan(SHAPE, SCHEDULE, EXIT.model_copy(update={"unconditional_off": 0}),
+                          leaving(), Target(0.6))
+    assert all(s.unconditional for s in fixed.scales)
+
+
+def test_a_strategy_whose_tokens_exit_plans_nothing_inside_the_run() -> None:
+    strategy = ToProVar(ToProVarSettings(**NO_REGIONS), leaving())
+    assert not strategy.adaptive and ToProVar(calibration=calibration()).adaptive
+    runs = []
+    for plan in (strategy, toprovar_plan(SHAPE, SCHEDULE, strategy.settings, leaving())):
+        own = SamplingRun(MODEL, random_text(5, 3), SamplingParams(SCHEDULE, 3.0, 0.7), plan=plan,
+                          generators=torch.Generator().manual_seed(0))
+        runs.append((list(own)[-1].summed_codes, own.report().used_plan))
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert runs[0][1].scales == runs[1][1].scales
+    alone = ToProVar(EXIT)  # without a calibration: the last scale, all layers' maps
+    own = SamplingRun(MODEL, random_text(5), SamplingParams(SCHEDULE, 3.0, 0.7), plan=alone)
+    list(own)
+    assert own.report().scales[6].kept == (26,) * 3

@@ -1,10 +1,12 @@
 """Calibration: what a model's plans need to know, measured once on many prompts.
 
 Every prompt is run dense, which gives the entropies, and by decoding the sums after each scale the
-picture that stopping there would give. Then it is run again with pruning from each candidate scale
-on. SSIM to the dense picture says which scales can be pruned; tau, the crossing direction and the
-start scale are what predicts that best. Layer scores come from the singular values at the
-representative scale.
+picture that stopping there would give. Layer scores come from the singular values at the
+representative scale. Then it is run again with half the last scale's tokens dropped in each way
+there is, and with the last scales unguided: SSIM to the dense picture says which way suits the
+model, and how long guidance is needed. At last it is run with pruning from each candidate scale on,
+in that way; tau, the crossing direction and the start scale are what predicts best where that is
+safe.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ import torch
 from torch import Tensor
 
 from ..entropy.calibration import Calibration, ScheduleEntry
-from ..entropy.statistics import RatioScale, order_stability, rho_informative
+from ..entropy.statistics import LayerClass, RatioScale, order_stability, rho_informative
 from ..entropy.summary import (
+    LayerFit,
     fit_layers,
     ratio_table,
     representative_scale,
@@ -34,12 +37,15 @@ from ..models.fingerprint import model_fingerprint
 from ..pipeline import InfinityPipeline
 from ..sampling.run import ScaleState
 from ..schedules import ScaleSchedule, get_schedule
-from ..sparsity.plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
+from ..sparsity.plan import Dropped, ModelTag, ScalePlan, SparsityPlan, schedule_name
 from .crossing import fit_crossing
 from .measure import OnImage, batches
 
 FEWEST_TOKENS = 64
 """Scales with fewer are never pruned: they cost next to nothing, and fix the composition."""
+WAYS: tuple[Dropped, ...] = ("identity", "cached", "exit")
+MOST_UNGUIDED = 3
+"""Scales at the end that are tried without guidance."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +53,23 @@ class Measured:
     """One schedule's measurements of P images over S scales.
 
     Attributes:
+        dense: [P, 3, H, W] the dense pictures.
         exit_ssim: [P, S] SSIM when scale s and all later ones are not run; NaN at s = 0.
-        pruned_ssim: [P, S] SSIM when scale s and all later ones are pruned; NaN where not tried.
+        ways: for each way to drop half the tokens of the last scale, [P] SSIM.
+        unguided: [P, k] SSIM when the last 1, 2 ... k scales have no guidance.
     """
 
     schedule: ScaleSchedule
     trace: EntropyTrace
+    dense: Tensor
     exit_ssim: Tensor
-    pruned_ssim: Tensor
+    ways: dict[Dropped, Tensor]
+    unguided: Tensor
 
-    @property
-    def candidates(self) -> list[int]:
-        """Scales that were tried as the first pruned one."""
-        return [s for s in range(len(self.schedule)) if not self.pruned_ssim[:, s].isnan().any()]
+    def unconditional_off(self, target: float) -> int:
+        """The most scales without guidance that leave half of what the target allows."""
+        fine = self.unguided.mean(0) >= (1 + target) / 2
+        return int(fine.long().cumprod(0).sum())
 
 
 def calibrate(
@@ -87,7 +97,7 @@ def calibrate(
         schedules: one entry for each; default: square, at the pipeline's default budget.
         target_ssim: pictures at least this similar to the dense one count as unharmed.
         probe_keep: share of tokens, the least diffuse, that every layer of a pruned scale works
-            on while start scales are tried; the others get their layer's last update.
+            on while ways and start scales are tried.
         ratio_scale, alpha_min, alpha_max: recorded for the planner.
         batch: images at once.
         name: of the model, for the reader; provenance: added to what is recorded.
@@ -100,13 +110,16 @@ def calibrate(
         raise ValueError(f"probe_keep must be between 0 and 1, got {probe_keep}")
     schedules = schedules or [get_schedule("1.0", pipeline.config["default_pn"])]
     jobs = [(p, s) for p in prompts for s in seeds]
-    measured = [
-        _measure(pipeline, jobs, schedule, probe_keep, batch, on_images, how)
-        for schedule in schedules
-    ]
+    draw = _Draw(pipeline, jobs, batch, on_images, how)
+    measured = [_measure(draw, schedule, probe_keep) for schedule in schedules]
+    way = max(WAYS, key=lambda w: sum(float(m.ways[w].mean()) for m in measured))
+    fits = [fit_layers(ratio_table(m.trace, representative_scale(m.trace)), ratio_scale)
+            for m in measured]
+    pruned = [_pruned(draw, m, way, probe_keep, target_ssim, fit.layer_classes)
+              for m, fit in zip(measured, fits, strict=True)]
     rhos = [rho_table(m.trace) for m in measured]
-    fine = [m.pruned_ssim >= target_ssim for m in measured]
-    tried = [m.candidates for m in measured]
+    fine = [p >= target_ssim for p in pruned]
+    tried = [_tried(p) for p in pruned]
     crossing = fit_crossing(rhos, fine, tried)
     longest = max(range(len(measured)), key=lambda i: len(measured[i].schedule))
     told = rho_informative(rhos[longest])
@@ -120,7 +133,8 @@ def calibrate(
         model=model_fingerprint(pipeline.transformer),
         name=name,
         depth=pipeline.transformer.shape.depth,
-        entries={m.schedule.pn: _entry(m, target_ssim, ratio_scale) for m in measured},
+        entries={m.schedule.pn: _entry(m, found, fit, way, target_ssim)
+                 for m, found, fit in zip(measured, pruned, fits, strict=True)},
         tau=crossing.tau,
         crossing=crossing.direction,
         rho_informative=informative,
@@ -128,6 +142,7 @@ def calibrate(
         rho_accuracy=crossing.accuracy,
         scale_accuracy=crossing.by_scale,
         target_ssim=target_ssim,
+        dropped=way,
         alpha_min=alpha_min,
         alpha_max=alpha_max,
         prompts=len(prompts),
@@ -135,7 +150,12 @@ def calibrate(
         provenance={
             "made": datetime.now(timezone.utc).date().isoformat(),
             "versions": measured[0].trace.about.versions,
-            "probe": {"keep": probe_keep, "rule": "entropy", "dropped": "cached"},
+            "probe": {"keep": probe_keep, "rule": "entropy", "ssim": {
+                m.schedule.pn: {w: round(float(m.ways[w].mean()), 4) for w in WAYS}
+                for m in measured
+            }, "unguided_ssim": {
+                m.schedule.pn: [round(float(x), 4) for x in m.unguided.mean(0)] for m in measured
+            }},
             "params": {m.schedule.pn: {k: v for k, v in m.trace.about.params.items()
                                        if k != "schedule"} for m in measured},
             "seeds": list(seeds),
@@ -146,32 +166,69 @@ def calibrate(
 
 def runs_needed(prompts: int, seeds: int, schedules: Sequence[ScaleSchedule]) -> int:
     """Images that :func:`calibrate` draws."""
-    return prompts * seeds * sum(1 + len(_candidates(s)) for s in schedules)
+    return prompts * seeds * sum(
+        1 + len(WAYS) + _unguided(s) + len(_candidates(s)) for s in schedules)
 
 
 def _candidates(schedule: ScaleSchedule) -> list[int]:
     return [s for s, n in enumerate(schedule.tokens) if s > 0 and n >= FEWEST_TOKENS]
 
 
-def _probe_plan(pipeline: InfinityPipeline, schedule: ScaleSchedule, start: int, keep: float
-                ) -> SparsityPlan:
+def _unguided(schedule: ScaleSchedule) -> int:
+    return min(MOST_UNGUIDED, len(schedule) - 1)
+
+
+def _tried(pruned: Tensor) -> list[int]:
+    """Scales that were tried as the first pruned one, of [P, S] with NaN elsewhere."""
+    return [s for s in range(pruned.shape[1]) if not pruned[:, s].isnan().any()]
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Draws all pictures under a plan."""
+
+    pipeline: InfinityPipeline
+    jobs: Sequence[tuple[str, int]]
+    batch: int
+    on_images: OnImage | None
+    how: dict[str, Any]
+
+    def likeness(self, plan: SparsityPlan, schedule: ScaleSchedule, dense: Tensor) -> Tensor:
+        """[P] SSIM of the plan's pictures to the dense ones."""
+        found = []
+        for part in batches(range(len(self.jobs)), self.batch):
+            texts, seeds = [self.jobs[i][0] for i in part], [self.jobs[i][1] for i in part]
+            images = self.pipeline(texts, seed=seeds, schedule=schedule, plan=plan,
+                                   output_type="pt", **self.how).images
+            found.append(ssim(images.clamp(0, 1).cpu(), dense[part[0] : part[-1] + 1]))
+            if self.on_images:
+                self.on_images(len(part))
+        return torch.cat(found)
+
+
+def _probe_plan(pipeline: InfinityPipeline, schedule: ScaleSchedule, start: int, keep: float,
+                way: Dropped, off: int = 0, guide: tuple[int, ...] = ()) -> SparsityPlan:
     shape = pipeline.transformer.shape
     scales = []
     for scale, (grid, n) in enumerate(zip(schedule.grids, schedule.tokens, strict=True)):
+        guided = scale < len(schedule) - off
         if scale < start:
-            scales.append(ScalePlan(grid=grid, keep=(n,) * shape.depth))
-        else:
-            scales.append(ScalePlan(grid=grid, keep=(max(1, round(n * keep)),) * shape.depth,
-                                    rule="entropy", dropped="cached"))
+            scales.append(ScalePlan(grid=grid, keep=(n,) * shape.depth, unconditional=guided))
+            continue
+        scales.append(ScalePlan(
+            grid=grid, keep=(max(1, round(n * keep)),) * shape.depth, rule="entropy", dropped=way,
+            unconditional=guided, run=way != "exit" or scale == start,
+            guide=guide if way == "exit" else (),
+        ))
     return SparsityPlan(strategy="probe", model=ModelTag.of(shape),
                         schedule=schedule_name(schedule), scales=tuple(scales))
 
 
-def _measure(pipeline: InfinityPipeline, jobs: Sequence[tuple[str, int]], schedule: ScaleSchedule,
-             keep: float, batch: int, on_images: OnImage | None, how: dict[str, Any]) -> Measured:
+def _measure(draw: _Draw, schedule: ScaleSchedule, keep: float) -> Measured:
+    pipeline, last = draw.pipeline, len(schedule) - 1
     traces: list[EntropyTrace] = []
-    exits, pruned = [], []
-    for part in batches(jobs, batch):
+    exits, pictures = [], []
+    for part in batches(draw.jobs, draw.batch):
         texts, seeds = [p for p, _ in part], [s for _, s in part]
         recorder = TraceRecorder()
         sums: list[Tensor] = []
@@ -180,27 +237,43 @@ def _measure(pipeline: InfinityPipeline, jobs: Sequence[tuple[str, int]], schedu
             sums.append(state.summed_codes.clone())
 
         done = pipeline(texts, seed=seeds, schedule=schedule, watch=recorder, on_scale=take,
-                        output_type="pt", **how)
-        dense = done.images.clamp(0, 1)
+                        output_type="pt", **draw.how)
+        dense = done.images.clamp(0, 1).cpu()
+        pictures.append(dense)
         traces.append(recorder.trace(
             schedule, pipeline.transformer.shape.depth, prompts=texts, seeds=seeds,
             model=model_fingerprint(pipeline.transformer), params=done.report.params,
         ))
-        if on_images:
-            on_images(len(part))
+        if draw.on_images:
+            draw.on_images(len(part))
         exits.append(torch.stack([torch.full((len(part),), math.nan, dtype=torch.float64)] + [
-            ssim(_decoded(pipeline, codes), dense.cpu()) for codes in sums[:-1]
+            ssim(_decoded(pipeline, codes), dense) for codes in sums[:-1]
         ], 1))
-        row = torch.full((len(part), len(schedule)), math.nan, dtype=torch.float64)
-        for start in _candidates(schedule):
-            plan = _probe_plan(pipeline, schedule, start, keep)
-            images = pipeline(texts, seed=seeds, schedule=schedule, plan=plan, output_type="pt",
-                              **how).images
-            row[:, start] = ssim(images.clamp(0, 1).cpu(), dense.cpu())
-            if on_images:
-                on_images(len(part))
-        pruned.append(row)
-    return Measured(schedule, EntropyTrace.join(traces), torch.cat(exits), torch.cat(pruned))
+    dense = torch.cat(pictures)
+    ways: dict[Dropped, Tensor] = {
+        way: draw.likeness(_probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
+        for way in WAYS
+    }
+    unguided = torch.stack([
+        draw.likeness(_probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
+                      dense)
+        for off in range(1, _unguided(schedule) + 1)
+    ], 1)
+    return Measured(schedule, EntropyTrace.join(traces), dense, torch.cat(exits), ways, unguided)
+
+
+def _pruned(draw: _Draw, measured: Measured, way: Dropped, keep: float, target: float,
+            classes: Sequence[LayerClass]) -> Tensor:
+    """[P, S] SSIM when scale s is pruned, and those after it are (where tokens exit: not run), as
+    plans of this model will do it; NaN where not tried."""
+    schedule = measured.schedule
+    found = torch.full((len(draw.jobs), len(schedule)), math.nan, dtype=torch.float64)
+    off = measured.unconditional_off(target) if way == "exit" else 0
+    guide = tuple(i for i, kind in enumerate(classes) if kind == "detail")
+    for start in _candidates(schedule):
+        plan = _probe_plan(draw.pipeline, schedule, start, keep, way, off, guide)
+        found[:, start] = draw.likeness(plan, schedule, measured.dense)
+    return found
 
 
 def _decoded(pipeline: InfinityPipeline, codes: Tensor) -> Tensor:
@@ -209,29 +282,28 @@ def _decoded(pipeline: InfinityPipeline, codes: Tensor) -> Tensor:
     return ((pictures + 1) / 2).clamp(0, 1).float().cpu()
 
 
-def _entry(measured: Measured, target: float, ratio_scale: RatioScale) -> ScheduleEntry:
+def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Dropped, target: float
+           ) -> ScheduleEntry:
     trace, schedule = measured.trace, measured.schedule
-    means = measured.pruned_ssim.mean(0)
+    means = pruned.mean(0)
     start, reason = None, f"no scale can be pruned and keep a mean SSIM of {target:g}"
-    for scale in reversed(measured.candidates):
+    for scale in reversed(_tried(pruned)):
         if means[scale] < target:
             break
         start = scale
         reason = (f"the first scale from which on pruning keeps a mean SSIM of at least "
                   f"{target:g} (here {float(means[scale]):.3f})")
     scale = representative_scale(trace)
-    ratios = ratio_table(trace, scale)
-    stability = order_stability(ratios)
+    stability = order_stability(ratio_table(trace, scale))
     scales = tuple(
         found.model_copy(update={"exit_ssim": spread_of(measured.exit_ssim[:, s]),
-                                 "pruned_ssim": spread_of(measured.pruned_ssim[:, s])})
+                                 "pruned_ssim": spread_of(pruned[:, s])})
         for s, found in enumerate(scale_statistics(trace))
     )
-    fit = fit_layers(ratios, ratio_scale)
     return ScheduleEntry(
         pn=schedule.pn, template=schedule.template, scales=scales, start_scale=start,
         start_reason=reason, representative_scale=scale,
+        unconditional_off=measured.unconditional_off(target) if way == "exit" else 0,
         order_stability=None if math.isnan(stability) else stability,
         **{name: getattr(fit, name) for name in fit.__dataclass_fields__},
     )
-

@@ -58,8 +58,9 @@ OPTIONS = (
               choices=["all", "scale+token", "scale+layer", "scale", "fixed_exit"]),
     _toprovar("rule", "--rule", "which tokens are kept (default: entropy)",
               choices=["entropy", "entropy_reversed", "variance", "random"]),
-    _toprovar("dropped", "--dropped", "what dropped tokens get: nothing, or the update of an "
-              "earlier scale (default: identity)", choices=["identity", "cached"]),
+    _toprovar("dropped", "--dropped", "what dropped tokens get: nothing, the update of an earlier "
+              "scale, or they exit (default: calibrated, else identity)",
+              choices=["identity", "cached", "exit"]),
     _toprovar("resize", "--resize", "how such updates are resized (default: bilinear)",
               choices=["area", "bilinear", "nearest"]),
     _toprovar("region", "--region", "side, in tokens, of the regions that keep a minimum; 0 = none "
@@ -69,7 +70,7 @@ OPTIONS = (
     _toprovar("tile", "--tile", "keep counts are rounded up to a multiple of this (default 16)",
               type=int, metavar="N"),
     _toprovar("unconditional_off", "--unconditional-off", "scales at the end that run without "
-              "guidance (default 0)", type=int, metavar="N"),
+              "guidance (default: with exit as calibrated, else 0)", type=int, metavar="N"),
     _toprovar("tau", "--rho-tau", "rho at which pruning starts (default: calibrated, else 0.4)",
               type=float),
     _toprovar("crossing", "--crossing", "in which direction rho crosses it",

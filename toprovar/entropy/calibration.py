@@ -64,6 +64,7 @@ class ScheduleEntry(BaseModel):
     Attributes:
         start_scale: the first scale to be pruned by default; None = prune nothing.
         start_reason: why this one, in words.
+        unconditional_off: scales at the end whose guidance may be left out.
         representative_scale: the scale whose maps say which layers are Global.
         order_stability: mean Spearman correlation of the layers' order between prompts, there.
         beta, ratio_reference: of ``statistics.layer_score``.
@@ -81,6 +82,7 @@ class ScheduleEntry(BaseModel):
     scales: tuple[ScaleStatistics, ...] = Field(min_length=1)
     start_scale: int | None
     start_reason: str = ""
+    unconditional_off: int = Field(default=0, ge=0)
     representative_scale: int
     order_stability: float | None = None
     beta: float = Field(ge=0)
@@ -129,6 +131,7 @@ class Calibration(BaseModel):
         rho_accuracy: balanced accuracy with which the rule told prunable scales from others;
             0.5 = chance. ``scale_accuracy``: what one start scale for all prompts achieves.
         target_ssim: from which on a picture counts as unharmed.
+        dropped: what dropped tokens of this model should get (``sparsity.plan.ScalePlan``).
         alpha_min, alpha_max: default bounds of the share dropped.
         prompts, seeds: how many were measured.
         provenance: how the file was made (command, versions, date, parameters).
@@ -148,6 +151,7 @@ class Calibration(BaseModel):
     rho_accuracy: float | None = None
     scale_accuracy: float | None = None
     target_ssim: float = Field(default=0.8, gt=0, le=1)
+    dropped: Literal["identity", "cached", "exit"] = "identity"
     alpha_min: float = Field(default=0.0, ge=0, le=1)
     alpha_max: float = Field(default=0.9, ge=0, le=1)
     prompts: int = Field(ge=1)

@@ -251,7 +251,7 @@ class SamplingRun:
         self.check()
         logits = self._logits(x, cfg, tau, guided)
         bits = self.choose(scale, logits)
-        self._add_codes(grid, bits)
+        self._add_codes(grid, bits, self.blocks.stayed)
         report = ScaleReport(
             scale, grid, grid[0] * grid[1], self.session.plan.counts[scale], cfg, tau,
             time.perf_counter() - started, x.shape[0],
@@ -283,9 +283,19 @@ class SamplingRun:
             return logits
         return cfg * logits[: self.batch] + (1 - cfg) * logits[self.batch :]
 
-    def _add_codes(self, grid: tuple[int, int], bits: Tensor) -> None:
+    def _add_codes(self, grid: tuple[int, int], bits: Tensor, stayed: Tensor | None) -> None:
+        """Add the codes of ``bits`` [B, N, d]; those of tokens that left the scale count as 0.
+
+        Args:
+            stayed: indices of the tokens that did not, [n] or [R, n]; None = all.
+        """
         shape = self.transformer.shape
         values = unfold_patches(tokens_to_grid(bits, grid), shape.patch)
         codes = bits_to_codes(values, shape.latent_channels)
+        if stayed is not None:
+            index = stayed.expand(self.batch, -1) if stayed.ndim == 1 else stayed[: self.batch]
+            here = codes.new_zeros(self.batch, grid[0] * grid[1])
+            here = here.scatter_(1, index, 1.0).unflatten(1, grid)[:, None]
+            codes = codes * here.repeat_interleave(shape.patch, 2).repeat_interleave(shape.patch, 3)
         size = (self.summed_codes.shape[2], self.summed_codes.shape[3])
         self.summed_codes.add_(resize_codes(codes, size))

@@ -46,6 +46,7 @@ class SparseBlocks:
         maps: per layer, the latest entropies [B, N] and their grid.
         kept: indices of the tokens that the blocks of this scale kept, per layer, where picked by
             block and not all: [n] or [R, n].
+        stayed: those that have not left this scale, where its dropped tokens do; None = all stay.
     """
 
     def __init__(self, runner: BlockRunner, session: Session, watch: Watch | None = None,
@@ -54,11 +55,13 @@ class SparseBlocks:
         self.selector = selector or Selector(session.plan, runner.batch)
         self.maps: dict[int, tuple[Tensor, Grid]] = {}
         self.kept: dict[int, Tensor] = {}
+        self.stayed: Tensor | None = None
         self._updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]] = {}
 
     def begin(self) -> None:
         """A new scale begins."""
         self.kept = {}
+        self.stayed = None
 
     def run(self, scale: int, layer: int, x: Tensor, rotation: Tensor) -> None:
         """One block on residual ``x`` [R, N, C] of all the scale's tokens, in place."""
@@ -118,14 +121,30 @@ class SparseBlocks:
     def _choose(self, scale: int, layer: int, step: ScalePlan, x: Tensor, part: int = 0) -> Tensor:
         if step.keep[layer] == 0:
             return torch.empty(0, dtype=torch.int64, device=x.device)
-        entropy = None
-        if layer in self.maps:
-            known, grid = self.maps[layer]
-            entropy = resize_map(known.unflatten(1, grid), step.grid).flatten(1)
+        if step.dropped == "exit":
+            if self.stayed is None:
+                self.stayed = self.selector.select(scale, layer, step, x, self._agreed(step))
+            self.kept[layer] = self.stayed
+            return self.stayed
+        entropy = self._map(layer, step.grid) if layer in self.maps else None
         index = self.selector.select(scale, layer, step, x, entropy, part)
         if step.per == "block":
             self.kept[layer] = index
         return index
+
+    def _map(self, layer: int, grid: Grid) -> Tensor:
+        """The latest entropies of a layer on another grid, [B, N]."""
+        known, own = self.maps[layer]
+        return resize_map(known.unflatten(1, own), grid).flatten(1)
+
+    def _agreed(self, step: ScalePlan) -> Tensor | None:
+        """Mean of the guiding layers' entropies, each in deviations from its own mean: [B, N]."""
+        if not step.rule.startswith("entropy"):
+            return None
+        guides = [layer for layer in range(len(step.keep)) if step.guided_by(layer)]
+        maps = torch.stack([self._map(layer, step.grid) for layer in guides])
+        centred = maps - maps.mean(-1, keepdim=True)
+        return (centred / centred.std(-1, keepdim=True).clamp_min(1e-12)).mean(0)
 
     def _update_for(self, scale: int, layer: int, part: int, step: ScalePlan, rows: int
                     ) -> Tensor | None:

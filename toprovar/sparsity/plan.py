@@ -24,7 +24,7 @@ PLAN_VERSION = 1
 Rule = Literal["entropy", "entropy_reversed", "variance", "random"]
 """entropy: lowest attention entropy first. variance: largest squared distance from the mean token
 first (FastVAR). entropy_reversed and random are controls."""
-Dropped = Literal["identity", "cached"]
+Dropped = Literal["identity", "cached", "exit"]
 Resize = Literal["area", "bilinear", "nearest"]
 
 FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -43,7 +43,9 @@ class ScalePlan(BaseModel):
         rows: "shared" = both guidance rows of an image keep the same tokens; "separate" = each
             its own.
         dropped: what a dropped token gets: nothing ("identity"), or the update that the same
-            layer gave at an earlier scale, resized ("cached").
+            layer gave at an earlier scale, resized ("cached"). "exit": tokens are chosen once for
+            all layers, and dropped ones leave the scale: they add no codes to the picture.
+        guide: with "exit", layers whose entropy maps choose together; empty = all.
         source: the scale whose updates are used; None = the latest, refreshed as it goes.
         resize: how updates are brought to this scale's grid.
         region: side of the regions, in tokens, that must keep a minimum; 0 = none.
@@ -61,6 +63,7 @@ class ScalePlan(BaseModel):
     rows: Literal["shared", "separate"] = "shared"
     dropped: Dropped = "identity"
     source: int | None = None
+    guide: tuple[int, ...] = ()
     resize: Resize = "bilinear"
     region: int = Field(default=0, ge=0)
     min_per_region: int = Field(default=0, ge=0)
@@ -73,6 +76,11 @@ class ScalePlan(BaseModel):
     def partial(self, layer: int) -> bool:
         """Whether the layer works on some tokens but not on all."""
         return self.run and 0 < self.keep[layer] < self.tokens
+
+    def guided_by(self, layer: int) -> bool:
+        """Whether the layer's entropy map takes part in choosing tokens."""
+        mine = self.dropped != "exit" or not self.guide or layer in self.guide
+        return mine and self.rule.startswith("entropy") and self.partial(layer)
 
     @property
     def sparse(self) -> bool:
@@ -91,6 +99,18 @@ class ScalePlan(BaseModel):
                              "'shared'")
         if self.rule.startswith("entropy") and self.per == "sublayer":
             raise ValueError("rule 'entropy' chooses tokens for a whole block: per must be 'block'")
+        if self.guide and self.dropped != "exit":
+            raise ValueError("guide names the layers that choose for dropped 'exit' only")
+        if self.dropped == "exit":
+            if len(set(self.keep)) > 1 or 0 in self.keep:
+                raise ValueError("dropped 'exit' keeps as many tokens in every layer, at least one "
+                                 f"(run false leaves the scale out), got keep {self.keep}")
+            if self.per == "sublayer":
+                raise ValueError("dropped 'exit' chooses tokens for a whole scale: per must be "
+                                 "'block'")
+            if not all(0 <= layer < len(self.keep) for layer in self.guide):
+                raise ValueError(f"guide {self.guide} names a layer that is not among the "
+                                 f"{len(self.keep)}")
         if bool(self.region) != bool(self.min_per_region):
             raise ValueError("region and min_per_region go together: give both or neither")
         for count in {n for n in self.keep if 0 < n < self.tokens}:
@@ -215,7 +235,7 @@ class SparsityPlan(BaseModel):
         found, latest = set(), [-1] * self.model.depth
         for s, step in enumerate(self.scales):
             for layer in range(self.model.depth):
-                if step.partial(layer) and step.rule.startswith("entropy"):
+                if step.guided_by(layer):
                     found.add((latest[layer], layer))
                 if self.counts[s][layer]:
                     latest[layer] = s
@@ -238,15 +258,14 @@ class SparsityPlan(BaseModel):
                                  "unconditional row has no keys of the scales between)")
             guided = scale.unconditional
             self._check_sources(i)
-            if scale.rule.startswith("entropy"):
-                for layer in range(self.model.depth):
-                    if scale.partial(layer) and not any(
-                        s.run and s.keep[layer] == s.tokens for s in self.scales[:i]
-                    ):
-                        raise ValueError(
-                            f"{where}, layer {layer}: no scale before ran this layer in full, so "
-                            "there is no entropy map to choose tokens by"
-                        )
+            for layer in range(self.model.depth):
+                if scale.guided_by(layer) and not any(
+                    s.run and s.keep[layer] == s.tokens for s in self.scales[:i]
+                ):
+                    raise ValueError(
+                        f"{where}, layer {layer}: no scale before ran this layer in full, so "
+                        "there is no entropy map to choose tokens by"
+                    )
         return self
 
     def _check_sources(self, i: int) -> None:
@@ -256,7 +275,7 @@ class SparsityPlan(BaseModel):
                 raise ValueError("scale 0: there is no earlier scale to take updates from")
             return
         if scale.dropped != "cached":
-            raise ValueError(f"scale {i}: source is given, but dropped is 'identity'")
+            raise ValueError(f"scale {i}: source is given, but dropped is {scale.dropped!r}")
         if not 0 <= source < i or not self.scales[source].run:
             raise ValueError(f"scale {i}: source {source} is not an earlier scale that is run")
         if any(scale.keep[layer] < scale.tokens and self.scales[source].keep[layer] == 0

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
+from ...entropy.calibration import Calibration, ScheduleEntry
 from ...entropy.statistics import Normalization
 from ...models.config import TransformerConfig
 from ...ops.token_select import feasible_minimum
@@ -26,7 +27,8 @@ from ...schedules import ScaleSchedule
 from ..plan import FROZEN, Dropped, ModelTag, Resize, Rule, ScalePlan, SparsityPlan, schedule_name
 
 MOST = 0.95
-"""Largest share dropped to meet a target: the bits of a scale need some block to come from."""
+"""Largest share dropped to meet a target: the bits of a scale need some block to come from. Tokens
+that exit need none."""
 
 Dimensions = Literal["all", "scale+token", "scale+layer", "scale", "fixed_exit"]
 
@@ -48,8 +50,11 @@ class ToProVarSettings(BaseModel):
             (scales from ``start_scale`` on not run, whatever the prompt).
         normalization: of H; "sum" is the published form, which ranks nothing.
         rule: "entropy"; "entropy_reversed" and "random" are controls.
-        dropped, resize: see ScalePlan.
-        unconditional_off: scales at the end that run without guidance's second row.
+        dropped, resize: see ScalePlan; None = the calibration's, else "identity". With "exit" the
+            picture is finished from the end: tokens leave the start scale, and later scales are not
+            run.
+        unconditional_off: scales at the end that run without guidance's second row; None = with
+            "exit" the calibration's, else 0.
         tile: keep counts are rounded up to a multiple of this.
         region, min_share: every region x region tokens keep at least this share of what they
             would keep by an even spread.
@@ -68,9 +73,9 @@ class ToProVarSettings(BaseModel):
     dimensions: Dimensions = "all"
     normalization: Normalization = "mean"
     rule: Rule = "entropy"
-    dropped: Dropped = "identity"
+    dropped: Dropped | None = None
     resize: Resize = "bilinear"
-    unconditional_off: int = Field(default=0, ge=0)
+    unconditional_off: int | None = Field(default=None, ge=0)
     tile: int = Field(default=16, ge=1)
     region: int = Field(default=8, ge=0)
     min_share: float = Field(default=0.25, ge=0, le=1)
@@ -89,6 +94,16 @@ class ToProVarSettings(BaseModel):
     def exits(self) -> bool:
         """Whether scales are left out whole."""
         return self.dimensions in ("scale", "fixed_exit")
+
+
+def settled(settings: ToProVarSettings, calibration: Calibration | None,
+            entry: ScheduleEntry | None) -> ToProVarSettings:
+    """Settings with what the calibration decides filled in."""
+    dropped = settings.dropped or (calibration.dropped if calibration else "identity")
+    off = settings.unconditional_off
+    if off is None:
+        off = entry.unconditional_off if entry and dropped == "exit" else 0
+    return settings.model_copy(update={"dropped": dropped, "unconditional_off": off})
 
 
 KeepShare = Callable[[int, int], float]
@@ -115,13 +130,18 @@ def effective_scores(settings: ToProVarSettings, scores: Sequence[float],
 
 def build_plan(
     settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
-    start: int | None, share: KeepShare, *, fingerprint: str | None = None,
-    parameters: dict[str, Any] | None = None, provenance: dict[str, Any] | None = None,
-    notes: Sequence[str] = (),
+    start: int | None, share: KeepShare, *, guide: tuple[int, ...] = (),
+    fingerprint: str | None = None, parameters: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None, notes: Sequence[str] = (),
 ) -> SparsityPlan:
-    """The plan that prunes from scale ``start`` on (None: not at all) to the shares given."""
+    """The plan that prunes from scale ``start`` on (None: not at all) to the shares given.
+
+    Args:
+        settings: with nothing left open (``settled``).
+        guide: layers whose maps choose the tokens that exit; empty = all.
+    """
     scales = tuple(
-        _scale(settings, shape.depth, s, grid, start, share, len(schedule))
+        _scale(settings, shape.depth, s, grid, start, share, len(schedule), guide)
         for s, grid in enumerate(schedule.grids)
     )
     return SparsityPlan(
@@ -134,16 +154,17 @@ def build_plan(
 
 
 def _scale(settings: ToProVarSettings, depth: int, s: int, grid: tuple[int, int],
-           start: int | None, share: KeepShare, count: int) -> ScalePlan:
+           start: int | None, share: KeepShare, count: int, guide: tuple[int, ...]) -> ScalePlan:
     tokens = grid[0] * grid[1]
-    unconditional = s < count - settings.unconditional_off
+    unconditional = s < count - (settings.unconditional_off or 0)
     if start is None or s < start:
         return ScalePlan(grid=grid, keep=(tokens,) * depth, unconditional=unconditional)
-    if settings.exits:
-        return ScalePlan(grid=grid, keep=(tokens,) * depth, run=False)
     keep = tuple(
         _rounded(share(s, layer) * tokens, tokens, settings.tile) for layer in range(depth)
     )
+    leaves = settings.dropped == "exit"
+    if settings.exits or (leaves and (s > start or not min(keep))):
+        return ScalePlan(grid=grid, keep=(tokens,) * depth, run=False)
     region = least = 0
     smallest = min((n for n in keep if 0 < n < tokens), default=0)
     if settings.region and settings.min_share and smallest:
@@ -154,7 +175,8 @@ def _scale(settings: ToProVarSettings, depth: int, s: int, grid: tuple[int, int]
     return ScalePlan(
         grid=grid, keep=keep, unconditional=unconditional,
         rule="random" if settings.dimensions == "scale+layer" else settings.rule,
-        dropped=settings.dropped, resize=settings.resize, region=region, min_per_region=least,
+        dropped=settings.dropped or "identity", guide=guide if leaves else (),
+        resize=settings.resize, region=region, min_per_region=least,
     )
 
 
@@ -168,8 +190,10 @@ def with_strength(settings: ToProVarSettings, strength: float) -> ToProVarSettin
     """Settings between pruning nothing (0) and nearly everything (1).
 
     Up to 0.5 Detail layers give way (alpha_max rises to MOST), then Global layers as well
-    (alpha_min rises to MOST).
+    (alpha_min rises to MOST). Of tokens that exit it is simply the share.
     """
+    if settings.dropped == "exit":
+        return settings.model_copy(update={"alpha_min": strength, "alpha_max": strength})
     return settings.model_copy(update={
         "alpha_max": MOST * min(1.0, 2 * strength), "alpha_min": MOST * max(0.0, 2 * strength - 1),
     })

@@ -23,7 +23,14 @@ from ..cost import CostModel, Target, predict
 from ..director import Session, Setting
 from ..plan import SparsityPlan, dense_plan
 from ..solve import solve_from
-from .toprovar import ToProVarSettings, build_plan, effective_scores, with_strength
+from .toprovar import (
+    ToProVarSettings,
+    build_plan,
+    effective_scores,
+    settled,
+    with_strength,
+)
+from .toprovar_static import toprovar_plan
 
 PAPER_TAU, PAPER_REPRESENTATIVE = 0.4, 6
 LOWEST_SCORE = 0.05
@@ -45,10 +52,22 @@ class ToProVar:
     target: Target | None = None
     cost_model: CostModel | None = None
     name: str = "toprovar"
-    adaptive: bool = True
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether images need plans of their own. Where tokens exit they do not: how many is known
+        beforehand, and which is always decided inside the run."""
+        return settled(self.settings, self.calibration, None).dropped != "exit"
 
     def start(self, setting: Setting) -> Session:
-        return ToProVarSession(self, setting)
+        if self.adaptive:
+            return ToProVarSession(self, setting)
+        settings = self.settings
+        if self.calibration is None and settings.start_scale is None:
+            settings = settings.model_copy(update={"start_scale": len(setting.schedule) - 1})
+        plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
+                             self.target, setting.guided)
+        return Session(predict(plan, setting.shape, self.cost_model, setting.guided))
 
 
 class ToProVarSession(Session):
@@ -62,9 +81,10 @@ class ToProVarSession(Session):
     def __init__(self, director: ToProVar, setting: Setting) -> None:
         super().__init__(dense_plan(setting.shape, setting.schedule, "toprovar"))
         self.director, self.setting = director, setting
+        self.settings = settled(director.settings, director.calibration, None)
         self.maps: dict[tuple[int, int], Tensor] = {}
         self.decided = False
-        settings, calibration = director.settings, director.calibration
+        settings, calibration = self.settings, director.calibration
         self.last = len(setting.schedule) - 1
         self.entry: ScheduleEntry | None = None
         self.notes: list[str] = []
@@ -112,7 +132,7 @@ class ToProVarSession(Session):
         return True
 
     def stores(self, scale: int, layer: int) -> bool:
-        cached = self.director.settings.dropped == "cached" and not self.director.settings.exits
+        cached = self.settings.dropped == "cached" and not self.settings.exits
         return cached and not self.decided and scale >= self._earliest
 
     def entropy(self, scale: int, layer: int, grid: tuple[int, int], entropy: Tensor) -> None:
@@ -146,7 +166,7 @@ class ToProVarSession(Session):
         return start_scale(rhos, self.tau, self.crossing, first=1) is not None
 
     def _planned(self, scale: int, start: int) -> SparsityPlan:
-        settings, shape = self.director.settings, self.setting.shape
+        settings, shape = self.settings, self.setting.shape
         scores = self._scores()
         latest = [
             normalised_entropy(self.maps[scale, layer].cpu(), settings.normalization)
@@ -183,7 +203,7 @@ class ToProVarSession(Session):
 
     def _scores(self) -> tuple[float, ...]:
         """R of each layer from this prompt's maps at the representative scale."""
-        settings, depth = self.director.settings, self.setting.shape.depth
+        settings, depth = self.settings, self.setting.shape.depth
         ratios = torch.stack([principal_ratio(self.maps[self.representative, layer].cpu())
                               for layer in range(depth)])
         if self.entry is not None:

@@ -9,7 +9,14 @@ from ...schedules import ScaleSchedule
 from ..cost import Target
 from ..plan import SparsityPlan
 from ..solve import solve_from
-from .toprovar import ToProVarSettings, build_plan, effective_scores, plain_share, with_strength
+from .toprovar import (
+    ToProVarSettings,
+    build_plan,
+    effective_scores,
+    plain_share,
+    settled,
+    with_strength,
+)
 
 
 def toprovar_plan(
@@ -22,56 +29,81 @@ def toprovar_plan(
         calibration: of the model; without one, ``settings.start_scale`` must be given and all
             layers count as Detail.
         target: solve alpha for this cost; if alpha alone does not reach it, pruning starts
-            earlier, as far as need be.
+            earlier, as far as need be. Where tokens exit: late scales lose their guidance first,
+            then tokens leave from the last scale on backwards.
 
     Raises:
         ValueError: neither a calibration nor a start scale.
     """
     depth, last = shape.depth, len(schedule) - 1
     notes: list[str] = []
+    free_off = settings.unconditional_off is None
     if calibration is None:
-        if settings.start_scale is None:
+        settings = settled(settings, None, None)
+        if settings.start_scale is None and (target is None or settings.dropped != "exit"):
             raise ValueError(
                 "a ToProVAR plan made before the run needs a calibration of the model (make one "
                 "with 'toprovar analyze --calibrate FILE'), or a start_scale"
             )
         start, scores, fingerprint = settings.start_scale, (1.0,) * depth, None
+        guide: tuple[int, ...] = ()
         notes.append("no calibration: all layers are treated as Detail layers")
         provenance = {}
     else:
         entry, fit = calibration.entry(schedule)
+        settings = settled(settings, calibration, entry)
         notes += fit
         start = settings.start_scale or entry.start_scale
-        scores = effective_scores(settings, *_scores(settings, entry))
+        plain, classes = _scores(settings, entry)
+        scores, guide = effective_scores(settings, plain, classes), ()
+        if settings.dimensions != "scale+token":
+            guide = tuple(i for i, kind in enumerate(classes) if kind == "detail")
         fingerprint = calibration.model
         provenance = {"calibration": calibration.name or calibration.model,
                       "start": "given" if settings.start_scale else entry.start_reason}
+    exit_mode = settings.dropped == "exit" and not settings.exits
+    if exit_mode:
+        scores = (1.0,) * depth  # a token that exits does so in all layers
+        if settings.alpha_max == 0:
+            start = None
     if start is None and target is None:
-        notes.append("nothing is pruned: calibration found no scale from which pruning is safe")
+        notes.append("nothing is pruned: " + (
+            "alpha_max is 0" if settings.alpha_max == 0
+            else "calibration found no scale from which pruning is safe"))
     if start is not None and start > last:
         raise ValueError(f"start_scale is {start}, but the schedule's last scale is {last}")
 
     def build(own: ToProVarSettings, first: int | None) -> SparsityPlan:
         return build_plan(
-            own, shape, schedule, first, plain_share(own, scores, last), fingerprint=fingerprint,
-            parameters={"layer_scores": [round(r, 4) for r in scores]}, provenance=provenance,
-            notes=notes,
+            own, shape, schedule, first, plain_share(own, scores, last), guide=guide,
+            fingerprint=fingerprint, parameters={"layer_scores": [round(r, 4) for r in scores]},
+            provenance=provenance, notes=notes,
         )
+
+    def cost(plan: SparsityPlan) -> float:
+        return target.cost(plan, shape, guided) if target else 0.0
 
     if target is None or settings.exits:
         return build(settings, start)
     wanted = last if start is None else start
+    if exit_mode:
+        wanted = last
+        for off in range(settings.unconditional_off or 0) if free_off else ():
+            plan = build(settings.model_copy(update={"unconditional_off": off}), None)
+            if cost(plan) <= target.share:
+                return plan
     plan, first, reached = solve_from(
-        range(wanted, 0, -1), lambda s, u: build(with_strength(settings, u), s),
-        lambda p: target.cost(p, shape, guided), target.share,
+        range(wanted, 0, -1), lambda s, u: build(with_strength(settings, u), s), cost,
+        target.share,
     )
     extra: tuple[str, ...] = ()
-    if first != start:
+    safe = last + 1 if start is None else start
+    if first < safe and (start is not None or calibration is not None):
         extra += (f"the target needs pruning from scale {first} on; calibration found it safe "
                   + (f"from scale {start} on" if start is not None else "at no scale"),)
     if not reached:
         extra += (f"the target of {target.share:.2f} is out of reach: this plan comes to "
-                  f"{target.cost(plan, shape, guided):.2f}",)
+                  f"{cost(plan):.2f}",)
     return plan.model_copy(update={"notes": plan.notes + extra})
 
 

@@ -1,0 +1,104 @@
+"""``toprovar fit-skipvar``: decision models for SkipVAR, fitted to a model's own pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .analyze import _how, _prompts, _schedules
+from .model_options import add_device, add_model, load_pipeline
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("prompt", nargs="*", help="what to draw and measure")
+    add("--prompts", metavar="FILE", help="a text file of prompts, one a line")
+    add("--bundled", type=int, nargs="?", const=60, metavar="N",
+        help="N prompts of the embedded model's set, evenly spread (default 60)")
+    add("--out", metavar="FILE", required=True, help="the decision models (JSON)")
+    add_model(parser)
+    add("--pixels", "--pn", dest="pn", action="append", metavar="PN",
+        help="pixel budget: 0.06M, 0.25M, 0.60M or 1M; may be given more than once")
+    add("--aspect", metavar="W:H", default="1:1", help="width to height, such as 3:2")
+    add("--target", type=float, default=0.84,
+        help="SSIM to the dense picture to be kept (default 0.84)")
+    add("--seed", type=int, default=0, help="first seed (default 0)")
+    add("--num-seeds", type=int, default=1, help="pictures of each prompt (default 1)")
+    add("--cfg", type=float, help="guidance strength")
+    add("--tau", type=float, help="temperature")
+    add("--batch", type=int, default=1, help="pictures at once (default 1)")
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from ..analysis.skipvar_fit import check_fitting, fit_skipvar
+    from ..analysis.skipvar_measure import runs_of
+
+    prompts = _prompts(arguments)
+    for name in ("num_seeds", "batch"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, "
+                             f"got {getattr(arguments, name)}")
+    if not 0 < arguments.target <= 1:
+        raise ValueError(f"--target must be above 0 and at most 1, got {arguments.target}")
+    out = Path(arguments.out)
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"the folder of {arguments.out!r} does not exist: create it first")
+    check_fitting()
+    _schedules(arguments, "1M")  # names a wrong size before the model is loaded
+    pipeline = load_pipeline(arguments)
+    pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
+    schedules = _schedules(arguments, pipeline.config["default_pn"])
+    seeds = range(arguments.seed, arguments.seed + arguments.num_seeds)
+    total = runs_of(len(prompts) * len(seeds)) * len(schedules)
+    with tqdm(total=total, desc="pictures") as bar:
+        found = fit_skipvar(
+            pipeline, prompts, seeds, schedules=schedules, target=arguments.target,
+            batch=arguments.batch, on_images=bar.update, provenance={
+                "command": _command(arguments, [s.pn for s in schedules]),
+                "device": str(pipeline.transformer.device),
+                "dtype": str(pipeline.transformer.compute_dtype).removeprefix("torch."),
+            }, **_how(arguments),
+        )
+    found.save(out)
+    for model in found.root.values():
+        show(model.pn or "", model.provenance)
+    print(f"\nwrote {out.absolute()}")
+    return 0
+
+
+def show(pn: str, told: dict[str, Any]) -> None:
+    """One schedule's figures on the terminal."""
+    print(f"\n{pn}: {told['pictures']} pictures of {told['prompts']} prompts")
+    print("mean SSIM to dense: " + ", ".join(f"{k} {v:.3f}" for k, v in told["mean_ssim"].items()))
+    print(f"labels: skip {_counts(told['skip_labels'])}; of those with 0, without guidance "
+          f"{_counts(told['uncond_labels'])}")
+    held = told["held_out"]
+    if held is None:
+        print("one prompt: nothing could be held out")
+        return
+    print(f"held-out prompts: skip right {held['skip_accuracy']:.2f} (the commonest label "
+          f"{held['skip_commonest']:.2f})", end="")
+    if held["uncond_accuracy"] is not None:
+        print(f", guidance right {held['uncond_accuracy']:.2f} (the commonest "
+              f"{held['uncond_commonest']:.2f})", end="")
+    print(f"; mean SSIM {held['mean_ssim']:.3f}, {held['at_target']:.0%} at the target; decided "
+          f"skip {_counts(held['skip'])}, without guidance {_counts(held['uncond'])}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return " ".join(f"{label}:{n}" for label, n in counts.items())
+
+
+def _command(arguments: argparse.Namespace, pns: list[str]) -> str:
+    """What was asked, without the paths of this machine."""
+    words = ["toprovar fit-skipvar"]
+    if arguments.bundled:
+        words.append(f"--bundled {arguments.bundled}")
+    words += [f"--pn {pn}" for pn in pns]
+    words += [f"--{name.replace('_', '-')} {getattr(arguments, name)}"
+              for name in ("aspect", "seed", "num_seeds", "target")]
+    return " ".join(words)
