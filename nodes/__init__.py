@@ -1,0 +1,31 @@
+"""The nodes: thin, they unpack inputs, call the engine and pack outputs."""
+
+from __future__ import annotations
+
+from .accelerated_sampler import AcceleratedSampler
+from .compare_runs import CompareRuns
+from .entropy_analyzer import EntropyAnalyzer
+from .infinity_size import InfinitySize
+from .load_infinity import LoadInfinity
+from .load_plan import LoadPlan
+from .save_plan import SavePlan
+from .sparsity_planner import SparsityPlanner
+from .support.files import register_folder
+from .support.host import ComfyExtension, io
+from .text_encode import TextEncode
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadInfinity, TextEncode, AcceleratedSampler, InfinitySize, SparsityPlanner, EntropyAnalyzer,
+    CompareRuns, SavePlan, LoadPlan,
+]
+
+
+class ToProVarExtension(ComfyExtension):
+    """What ComfyUI asks for at start."""
+
+    async def on_load(self) -> None:
+        register_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        register_folder()  # versions before on_load was called
+        return NODES

@@ -1,0 +1,95 @@
+"""Load Infinity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .support import files
+from .support.host import io
+from .support.schema import Model, TextEncoder, advanced, schema
+
+DTYPES = ["auto", "float32", "bfloat16", "float16"]
+BACKENDS = ["auto", "flash", "efficient", "cudnn", "math"]
+
+
+class LoadInfinity(io.ComfyNode):
+    """A model, its text encoder and its VAE."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema(
+            "ToProVAR_LoadInfinity", "Load Infinity",
+            description="Loads an Infinity text-to-image model: the small one in the box, or "
+                        "what lies in models/infinity (a folder made by 'toprovar convert', or "
+                        "the official files together with a VAE and flan-t5-xl).",
+            search_aliases=["infinity", "toprovar", "VAR", "autoregressive", "checkpoint",
+                            "load model"],
+            inputs=[
+                io.Combo.Input(
+                    "model", options=list(files.models()), default=files.EMBEDDED,
+                    tooltip="The embedded model needs no download. Others: folders and files in "
+                            "models/infinity, and Infinity folders in models/diffusers."),
+                io.Combo.Input(
+                    "vae", options=list(files.vaes()), default=files.OWN,
+                    tooltip="Official transformer files need their VAE: a file in "
+                            "models/infinity or models/vae. Folders bring their own."),
+                io.Combo.Input(
+                    "text_encoder", options=list(files.text_encoders()), default=files.OWN,
+                    tooltip="Official transformer files need flan-t5-xl: a folder in "
+                            "models/text_encoders or models/infinity. Folders bring their own."),
+                advanced(io.Combo.Input(
+                    "dtype", options=DTYPES, default="auto",
+                    tooltip="Precision of the weights. auto: bfloat16 on a GPU that has it, else "
+                            "float16; float32 on a CPU.")),
+                advanced(io.Combo.Input(
+                    "attention", options=BACKENDS, default="auto",
+                    tooltip="Which of torch's attention kernels is used. auto lets torch choose; "
+                            "another choice helps to compare or to avoid a broken one.")),
+            ],
+            outputs=[
+                Model.Output(display_name="model", tooltip="For the sampler, the planner and the "
+                                                           "analyzer."),
+                TextEncoder.Output(display_name="text encoder",
+                                   tooltip="For Infinity Text Encode."),
+                io.Vae.Output(display_name="vae",
+                              tooltip="For ComfyUI's own VAE Decode and VAE Encode."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str = files.EMBEDDED, vae: str = files.OWN,
+                        text_encoder: str = files.OWN) -> bool | str:
+        for what, chosen, known in (
+            ("model", model, files.models()), ("VAE", vae, files.vaes()),
+            ("text encoder", text_encoder, files.text_encoders()),
+        ):
+            if chosen is not None and chosen not in known:  # None: it comes over a link
+                return (f"there is no {what} {chosen!r} in models/infinity (any more): choose "
+                        f"another, or put it there and press R. Found: {', '.join(known)}")
+        path = files.models().get(model)
+        if path is not None and not files.is_pipeline(path):
+            missing = [what for what, chosen in (("vae", vae), ("text_encoder", text_encoder))
+                       if chosen == files.OWN]
+            if missing:
+                return (f"{model} is a transformer alone: choose its {' and '.join(missing)} too, "
+                        "or make a whole folder of all three with 'toprovar convert'")
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, vae: str, text_encoder: str, **_: Any) -> str:
+        return " ".join(
+            files.state_of(known.get(chosen)) for chosen, known in (
+                (model, files.models()), (vae, files.vaes()),
+                (text_encoder, files.text_encoders()),
+            )
+        )
+
+    @classmethod
+    def execute(cls, model: str, vae: str, text_encoder: str, dtype: str, attention: str) -> Any:
+        from .support.loading import load_infinity
+
+        loaded, text = load_infinity(
+            model, files.models()[model], files.vaes()[vae], files.text_encoders()[text_encoder],
+            dtype, attention,
+        )
+        return io.NodeOutput(loaded, text, loaded.vae)

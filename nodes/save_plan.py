@@ -1,0 +1,50 @@
+"""Save Plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .support.host import io
+from .support.plan_files import SUBFOLDER, next_path, prefix_error
+from .support.schema import Plan, schema
+
+
+class SavePlan(io.ComfyNode):
+    """A plan to a file."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema(
+            "ToProVAR_SavePlan", "Save Plan",
+            description="Writes a plan as JSON into ComfyUI's output folder. The file can be "
+                        "shared, and is read by Load Plan and by 'toprovar generate --plan'.",
+            search_aliases=["export plan", "json", "toprovar"],
+            inputs=[
+                Plan.Input("plan", tooltip="From Sparsity Planner, or the sampler's used plan."),
+                io.String.Input("filename_prefix", default=f"{SUBFOLDER}/plan",
+                                tooltip="Name in the output folder; a number is added. Load Plan "
+                                        f"lists what lies in {SUBFOLDER}/."),
+            ],
+            outputs=[io.String.Output(display_name="file", tooltip="Where it was written.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str = SUBFOLDER) -> bool | str:
+        if not isinstance(filename_prefix, str):
+            return True
+        return prefix_error(filename_prefix) or True
+
+    @classmethod
+    def execute(cls, plan: Any, filename_prefix: str) -> Any:
+        from ..toprovar.sparsity.plan_file import save_plan
+
+        if plan.fixed is None:
+            raise ValueError("this plan is made anew inside every run: save the sampler's used "
+                             "plan instead, or set the planner's toprovar_planned to 'before the "
+                             "run'")
+        if wrong := prefix_error(filename_prefix):  # may have come over a link
+            raise ValueError(wrong)
+        path, name = next_path(filename_prefix)
+        save_plan(plan.fixed, path)
+        return io.NodeOutput(str(path), ui={"text": [f"saved {name}"]})

@@ -1,0 +1,112 @@
+"""The one place that talks to ComfyUI. What may change between versions is looked up when used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.model_management as manager  # pyright: ignore[reportMissingImports]  # ComfyUI's own
+import comfy.utils  # pyright: ignore[reportMissingImports]
+import folder_paths  # pyright: ignore[reportMissingImports]
+import torch
+from comfy_api.v0_0_2 import (  # pyright: ignore[reportMissingImports]
+    ComfyExtension,
+    io,
+    ui,
+)
+from comfy_execution.graph_utils import (  # pyright: ignore[reportMissingImports]
+    ExecutionBlocker,
+)
+from PIL import Image
+from torch import Tensor, nn
+
+__all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "Part", "Progress", "folder_paths", "io",
+           "load", "manager", "stop_if_interrupted", "ui"]
+
+
+class Held(nn.Module):
+    """A network as ComfyUI's patcher wants it: with a ``device`` that can be set, which the
+    networks of diffusers and transformers have not."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+
+class Part:
+    """A network in the care of ComfyUI's memory manager.
+
+    Args:
+        net: the network, on the CPU.
+        device: where it works; offload: where it waits.
+    """
+
+    def __init__(self, net: nn.Module, device: torch.device, offload: torch.device) -> None:
+        import comfy.model_patcher as patchers  # pyright: ignore[reportMissingImports]
+
+        self.net = net
+        held = type(type(net).__name__, (Held,), {})(net)  # the name is what ComfyUI's log shows
+        self.patcher: Any = patchers.ModelPatcher(
+            held, load_device=device, offload_device=offload
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.patcher.load_device
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.patcher.model_size())
+
+
+def load(parts: Sequence[Part], working_bytes: int) -> None:
+    """Bring networks to their devices, with room for ``working_bytes`` beside them.
+
+    Whole: the engine's layers use their weights directly, so that a network of which a part
+    stayed behind would not run.
+    """
+    manager.load_models_gpu(
+        [part.patcher for part in parts], memory_required=working_bytes, force_full_load=True
+    )
+
+
+def stop_if_interrupted() -> None:
+    """Raises ComfyUI's exception when the user has asked to stop."""
+    manager.throw_exception_if_processing_interrupted()
+
+
+class Progress:
+    """ComfyUI's progress bar for the node that runs, with pictures.
+
+    Args:
+        total: steps.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.bar = comfy.utils.ProgressBar(total)
+
+    def at(self, step: int, picture: Image.Image | None = None) -> None:
+        """``step`` steps are done. Raises when the user has asked to stop."""
+        shown = None if picture is None else ("JPEG", picture, max(picture.size))
+        self.bar.update_absolute(step, self.total, shown)
+
+
+def to_comfy(image: Tensor) -> Tensor:
+    """[B, 3, H, W] in [-1, 1] -> ComfyUI's IMAGE [B, H, W, 3] float32 in [0, 1] on its device."""
+    unit = ((image.float() + 1) / 2).movedim(1, -1)
+    return unit.to(manager.intermediate_device()).contiguous()
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """A picture as IMAGE [1, H, W, 3]."""
+    import numpy as np
+
+    array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(array)[None]
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """One picture [H, W, 3] of an IMAGE, truncated to 8 bits as ComfyUI's Save Image does."""
+    array = (image[..., :3].float().clamp(0, 1) * 255).to(torch.uint8).cpu().numpy()
+    return Image.fromarray(array)

@@ -1,0 +1,138 @@
+"""What travels between the nodes: a loaded model, its text encoder, encoded prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .host import Part, load, manager
+from .vae import InfinityVAE
+
+if TYPE_CHECKING:
+    from ...toprovar.models.text import PackedText
+    from ...toprovar.pipeline import InfinityPipeline
+    from ...toprovar.schedules import ScaleSchedule
+    from ...toprovar.sparsity.director import Director
+    from ...toprovar.sparsity.plan import SparsityPlan
+
+TEXT_BYTES = 256 << 20
+"""Room for encoding a prompt, generously."""
+
+
+@dataclass(frozen=True)
+class Infinity:
+    """A loaded model: the socket INFINITY.
+
+    Attributes:
+        name: for the reader.
+        pipeline: the engine's; its networks are in the parts' care.
+        transformer, vae: the same networks, as ComfyUI's memory manager knows them.
+        attention: attention backend.
+    """
+
+    name: str
+    pipeline: InfinityPipeline
+    transformer: Part
+    vae: InfinityVAE
+    attention: str = "auto"
+
+    def __repr__(self) -> str:  # ComfyUI puts it into error reports
+        return f"<Infinity model {self.name}>"
+
+    @property
+    def default_pn(self) -> str:
+        return str(self.pipeline.config["default_pn"])
+
+    def guided(self, cfg: float) -> bool:
+        """Whether a guidance of ``cfg`` (0 = the model's own) runs unconditional rows."""
+        return (cfg or self.pipeline.config["default_cfg"]) != 1
+
+    def wake(self, working_bytes: int = 0, with_vae: bool = False) -> None:
+        """Bring the transformer, and the VAE if it takes part in the run, to their devices."""
+        load([self.transformer, *([self.vae.part] if with_vae else [])], working_bytes)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A T5 encoder and its tokenizer: the socket INFINITY_TEXT_ENCODER.
+
+    Attributes:
+        limit: longest prompt in text tokens.
+    """
+
+    part: Part
+    tokenizer: Any
+    limit: int
+
+    def __repr__(self) -> str:
+        return "<T5 text encoder of Infinity>"
+
+    def encode(self, prompts: list[str]) -> Prompts:
+        from ...toprovar.models.text_encoder import encode_prompts
+
+        load([self.part], TEXT_BYTES)
+        features = encode_prompts(prompts, self.tokenizer, self.part.net, self.limit)
+        return Prompts(tuple(prompts), features.to("cpu"))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Encoded prompts: the socket INFINITY_CONDITIONING."""
+
+    texts: tuple[str, ...]
+    features: PackedText
+
+    def __repr__(self) -> str:
+        return f"<prompts {', '.join(self.texts)[:200]}>"
+
+
+@dataclass(frozen=True)
+class PlanChoice:
+    """How a run is accelerated: the socket INFINITY_PLAN.
+
+    Attributes:
+        plan: made before the run, or a strategy that plans inside it.
+        schedule: the size that it was made for.
+    """
+
+    plan: SparsityPlan | Director
+    schedule: ScaleSchedule
+
+    def __repr__(self) -> str:
+        made = getattr(self.plan, "strategy", None) or getattr(self.plan, "name", "")
+        return f"<{made} plan for {self.schedule.pn} {self.schedule.template}>"
+
+    @property
+    def fixed(self) -> SparsityPlan | None:
+        """The plan, where it is known before the run."""
+        from ...toprovar.sparsity.plan import SparsityPlan
+
+        return self.plan if isinstance(self.plan, SparsityPlan) else None
+
+
+def working_bytes(model: Infinity, schedule: ScaleSchedule, rows: int,
+                  plan: SparsityPlan | None) -> int:
+    """What a run needs besides weights: the KV cache that its plan lays out (without a plan the
+    whole of it), and the largest scale's intermediates.
+
+    Args:
+        rows: images, twice with guidance.
+    """
+    from ...toprovar.sampling.cache import CacheLayout
+
+    transformer = model.pipeline.transformer
+    shape, narrow = transformer.shape, transformer.compute_dtype.itemsize
+    counts = plan.counts if plan else [(n,) * shape.depth for n in schedule.tokens]
+    cache = 2 * CacheLayout.plan(counts).size * shape.width * narrow
+    # float32 residual and update, q, k, v and the hidden layer of the feed-forward, logits.
+    token = 8 * shape.width + narrow * (4 * shape.width + shape.mlp_hidden) \
+        + 4 * 2 * shape.bits_per_token
+    return rows * (cache + max(schedule.tokens) * token)
+
+
+def make_parts(pipeline: InfinityPipeline) -> tuple[Part, InfinityVAE]:
+    """The transformer and the VAE in the care of ComfyUI's memory manager."""
+    transformer = Part(pipeline.transformer, manager.get_torch_device(),
+                       manager.unet_offload_device())
+    vae = Part(pipeline.vae, manager.vae_device(), manager.vae_offload_device())
+    return transformer, InfinityVAE(vae)

@@ -1,0 +1,85 @@
+"""Files to a loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from . import files
+from .host import Part, manager
+from .infinity import Infinity, TextEncoder, make_parts
+
+
+def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder: Path | None,
+                  dtype: str, attention: str) -> tuple[Infinity, TextEncoder]:
+    """Load what was chosen.
+
+    Args:
+        model: pipeline folder, official file or official folder; None = the embedded model.
+        vae, text_encoder: instead of the model's own; None = that.
+        dtype: name, or "auto".
+
+    Raises:
+        ValueError: something is missing or not what it should be, with what to do.
+    """
+    with _helpful_imports():
+        from ...toprovar.devices import choose_dtype
+        from ...toprovar.models.text_encoder import MAX_TEXT_TOKENS
+        from ...toprovar.ops import attention as attention_ops
+
+        attention_ops.choose(attention, manager.get_torch_device())
+        wanted = choose_dtype(dtype, manager.get_torch_device())
+        # Nodes run in inference mode; weights made in it could not be moved outside of it.
+        with torch.inference_mode(False):
+            pipeline = _pipeline(model, vae, text_encoder, wanted)
+    if pipeline.text_encoder is None:
+        raise ValueError(f"{name} has no text encoder of its own: choose one (a flan-t5-xl folder "
+                         "in models/text_encoders)")
+    pipeline.set_progress_bar_config(disable=True)  # ComfyUI has its own
+    transformer, wrapped = make_parts(pipeline)
+    text = Part(pipeline.text_encoder, manager.text_encoder_device(),
+                manager.text_encoder_offload_device())
+    limit = min(MAX_TEXT_TOKENS, pipeline.transformer.shape.text_max_length)
+    return (Infinity(name, pipeline, transformer, wrapped, attention),
+            TextEncoder(text, pipeline.tokenizer, limit))
+
+
+def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
+              dtype: torch.dtype):
+    from ...toprovar.bundled import bundled_model
+    from ...toprovar.checkpoints.load import load_autoencoder
+    from ...toprovar.models.text_encoder import load_text_encoder
+    from ...toprovar.pipeline import InfinityPipeline
+
+    if model is not None and not files.is_pipeline(model):
+        assert vae is not None and text_encoder is not None  # the node asks for both
+        return InfinityPipeline.from_official(model, vae, text_encoder, torch_dtype=dtype)
+    pipeline = InfinityPipeline.from_folder(model or bundled_model(), dtype)
+    if vae is None and text_encoder is None:
+        return pipeline
+    parts = dict(pipeline.components)
+    if vae is not None:
+        parts["vae"] = load_autoencoder(vae, dtype=dtype)
+    if text_encoder is not None:
+        parts["text_encoder"], parts["tokenizer"] = load_text_encoder(
+            text_encoder, text_encoder, dtype
+        )
+    defaults = {k: v for k, v in dict(pipeline.config).items() if k.startswith("default_")}
+    return InfinityPipeline(**parts, **defaults)
+
+
+@contextmanager
+def _helpful_imports() -> Iterator[None]:
+    """A missing package becomes a message that says how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        folder = Path(__file__).resolve().parents[2]
+        raise RuntimeError(
+            f"the Python package {error.name!r} is missing: install this pack's requirements into "
+            f"ComfyUI's Python (python -m pip install -r {folder / 'requirements.txt'}), then "
+            "restart ComfyUI"
+        ) from error

@@ -1,0 +1,131 @@
+"""The VAE as ComfyUI's own nodes use one: VAE Decode, VAE Encode and their tiled forms.
+
+ComfyUI has no interface for VAEs, only its class, whose constructor takes a state dict of a kind
+it knows. This object has the methods and sizes that core nodes ask for, and its own conversions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .host import Part, load, manager, to_comfy
+
+TILE = 32
+"""Latent pixels of a tile where the whole does not fit the memory."""
+FEATURE_MAPS = 6
+"""Full-size feature maps of the decoder's first width that are held at once, rounded up."""
+
+
+class InfinityVAE:
+    """The socket VAE.
+
+    Attributes:
+        upscale_ratio, downscale_ratio: image pixels per latent pixel.
+        latent_channels: of the summed codes.
+    """
+
+    latent_dim = 2
+    output_channels = 3
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.patcher = part.patcher
+        self.first_stage_model: Any = part.net
+        shape = self.first_stage_model.shape
+        self.upscale_ratio = self.downscale_ratio = int(shape.stride)
+        self.latent_channels = int(shape.latent_channels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.part.device
+
+    @property
+    def output_device(self) -> torch.device:
+        return manager.intermediate_device()
+
+    @property
+    def vae_dtype(self) -> torch.dtype:
+        return self.first_stage_model.dtype
+
+    def spacial_compression_decode(self) -> int:
+        return self.upscale_ratio
+
+    def spacial_compression_encode(self) -> int:
+        return self.downscale_ratio
+
+    def temporal_compression_decode(self) -> None:
+        return None
+
+    def throw_exception_if_invalid(self) -> None:
+        """Core nodes ask; this one is always whole."""
+
+    def get_sd(self) -> dict[str, Tensor]:
+        return self.first_stage_model.state_dict()
+
+    def working_bytes(self, height: int, width: int) -> int:
+        """Of one picture of this many pixels."""
+        channels = self.first_stage_model.shape.base_channels
+        return FEATURE_MAPS * channels * height * width * self.vae_dtype.itemsize
+
+    def decode(self, samples_in: Tensor, vae_options: Any = None) -> Tensor:
+        """[B, d, h, w] summed codes -> IMAGE [B, H, W, 3]."""
+        return self._decode(samples_in, None)
+
+    def decode_tiled(self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None,
+                     overlap: int | None = None, tile_t: Any = None, overlap_t: Any = None
+                     ) -> Tensor:
+        """In tiles of ``tile_x`` latent pixels that overlap by a quarter."""
+        return self._decode(samples, max(4, tile_x or TILE))
+
+    def _decode(self, codes: Tensor, tile: int | None) -> Tensor:
+        height, width = (n * self.upscale_ratio for n in codes.shape[-2:])
+        if tile is None:
+            room = self.working_bytes(height, width)
+        else:
+            side = tile * self.upscale_ratio
+            room = self.working_bytes(min(side, height), min(side, width))
+        load([self.part], room)
+        return torch.cat([to_comfy(self._whole_or_tiled(one, tile)) for one in codes.split(1)])
+
+    def _whole_or_tiled(self, codes: Tensor, tile: int | None) -> Tensor:
+        codes = codes.to(self.device)
+        try:
+            return self.first_stage_model.decode(codes, tile)
+        except manager.OOM_EXCEPTION:
+            if tile is not None:
+                raise
+        return self.first_stage_model.decode(codes, TILE)  # the failed try's memory is free here
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """IMAGE [B, H, W, 3] -> [B, d, h, w], cropped to whole latent pixels. Not quantised."""
+        image = self._cropped(pixel_samples[..., :3])
+        load([self.part], self.working_bytes(*image.shape[1:3]))
+        return self._each(image, self.first_stage_model.encode)
+
+    def encode_tiled(self, pixel_samples: Tensor, **tiles: Any) -> Tensor:
+        """Whole: the encoder takes less memory than the decoder, which ran at this size."""
+        return self.encode(pixel_samples)
+
+    def _each(self, image: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        found = []
+        for one in image.split(1):
+            signed = one.movedim(-1, 1).to(self.device) * 2 - 1
+            found.append(encode(signed).float().to(self.output_device))
+        return torch.cat(found)
+
+    def _cropped(self, image: Tensor) -> Tensor:
+        """The middle, of whole latent pixels."""
+        for axis in (1, 2):
+            size = image.shape[axis]
+            kept = size // self.downscale_ratio * self.downscale_ratio
+            if not kept:
+                raise ValueError(
+                    f"the picture is {image.shape[2]} x {image.shape[1]} pixels, VAE Encode needs "
+                    f"at least {self.downscale_ratio} on each side: use a larger one"
+                )
+            image = image.narrow(axis, (size - kept) // 2, kept)
+        return image

@@ -1,0 +1,50 @@
+"""Infinity Text Encode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .support.host import io
+from .support.schema import Conditioning, TextEncoder, schema
+
+
+class TextEncode(io.ComfyNode):
+    """Prompts to text features."""
+
+    @classmethod
+    def define_schema(cls) -> Any:
+        return schema(
+            "ToProVAR_TextEncode", "Infinity Text Encode",
+            description="Turns a prompt into what Infinity is guided by. Runs again only when the "
+                        "text changes, not for a new seed.",
+            search_aliases=["prompt", "conditioning", "CLIP text encode", "T5", "toprovar"],
+            inputs=[
+                TextEncoder.Input("text_encoder", tooltip="From Load Infinity."),
+                io.String.Input(
+                    "text", multiline=True, dynamic_prompts=True, default="a red apple",
+                    tooltip="What to draw. The embedded model knows 48 kinds of objects and 10 "
+                            "colours; large models know English."),
+                io.Boolean.Input(
+                    "prompt_per_line", default=False, label_on="a prompt on each line",
+                    label_off="one prompt",
+                    tooltip="On: every line that is not empty is a prompt of its own, and the "
+                            "sampler draws a picture for each."),
+            ],
+            outputs=[Conditioning.Output(display_name="conditioning",
+                                         tooltip="For the sampler and the analyzer.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text: str = "", prompt_per_line: bool = False) -> bool | str:
+        if prompt_per_line and isinstance(text, str) and not text.strip():
+            return "there is no prompt: write one on each line, or turn prompt_per_line off"
+        return True
+
+    @classmethod
+    def execute(cls, text_encoder: Any, text: str, prompt_per_line: bool) -> Any:
+        prompts = [text]
+        if prompt_per_line:
+            prompts = [line.strip() for line in text.splitlines() if line.strip()]
+            if not prompts:  # a text that came over a link was not there to be validated
+                raise ValueError("there is no prompt: write one on each line")
+        return io.NodeOutput(text_encoder.encode(prompts))

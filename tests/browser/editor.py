@@ -1,0 +1,146 @@
+"""ComfyUI's editor in the browser: workflows opened, run and looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.browser.browser import Browser
+
+READY = "() => Boolean(window.app?.graph && window.app.extensionManager?.setting)"
+OURS = ("toprovar", "ToProVAR")
+
+
+class Editor:
+    """Args:
+        pictures: folder for screenshots.
+    """
+
+    def __init__(self, browser: Browser, url: str, pictures: Path) -> None:
+        self.browser, self.url, self.pictures = browser, url, pictures
+
+    def start(self, vue: bool = False) -> None:
+        """Load the page, in the classic or the Vue renderer."""
+        if not self.browser.evaluate("() => location.href").startswith(self.url):
+            self.browser.do("open", url=self.url)
+            self.browser.wait(READY)
+        self.browser.evaluate(
+            "(vue) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", vue)
+        self.browser.evaluate("() => app.extensionManager.setting.set("
+                              "'Comfy.Workflow.WarnBlueprintOverwrite', false)")
+        self.browser.do("open", url=self.url)
+        self.browser.wait(READY)
+        self.browser.wait("() => !document.querySelector('#splash-loader')")
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Open a workflow, and have it fit the window."""
+        self.browser.evaluate("(graph) => app.loadGraphData(graph)", workflow)
+        self.browser.wait("(count) => app.graph.nodes.length === count", len(workflow["nodes"]))
+        self.settle()
+
+    def fit(self, bounds: tuple[float, float, float, float] | None = None, scale: float = 0
+            ) -> None:
+        """Show all nodes, or a part of the canvas (x, y, width, height)."""
+        self.browser.evaluate(
+            """([bounds, scale]) => {
+              const boxes = app.graph.nodes.map((node) => node.getBounding());
+              const [x, y, w, h] = bounds ?? [
+                Math.min(...boxes.map((b) => b[0])), Math.min(...boxes.map((b) => b[1])), 0, 0];
+              const right = bounds ? x + w : Math.max(...boxes.map((b) => b[0] + b[2]));
+              const bottom = bounds ? y + h : Math.max(...boxes.map((b) => b[1] + b[3]));
+              const ds = app.canvas.ds;
+              const room = [window.innerWidth - 110, window.innerHeight - 130];
+              ds.scale = scale || Math.min(room[0] / (right - x), room[1] / (bottom - y), 1);
+              ds.offset = [70 / ds.scale - x, 80 / ds.scale - y];
+              app.canvas.setDirty(true, true);
+            }""", [list(bounds) if bounds else None, scale])
+        self.settle()
+
+    def settle(self) -> None:
+        """A few frames later."""
+        self.browser.evaluate(
+            """() => new Promise((done) => {
+              let frames = 6;
+              const next = () => (frames-- ? requestAnimationFrame(next) : setTimeout(done, 50));
+              next();
+            })""")
+
+    def run(self, seconds: float = 90) -> list[dict[str, Any]]:
+        """Press Run, wait until the queue is done; what the nodes sent."""
+        self.browser.evaluate(
+            """() => {
+              window.sent = []; window.done = false; window.failed = null;
+              const { api } = app;
+              if (window.listening) return;
+              window.listening = true;
+              api.addEventListener("executed", ({ detail }) => window.sent.push(detail));
+              api.addEventListener("execution_success", () => { window.done = true; });
+              api.addEventListener("execution_error", ({ detail }) => { window.failed = detail; });
+            }""")
+        self.browser.click("[data-testid='queue-button'] button, button:has-text('Run')")
+        self.browser.wait("() => window.done || window.failed", seconds=seconds)
+        assert self.browser.evaluate("() => window.failed") is None
+        self.settle()
+        return self.browser.evaluate("() => window.sent")
+
+    def output(self, sent: list[dict[str, Any]], node: int) -> dict[str, Any]:
+        return next(one["output"] for one in sent if str(one["node"]) == str(node))
+
+    def panel(self, node: int) -> str:
+        """Selector of a node's panel; panels are marked with their nodes."""
+        self.browser.evaluate(
+            """() => app.graph.nodes.forEach((node) => {
+              const panel = node.widgets?.find((w) => w.name === "toprovar_panel")?.element;
+              if (panel) panel.id = `panel-${node.id}`;
+            })""")
+        return f"#panel-{node}"
+
+    def widget(self, node: int, name: str) -> Any:
+        return self.browser.evaluate(
+            "([id, name]) => app.graph.getNodeById(id).widgets.find((w) => w.name === name).value",
+            [node, name])
+
+    def set(self, node: int, **values: Any) -> None:
+        """Change inputs as the editor does."""
+        self.browser.evaluate(
+            """([id, values]) => {
+              const node = app.graph.getNodeById(id);
+              for (const [name, value] of Object.entries(values)) {
+                const widget = node.widgets.find((w) => w.name === name);
+                widget.value = value;
+                widget.callback?.(value);
+              }
+            }""", [node, values])
+        self.settle()
+
+    def shown_inputs(self, node: int) -> list[str]:
+        """Names of the inputs that can be seen, in either renderer."""
+        return self.browser.evaluate(
+            """(id) => {
+              const node = app.graph.getNodeById(id);
+              const mine = node.widgets.filter((w) => w.name !== "toprovar_panel");
+              const body = document.querySelector(`[data-node-id="${id}"]`);
+              if (!body) return mine.filter((w) => node.isWidgetVisible(w)).map((w) => w.name);
+              const rows = [...body.querySelectorAll(".lg-node-widget")];
+              return node.widgets.filter((w, i) => rows[i]?.offsetHeight).map((w) => w.name)
+                .filter((name) => name !== "toprovar_panel");
+            }""", node)
+
+    def saved(self) -> dict[str, Any]:
+        """The workflow as it would be saved."""
+        return json.loads(self.browser.evaluate("() => JSON.stringify(app.graph.serialize())"))
+
+    def picture(self, name: str, clip: dict[str, float] | None = None) -> Path:
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        file = self.pictures / f"{name}.png"
+        self.browser.do("screenshot", file=str(file), **({"clip": clip} if clip else {}))
+        return file
+
+    def complaints(self) -> list[str]:
+        """What went wrong in this pack's JavaScript since the last call; the frontend's own errors
+        (a missing user.css, blocked hosts) are left out."""
+        return [
+            one["text"] for one in self.browser.do("console")
+            if any(name in one["text"] + one["url"] for name in OURS)
+        ]

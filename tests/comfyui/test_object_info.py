@@ -1,0 +1,96 @@
+"""What ComfyUI says of the nodes."""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Any
+
+import pytest
+
+from tests.comfyui.client import Client
+from tests.comfyui.server import ROOT
+from tests.comfyui.test_pack import IDS
+from tests.comfyui.workflows import EMBEDDED, PLANNER, SAMPLER
+
+
+@pytest.fixture(scope="module")
+def info(server: Any) -> dict[str, Any]:
+    found = Client(server.url).json("/object_info")
+    return {name: about for name, about in found.items() if name.startswith("ToProVAR_")}
+
+
+def inputs(about: dict[str, Any]) -> dict[str, Any]:
+    return {**about["input"].get("required", {}), **about["input"].get("optional", {})}
+
+
+def test_every_node_is_there_and_explains_itself(info: dict[str, Any]) -> None:
+    assert info.keys() == IDS
+    for name, about in info.items():
+        assert about["category"] == "ToProVAR" and len(about["description"]) > 40, name
+        assert about["display_name"] and "_" not in about["display_name"], name
+        assert all(about["output_tooltips"]), name
+        for key, (_kind, options) in inputs(about).items():
+            assert len(options["tooltip"]) > 10, (name, key)
+
+
+def test_rare_inputs_are_advanced(info: dict[str, Any]) -> None:
+    found = {key for about in info.values() for key, (_, options) in inputs(about).items()
+             if options.get("advanced")}
+    assert {"dtype", "attention", "top_p", "overlay", "edits", "toprovar_rule"} <= found
+    assert not found & {"prompt", "seed", "strategy", "model"}
+
+
+def test_workflows_of_these_tests_name_every_widget(info: dict[str, Any]) -> None:
+    for name, given in (("LoadInfinity", EMBEDDED), ("Sampler", SAMPLER),
+                        ("SparsityPlanner", PLANNER)):
+        widgets = {key for key, (_, options) in info[f"ToProVAR_{name}"]["input"][
+            "required"].items() if "default" in options}
+        assert widgets == given.keys(), name
+
+
+def test_choices_are_the_engines(info: dict[str, Any]) -> None:
+    from toprovar.ops.attention import BACKENDS
+    from toprovar.planning import STRATEGIES
+    from toprovar.schedules import pixel_budgets, templates
+    from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+
+    planner = inputs(info["ToProVAR_SparsityPlanner"])
+    assert set(planner["strategy"][1]["options"]) == set(STRATEGIES)
+    loader = inputs(info["ToProVAR_LoadInfinity"])
+    assert loader["attention"][1]["options"] == list(BACKENDS)
+    size = inputs(info["ToProVAR_Size"])
+    assert size["pixels"][1]["options"] == list(pixel_budgets())
+    assert len(size["aspect"][1]["options"]) == len(templates())
+    for key, (_, options) in planner.items():
+        field = ToProVarSettings.model_fields.get(key.removeprefix("toprovar_"))
+        if key.startswith("toprovar_") and field is not None and field.default is not None:
+            assert options["default"] == field.default, key
+
+
+def test_help_pages_are_served(client: Client) -> None:
+    names = {name.removeprefix("ToProVAR_") for name in IDS}
+    for name in names:
+        page = client.get(f"/extensions/ComfyUI-ToProVAR/docs/ToProVAR_{name}.md").decode()
+        assert page.startswith("# ") and len(page) > 400, name
+
+
+def test_translations_are_served_and_complete(client: Client, info: dict[str, Any]) -> None:
+    served = client.json("/i18n")
+    for language in ("en", "zh"):
+        nodes = served[language]["nodeDefs"]
+        for name, about in info.items():
+            told = nodes[name]
+            assert told["display_name"] and told["description"], (language, name)
+            assert told["inputs"].keys() == inputs(about).keys(), (language, name)
+            assert all(entry["name"] and entry["tooltip"] for entry in told["inputs"].values())
+            assert len(told["outputs"]) == len(about["output"]), (language, name)
+    assert served["zh"]["nodeDefs"]["ToProVAR_Sampler"]["description"] != info[
+        "ToProVAR_Sampler"]["description"]
+
+
+def test_templates_are_served(client: Client) -> None:
+    names = {path.stem for path in (ROOT / "workflows").glob("*.json")}
+    assert names and set(client.json("/workflow_templates")["ComfyUI-ToProVAR"]) == names
+    for name in names:
+        place = urllib.parse.quote(f"/api/workflow_templates/ComfyUI-ToProVAR/{name}.json")
+        assert "nodes" in client.json(place)

@@ -1,0 +1,95 @@
+"""The JSON in which the planner's grid keeps its edits; no ComfyUI needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.comfyui.server import ROOT
+from tests.tiny import tiny_transformer
+
+
+@pytest.fixture(scope="module")
+def edits() -> Iterator[ModuleType]:
+    """nodes/support/plan_edits.py as part of a package named otherwise, as in ComfyUI."""
+    name = "/some where/custom_nodes/pack_x_1"
+    packages = {name: ROOT, f"{name}.nodes": ROOT / "nodes",
+                f"{name}.nodes.support": ROOT / "nodes" / "support"}
+    for package, folder in packages.items():
+        module = ModuleType(package)
+        module.__path__ = [str(folder)]
+        sys.modules[package] = module
+    place = ROOT / "nodes" / "support" / "plan_edits.py"
+    spec = importlib.util.spec_from_file_location(f"{name}.nodes.support.plan_edits", place)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    for known in [m for m in sys.modules if m.startswith(name)]:
+        del sys.modules[known]
+
+
+@pytest.fixture(scope="module")
+def plan(edits: ModuleType) -> Any:
+    """Four scales; the last keeps half of its tokens in each region."""
+    package = edits.__name__.removesuffix(".nodes.support.plan_edits")
+    sparsity = importlib.import_module(f"{package}.toprovar.sparsity.plan")
+    shape = tiny_transformer().shape
+    scales = [sparsity.ScalePlan(grid=(n, n), keep=(n * n,) * shape.depth) for n in (1, 2, 4)]
+    scales.append(sparsity.ScalePlan(grid=(8, 8), keep=(32,) * shape.depth, region=4,
+                                     min_per_region=4))
+    return sparsity.SparsityPlan(strategy="test", schedule="", scales=tuple(scales),
+                                 model=sparsity.ModelTag(depth=shape.depth, width=shape.width,
+                                                         num_heads=shape.num_heads))
+
+
+def test_no_edits_change_nothing(edits: ModuleType, plan: Any) -> None:
+    assert edits.apply_edits(plan, "  ") is plan
+    assert edits.apply_edits(plan, '{"keep": {}}') is plan
+
+
+def test_shares_become_counts_and_regions_stay_possible(edits: ModuleType, plan: Any) -> None:
+    text = json.dumps({"keep": {"3": {"0": 0.1, "1": 0, "2": 1}}})
+    step = edits.apply_edits(plan, text).scales[3]
+    assert step.keep == (7, 0, 64)
+    assert step.region == 4 and step.min_per_region == 1  # 4 regions share 7 tokens
+
+
+def test_where_tokens_exit_all_layers_follow_the_last_edit(edits: ModuleType, plan: Any) -> None:
+    last = plan.scales[3].model_copy(update={"dropped": "exit", "region": 0, "min_per_region": 0})
+    leaving = plan.model_copy(update={"scales": (*plan.scales[:3], last)})
+    step = edits.apply_edits(leaving, '{"keep": {"3": {"0": 0.1, "1": 0.25}}}').scales[3]
+    assert step.keep == (16, 16, 16) and step.run
+    assert not edits.apply_edits(leaving, '{"keep": {"3": {"2": 0}}}').scales[3].run
+
+
+def test_scales_can_be_left_out(edits: ModuleType, plan: Any) -> None:
+    found = edits.apply_edits(plan, '{"run": {"2": false}}')
+    assert [s.run for s in found.scales] == [True, True, False, True]
+    assert found.parameters["edited"] and plan.parameters == {}
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("nonsense", "edits are not JSON"),
+    ("[]", "edits must look like"),
+    ('{"skip": {}}', "edits must look like"),
+    ('{"keep": {"-1": {}}}', "'-1' is no scale"),
+    ('{"keep": {"1": 0.5}}', "must name layers"),
+    ('{"keep": {"1": {"0": 1.5}}}', "a share between 0 and 1, got 1.5"),
+    ('{"keep": {"1": {"0": true}}}', "a share between 0 and 1, got True"),
+    ('{"run": {"1": 0}}', "must be true or false"),
+    ('{"keep": {"9": {"0": 1}}}', "name scale 9, but the plan has 4 scales"),
+    ('{"keep": {"1": {"7": 1}}}', "name layer 7, but the plan has 3 layers"),
+    ('{"run": {"0": false}}', "the first scale must be run"),
+    ("{" + " " * (1 << 20) + "}", "no set of edits"),
+])
+def test_bad_edits_are_named(edits: ModuleType, plan: Any, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        edits.apply_edits(plan, text)

@@ -1,0 +1,53 @@
+"""The workflows in the box: they fit the nodes, run as they are, and say what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.comfyui.client import Client
+from tests.comfyui.graphs import NOTES, to_api
+from tests.comfyui.server import ROOT
+
+TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
+
+
+def small(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The same at the smallest size, to be quick."""
+    for node in prompt.values():
+        if "pixels" in node["inputs"]:
+            node["inputs"]["pixels"] = "0.06M"
+    return prompt
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_runs_as_it_is(client: Client, path: Path) -> None:
+    workflow = json.loads(path.read_text("utf-8"))
+    done = client.run(small(to_api(workflow, client.json("/object_info"))))
+    outputs = [node for node in workflow["nodes"]
+               if node["type"] in ("SaveImage", "PreviewImage", "PreviewAny")]
+    assert outputs
+    for node in outputs:
+        assert done.outputs[str(node["id"])], node["type"]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_says_what_it_is_and_where_weights_go(path: Path) -> None:
+    workflow = json.loads(path.read_text("utf-8"))
+    notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES]
+    assert len(notes) == 1 and len(notes[0]) > 200
+    assert workflow["version"] == 0.4 and workflow["last_node_id"] == len(workflow["nodes"])
+
+
+def test_the_comparison_holds_the_same_prompt_and_seed(client: Client) -> None:
+    workflow = json.loads((ROOT / "workflows" / "four-strategies.json").read_text("utf-8"))
+    prompt = to_api(workflow, client.json("/object_info"))
+    samplers = [n["inputs"] for n in prompt.values() if n["class_type"] == "ToProVAR_Sampler"]
+    assert len(samplers) == 4
+    assert len({json.dumps([s["seed"], s["conditioning"], s["size"]]) for s in samplers}) == 1
+    strategies = {n["inputs"]["strategy"] for n in prompt.values()
+                  if n["class_type"] == "ToProVAR_SparsityPlanner"}
+    assert strategies == {"dense", "toprovar", "fastvar", "skipvar"}

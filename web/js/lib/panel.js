@@ -1,0 +1,142 @@
+// What every panel in a node has in common: the DOM widget, its size, its life and its memory.
+
+import { h } from "./dom.js";
+
+const MARGIN = 10; // ComfyUI leaves this much around a DOM widget
+
+export class Panel {
+  /**
+   * @param node the node it lies in
+   * @param app ComfyUI's
+   * @param label what a screen reader calls it
+   */
+  constructor(node, app, label) {
+    this.node = node;
+    this.app = app;
+    this.body = h("div", { class: "tpv-body" });
+    // "widget-expands" lets it have the free space in a node of the Vue renderer
+    this.root = h("div", { class: "tpv-panel widget-expands", role: "group", "aria-label": label },
+      this.body);
+    this.height = 24;
+    this.widget = node.addDOMWidget("toprovar_panel", "toprovar_panel", this.root, {
+      serialize: false, // not sent with the prompt
+      hideOnZoom: false,
+      margin: MARGIN,
+      getMinHeight: () => this.height + 2 * MARGIN,
+    });
+    this.widget.serialize = false; // nor saved among the widgets' values
+    this.chain("onExecuted", (output) => this.received(output ?? {}));
+    this.chain("onConfigure", () => this.restoreSoon());
+    this.chain("onAdded", () => this.listen());
+    this.chain("onRemoved", () => this.release());
+    this.listen();
+  }
+
+  /** Call ``own`` after what the node does already. */
+  chain(name, own) {
+    const before = this.node[name];
+    this.node[name] = function chained(...values) {
+      const result = before?.apply(this, values);
+      own(...values);
+      return result;
+    };
+  }
+
+  /** Start listening; again where a removed node comes back. */
+  listen() {
+    if (this.life) return;
+    this.life = new AbortController();
+    const { signal } = this.life;
+    this.root.addEventListener("pointerdown", (event) => this.keepPointer(event), { signal });
+    this.root.addEventListener("wheel", (event) => this.passWheel(event), { signal });
+    this.observer = new ResizeObserver(() => this.resized());
+    this.observer.observe(this.body);
+    this.bind(signal);
+  }
+
+  /** Listeners of a kind of panel; all take the signal. */
+  bind() {}
+
+  release() {
+    this.life?.abort();
+    this.life = undefined;
+    this.observer?.disconnect();
+    clearTimeout(this.later);
+    this.root.remove();
+  }
+
+  /** A left press works the panel instead of dragging the node; a middle one pans. */
+  keepPointer(event) {
+    if (event.button === 0) event.stopPropagation();
+    else if (event.button === 1 && !this.inVue) this.app.canvas?.processMouseDown?.(event);
+  }
+
+  passWheel(event) {
+    if (!this.inVue) this.app.canvas?.processMouseWheel?.(event);
+  }
+
+  /** Whether the Vue renderer shows it. */
+  get inVue() {
+    return Boolean(this.root.closest("[data-node-id]"));
+  }
+
+  resized() {
+    const height = Math.ceil(this.body.offsetHeight);
+    if (height && Math.abs(height - this.height) > 1) {
+      this.height = height;
+      this.fit();
+    }
+    this.shown?.();
+  }
+
+  /** The node as high as it must be; higher only where someone made it so. */
+  fit() {
+    const { node } = this;
+    if (!node.graph || node.flags?.collapsed) return;
+    const needed = node.computeSize()[1];
+    if (node.size[1] < needed || Math.abs(node.size[1] - this.fitted) < 2) {
+      node.setSize([node.size[0], needed]);
+      this.fitted = needed;
+    }
+    node.graph.setDirtyCanvas(true, true);
+  }
+
+  /** What the node last sent in this session: ComfyUI keeps it where nodes are made anew. */
+  lastOutput() {
+    const { node, app } = this;
+    const inner = node.graph && app.graph && node.graph !== app.graph;
+    return app.nodeOutputs?.[inner ? `${node.graph.id}:${node.id}` : String(node.id)];
+  }
+
+  restoreSoon() {
+    this.restore();
+    clearTimeout(this.later);
+    this.later = setTimeout(() => this.restore(), 300); // outputs come back after the graph
+  }
+
+  restore() {
+    const output = this.lastOutput();
+    if (output && output !== this.output) this.received(output);
+  }
+
+  received(output) {
+    this.output = output;
+    try {
+      this.show(output);
+    } catch (error) { // a picture that cannot be drawn must not stop the queue
+      console.warn("ToProVAR: could not show a result", error);
+      this.hint("This result cannot be shown.");
+    }
+  }
+
+  /** Only words. */
+  hint(...content) {
+    this.body.replaceChildren(h("p", { class: "tpv-hint" }, ...content));
+  }
+
+  /** Have the change in ComfyUI's undo history. */
+  changed() {
+    this.node.graph?.setDirtyCanvas(true, true);
+    this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+  }
+}

@@ -1,0 +1,220 @@
+// Sparsity Planner: shows the plan of the last run, and lets it be edited.
+//
+// The edits are the text of the node's input "edits". The plan that they are laid over is kept in
+// the node's properties, so that it is there again when the workflow is opened.
+
+import { button, h } from "./dom.js";
+import { PlanGrid } from "./grid.js";
+import { hideRows, showInputs } from "./inputs.js";
+import { Panel } from "./panel.js";
+import { EditedPlan, countEdits, parseEdits, writeEdits } from "./plan.js";
+import { plannerInputs } from "./planner_inputs.js";
+import { finite, gridName, percent, sent } from "./text.js";
+
+const KEPT = "toprovar_plan"; // name of the property
+const BRUSHES = [1, 0.75, 0.5, 0.25, 0];
+
+export class PlannerPanel extends Panel {
+  constructor(node, app) {
+    super(node, app, "Sparsity plan");
+    for (const widget of node.widgets) this.watch(widget);
+    this.chain("onConnectionsChange", () => this.update());
+    this.update();
+  }
+
+  bind(signal) {
+    this.make();
+    this.grid.bind(signal);
+    this.tools.addEventListener("click", (event) => this.press(event), { signal });
+    this.body.addEventListener("click", (event) => {
+      if (event.target.dataset.act === "before") this.planBefore();
+    }, { signal });
+  }
+
+  make() {
+    if (this.grid) return;
+    this.grid = new PlanGrid({
+      paint: (cells, share) => this.paint(cells, share),
+      toggle: (scale) => this.toggle(scale),
+      over: (scale, layer) => this.tell(scale, layer),
+      done: () => this.changed(),
+      brush: () => this.brush,
+    });
+    this.cost = h("div", { class: "tpv-cost" });
+    this.said = h("p", { class: "tpv-said", "aria-live": "polite" });
+    this.reset = button("reset", "Forget all edits", { "data-act": "reset" });
+    this.more = button("advanced", "Show or hide rare inputs", { "data-act": "advanced" });
+    this.tools = h("div", { class: "tpv-tools" },
+      h("span", { class: "tpv-brushes", role: "group", "aria-label": "Brush" },
+        ...BRUSHES.map((share) => button(percent(share), `Paint cells to keep ${
+          percent(share)}; without a brush, a click goes to the next step`,
+        { "data-brush": share, "aria-pressed": "false", style: `--keep:${share * 100}%` }))),
+      this.reset, this.more);
+  }
+
+  /** Have the panel follow an input. */
+  watch(widget) {
+    if (widget === this.widget) return;
+    const before = widget.callback;
+    widget.callback = (...values) => {
+      const result = before?.apply(widget, values);
+      this.update();
+      return result;
+    };
+  }
+
+  value(name) {
+    return this.node.widgets?.find((widget) => widget.name === name)?.value;
+  }
+
+  restore() {
+    this.update();
+  }
+
+  show(output) {
+    const plan = sent(output, "toprovar_plan");
+    if (!plan) return;
+    this.node.properties[KEPT] = {
+      plan: sent(output, "toprovar_unedited") ?? plan,
+      prices: sent(output, "toprovar_prices"), made: this.made(),
+    };
+    this.update();
+  }
+
+  /** What a plan depends on. */
+  made() {
+    return JSON.stringify(this.node.widgets.filter((w) => w !== this.widget && w.name !== "edits")
+      .map((widget) => widget.value));
+  }
+
+  update() {
+    if (!this.grid) return;
+    const wanted = plannerInputs(this.node, (name) => this.value(name));
+    if (showInputs(this.node, wanted)) this.fit();
+    this.draw();
+    this.shown();
+  }
+
+  shown() {
+    hideRows(this.node, this.root);
+  }
+
+  draw() {
+    const { plan, prices, made } = this.node.properties?.[KEPT] ?? {};
+    const edits = parseEdits(this.value("edits"));
+    this.plan = undefined;
+    this.more.setAttribute("aria-pressed", String(Boolean(this.node.showAdvanced)));
+    if (!Array.isArray(plan?.scales) || plan.in_the_run) {
+      this.words(plan, edits);
+      return;
+    }
+    this.plan = new EditedPlan(plan, prices, edits ?? { keep: {}, run: {} });
+    this.body.replaceChildren(this.cost, this.grid.root, this.said, this.tools);
+    this.grid.draw(this.plan);
+    this.stale = made !== this.made();
+    this.grid.root.classList.toggle("tpv-stale", this.stale);
+    this.reset.disabled = edits !== null && countEdits(edits) === 0;
+    this.drawCost(plan.predicted);
+    this.tell(null, null);
+  }
+
+  words(plan, edits) {
+    const inside = plan ? plan.in_the_run
+      : this.value("strategy") === "toprovar" && this.value("toprovar_planned") === "in the run";
+    const kept = edits && countEdits(edits)
+      ? h("span", {}, ` ${countEdits(edits)} edits are kept.`) : null;
+    if (inside) {
+      this.hint("Each picture is planned inside its run. To see and edit one plan for all: ",
+        button("plan before the run", "Sets toprovar_planned", { "data-act": "before" }), kept);
+    } else {
+      this.hint("Run once to see the plan here, then paint on it.", kept);
+    }
+    this.body.append(h("div", { class: "tpv-tools" }, this.more));
+  }
+
+  drawCost(predicted) {
+    const now = this.plan.cost() ?? predicted?.flop_share;
+    const faster = finite(predicted?.seconds) && !countEdits(this.plan.edits)
+      ? `, ${(predicted.dense_seconds / predicted.seconds).toFixed(2)} × as fast` : "";
+    this.cost.replaceChildren(
+      h("span", { class: "tpv-big" }, percent(now)), ` of a dense run's FLOPs${faster}`,
+      h("span", { class: "tpv-meter", role: "img", "aria-label": percent(now) },
+        h("span", { style: `width:${Math.min(now ?? 0, 1) * 100}%` })));
+  }
+
+  /** Words beneath the grid. */
+  tell(scale, layer) {
+    const { plan } = this;
+    if (!plan) return;
+    if (scale !== null && layer !== null && plan.scales[scale]) {
+      const was = plan.edited(scale, layer) ? `, planned ${percent(plan.planned(scale, layer))}` : "";
+      this.said.textContent = plan.runs(scale)
+        ? `scale ${scale} (${gridName(plan.scales[scale].grid)}), layer ${layer}: keeps ${
+          plan.kept(scale, layer)} of ${plan.tokens(scale)} tokens, ${
+          percent(plan.share(scale, layer))}${was}`
+        : `scale ${scale} is not run`;
+    } else if (plan.strays) {
+      this.said.textContent = "Some edits are of another size or model: reset them.";
+    } else if (this.stale) {
+      this.said.textContent = "Inputs have changed: run to plan anew.";
+    } else {
+      const edits = countEdits(plan.edits);
+      this.said.textContent = edits ? `${edits} edits, used from the next run on.`
+        : "Click or drag to edit; shift-click a whole scale, alt-click a whole layer.";
+    }
+  }
+
+  paint(cells, share) {
+    if (!this.plan) return;
+    for (const [scale, layer] of cells) {
+      if (Math.abs(this.plan.planned(scale, layer) - share) < 0.005) this.plan.clear(scale, layer);
+      else this.plan.setShare(scale, layer, share);
+    }
+    this.write();
+    const [scale, layer] = cells[0] ?? [null, null];
+    this.tell(scale, layer);
+  }
+
+  toggle(scale) {
+    this.plan?.setRuns(scale, !this.plan.runs(scale));
+    this.write();
+  }
+
+  press(event) {
+    const chosen = event.target.closest("button");
+    const { brush, act } = chosen?.dataset ?? {};
+    if (brush !== undefined) {
+      this.brush = this.brush === Number(brush) ? undefined : Number(brush);
+      for (const one of this.tools.querySelectorAll("[data-brush]")) {
+        one.setAttribute("aria-pressed", String(Number(one.dataset.brush) === this.brush));
+      }
+    } else if (act === "reset") {
+      this.plan = undefined;
+      this.write();
+      this.changed();
+    } else if (act === "advanced") this.advanced();
+  }
+
+  advanced() {
+    this.node.showAdvanced = !this.node.showAdvanced;
+    this.update();
+    this.fit();
+  }
+
+  planBefore() {
+    const widget = this.node.widgets.find((one) => one.name === "toprovar_planned");
+    if (!widget) return;
+    delete this.node.properties[KEPT];
+    widget.value = "before the run";
+    widget.callback?.(widget.value);
+    this.changed();
+  }
+
+  /** The edits into the node's input, from where they are saved and sent. */
+  write() {
+    const widget = this.node.widgets.find((one) => one.name === "edits");
+    if (!widget) return;
+    widget.value = this.plan ? writeEdits(this.plan.edits) : "";
+    widget.callback?.(widget.value); // which draws
+  }
+}
