@@ -1,10 +1,13 @@
-"""Files that are whole or absent."""
+"""Files that come with the package, and files that are whole or absent."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+DATA = Path(__file__).parent / "data"
+"""By place, not by the package's name: in ComfyUI it has another."""
 
 
 def replace_file(path: str | Path, content: bytes) -> None:

@@ -12,8 +12,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
+
+from .files import DATA
 
 TOKEN_PIXELS = 16
 """Image pixels a side that one token stands for, in every released model."""
@@ -63,7 +64,7 @@ class ScaleSchedule:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
-    text = resources.files("toprovar").joinpath("data/schedules.json").read_text(encoding="utf-8")
+    text = (DATA / "schedules.json").read_text(encoding="utf-8")
     return json.loads(text)
 
 

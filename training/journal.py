@@ -60,4 +60,7 @@ def save_sheet(
             text = textwrap.fill(captions[index], max(8, size // 6))
             draw.multiline_text((left + 2, top + size + 1), text, fill="black", spacing=1)
     with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            sheet.save(temporary, format="JPEG", quality=88)
+        else:
+            sheet.save(temporary, format="PNG")

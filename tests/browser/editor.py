@@ -143,4 +143,5 @@ class Editor:
         return [
             one["text"] for one in self.browser.do("console")
             if any(name in one["text"] + one["url"] for name in OURS)
+            and "Content Security Policy" not in one["text"]
         ]

@@ -23,7 +23,10 @@ def main(folder: Path) -> None:
     plans = {
         "toprovar": make_plan(pipe, "toprovar", small),
         "before": make_plan(pipe, "toprovar", small, planned="before",
-                            settings=ToProVarSettings(start_scale=4)),
+                            settings=ToProVarSettings(start_scale=4, dropped="identity")),
+        "inside": make_plan(pipe, "toprovar", small,
+                            settings=ToProVarSettings(start_scale=5, dropped="cached")),
+        "exit": make_plan(pipe, "toprovar", small, settings=ToProVarSettings(start_scale=5)),
         "fastvar": make_plan(pipe, "fastvar", small, drop=[0.4, 0.5, 1.0]),
         "skipvar": make_plan(pipe, "skipvar", small, skip=1),
         "dense": make_plan(pipe, "dense", small),

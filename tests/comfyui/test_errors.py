@@ -84,9 +84,10 @@ def test_a_plan_of_another_size_says_so(client: Client) -> None:
 
 
 def test_a_plan_made_in_the_run_cannot_be_edited_or_saved(client: Client) -> None:
-    prompt = planned({"strategy": "toprovar", "edits": '{"run": {"6": false}}'})
+    inside = {"strategy": "toprovar", "toprovar_dropped": "identity"}
+    prompt = planned({**inside, "edits": '{"run": {"6": false}}'})
     assert "so there is nothing to edit yet" in fails(client, prompt)
-    prompt = {"load": model_and_text()["load"], "plan": planner(strategy="toprovar"),
+    prompt = {"load": model_and_text()["load"], "plan": planner(**inside),
               "keep": own("SavePlan", plan=["plan", 0], filename_prefix="plans/none")}
     assert "save the sampler's used plan" in fails(client, prompt)
 

@@ -19,7 +19,8 @@ from tests.comfyui.workflows import (
     sampler,
 )
 
-BEFORE = {"strategy": "toprovar", "toprovar_planned": "before the run", "toprovar_start_scale": 4}
+BEFORE = {"strategy": "toprovar", "toprovar_planned": "before the run", "toprovar_start_scale": 4,
+          "toprovar_dropped": "identity"}
 
 
 def plan_of(client: Client, **changes: Any) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def test_a_budget_is_met(client: Client) -> None:
 
 
 def test_planning_inside_the_run_has_no_plan_yet(client: Client) -> None:
-    plan = plan_of(client, strategy="toprovar")
+    plan = plan_of(client, strategy="toprovar", toprovar_dropped="identity")
     assert plan["in_the_run"] and len(plan["scales"]) == 7
 
 

@@ -27,7 +27,10 @@ def pictures(client: Client, outcome: Outcome, save: str = "save") -> np.ndarray
 @pytest.mark.parametrize(("name", "plan", "scales"), [
     ("toprovar", None, 7), ("dense", DENSE, 7),
     ("before", {"strategy": "toprovar", "toprovar_planned": "before the run",
-                "toprovar_start_scale": 4}, 7),
+                "toprovar_start_scale": 4, "toprovar_dropped": "identity"}, 7),
+    ("inside", {"strategy": "toprovar", "toprovar_start_scale": 5,
+                "toprovar_dropped": "cached"}, 7),
+    ("exit", {"strategy": "toprovar", "toprovar_start_scale": 5}, 6),
     ("fastvar", {"strategy": "fastvar"}, 6), ("skipvar", {"strategy": "skipvar"}, 6),
 ])
 def test_pictures_are_the_engines_and_progress_counts_scales(
@@ -65,6 +68,14 @@ def test_a_prompt_on_each_line(client: Client, reference: Path) -> None:
     prompt["text"]["inputs"]["prompt_per_line"] = True
     done = client.run(prompt)
     np.testing.assert_array_equal(pictures(client, done), np.load(reference / "two.npy"))
+    assert done.progress("sample")[-1] == (7, 7)  # both at once: nothing is planned inside the run
+    assert len(done.outputs["sample"]["toprovar_report"][0]["runs"]) == 1
+
+
+def test_pictures_planned_inside_their_runs_come_one_by_one(client: Client) -> None:
+    prompt = planned({"strategy": "toprovar", "toprovar_dropped": "cached",
+                      "toprovar_start_scale": 5}, images=2)
+    done = client.run(prompt)
     assert done.progress("sample")[-1] == (14, 14)
     assert len(done.outputs["sample"]["toprovar_report"][0]["runs"]) == 2
 
@@ -143,7 +154,7 @@ def test_models_unload_and_come_back(client: Client, reference: Path) -> None:
 
 def test_overlay_shows_dropped_tokens_on_request(client: Client) -> None:
     prompt = planned({"strategy": "toprovar", "toprovar_planned": "before the run",
-                      "toprovar_start_scale": 4}, overlay=True)
+                      "toprovar_start_scale": 4, "toprovar_dropped": "identity"}, overlay=True)
     prompt["overlay"] = node("PreviewImage", images=["sample", 4])
     done = client.run(prompt)
     shown = pictures(client, done, "overlay")[0]

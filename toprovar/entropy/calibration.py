@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from ..files import replace_file
+from ..files import DATA, replace_file
 from ..schedules import ScaleSchedule
 from .statistics import Crossing, LayerClass, RatioScale
 
@@ -276,15 +275,8 @@ def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibratio
     Args:
         model: fingerprint.
     """
-    for path in files:
+    for path in (*files, *sorted((DATA / "calibrations").glob("*.json"))):
         found = Calibration.load(path)
         if found.model == model:
             return found
-    folder = resources.files("toprovar").joinpath("data/calibrations")
-    if folder.is_dir():
-        for item in sorted(folder.iterdir(), key=lambda f: f.name):
-            if item.name.endswith(".json"):
-                found = Calibration._parse(item.read_text(encoding="utf-8"), item.name)
-                if found.model == model:
-                    return found
     return None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
+from ..files import DATA
 from .config import AutoencoderConfig, TransformerConfig
 
 _COMPARED = (
@@ -64,7 +64,7 @@ class AutoencoderVariant:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
-    text = resources.files("toprovar").joinpath("data/variants.json").read_text(encoding="utf-8")
+    text = (DATA / "variants.json").read_text(encoding="utf-8")
     return json.loads(text)
 
 

@@ -8,14 +8,13 @@ package, because their licence is not settled. One's own are made by ``toprovar 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, RootModel, ValidationError, model_validator
 from typing_extensions import Self
 
-from ...files import replace_file
+from ...files import DATA, replace_file
 from ...schedules import ScaleSchedule, get_schedule, pixel_budgets
 from ..plan import FROZEN
 
@@ -199,11 +198,7 @@ def find_decisions(model: str, files: Iterable[str | Path] = ()) -> DecisionMode
         model: fingerprint.
     """
     known = [DecisionModels.load(path) for path in files]
-    folder = resources.files("toprovar").joinpath("data/skipvar")
-    if folder.is_dir():
-        known += [DecisionModels._parse(item.read_text(encoding="utf-8"), item.name)
-                  for item in sorted(folder.iterdir(), key=lambda f: f.name)
-                  if item.name.endswith(".json")]
+    known += [DecisionModels.load(path) for path in sorted((DATA / "skipvar").glob("*.json"))]
     for found in known:
         if all(m.model == model for m in found.root.values()):
             return found

@@ -22,7 +22,9 @@ export class ComparePanel extends Panel {
     this.body.replaceChildren(
       h("p", { class: "tpv-said" }, `${found.prompt ?? ""}${about}`),
       h("table", { class: "tpv-table" },
-        h("thead", {}, h("tr", {}, ...COLUMNS.map((name) => h("th", { scope: "col" }, name)))),
+        h("thead", {}, h("tr", {}, ...COLUMNS.map((name) => h("th", {
+          scope: "col", class: name === "time" ? "tpv-time" : null,
+        }, name)))),
         h("tbody", {}, ...found.runs.map((run, index) => row(run, index, longest)))),
       ...notes.map((note) => h("p", { class: "tpv-note" }, note)));
   }

@@ -17,7 +17,13 @@ const BRUSHES = [1, 0.75, 0.5, 0.25, 0];
 export class PlannerPanel extends Panel {
   constructor(node, app) {
     super(node, app, "Sparsity plan");
-    for (const widget of node.widgets) this.watch(widget);
+    for (const widget of node.widgets) {
+      this.watch(widget);
+      // ComfyUI up to 0.3.75 or so leaves the flag in the options, where nothing reads it
+      if (widget.options?.advanced) widget.advanced = true;
+      // only one strategy's inputs are shown, so that its name before each says nothing
+      if (widget.label) widget.label = widget.label.replace(/^(ToProVAR|FastVAR|SkipVAR)[:：]\s*/, "");
+    }
     this.chain("onConnectionsChange", () => this.update());
     this.update();
   }
@@ -41,7 +47,7 @@ export class PlannerPanel extends Panel {
       brush: () => this.brush,
     });
     this.cost = h("div", { class: "tpv-cost" });
-    this.said = h("p", { class: "tpv-said", "aria-live": "polite" });
+    this.said = h("p", { class: "tpv-said tpv-line", "aria-live": "polite" });
     this.reset = button("reset", "Forget all edits", { "data-act": "reset" });
     this.more = button("advanced", "Show or hide rare inputs", { "data-act": "advanced" });
     this.tools = h("div", { class: "tpv-tools" },
@@ -109,6 +115,7 @@ export class PlannerPanel extends Panel {
       return;
     }
     this.plan = new EditedPlan(plan, prices, edits ?? { keep: {}, run: {} });
+    this.tools.append(this.more); // which lies elsewhere while there is no plan
     this.body.replaceChildren(this.cost, this.grid.root, this.said, this.tools);
     this.grid.draw(this.plan);
     this.stale = made !== this.made();
@@ -147,12 +154,11 @@ export class PlannerPanel extends Panel {
     const { plan } = this;
     if (!plan) return;
     if (scale !== null && layer !== null && plan.scales[scale]) {
-      const was = plan.edited(scale, layer) ? `, planned ${percent(plan.planned(scale, layer))}` : "";
+      const was = plan.edited(scale, layer) ? ` (planned ${percent(plan.planned(scale, layer))})` : "";
       this.said.textContent = plan.runs(scale)
-        ? `scale ${scale} (${gridName(plan.scales[scale].grid)}), layer ${layer}: keeps ${
-          plan.kept(scale, layer)} of ${plan.tokens(scale)} tokens, ${
-          percent(plan.share(scale, layer))}${was}`
-        : `scale ${scale} is not run`;
+        ? `${gridName(plan.scales[scale].grid)}, layer ${layer}: ${plan.kept(scale, layer)} of ${
+          plan.tokens(scale)} tokens, ${percent(plan.share(scale, layer))}${was}`
+        : `${gridName(plan.scales[scale].grid)} is not run`;
     } else if (plan.strays) {
       this.said.textContent = "Some edits are of another size or model: reset them.";
     } else if (this.stale) {
@@ -160,7 +166,7 @@ export class PlannerPanel extends Panel {
     } else {
       const edits = countEdits(plan.edits);
       this.said.textContent = edits ? `${edits} edits, used from the next run on.`
-        : "Click or drag to edit; shift-click a whole scale, alt-click a whole layer.";
+        : "Click or drag to edit; shift: whole scale, alt: whole layer.";
     }
   }
 
