@@ -13,7 +13,6 @@ from tests.browser.editor import Editor
 from tests.comfyui.server import ROOT
 
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
-WEIGHTLESS = [path for path in TEMPLATES if "embedded" in path.read_text("utf-8")]
 
 
 def template(name: str) -> dict[str, Any]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.comfyui.client import Client
+from tests.comfyui.client import Client, RefusedError
 from tests.comfyui.graphs import NOTES, to_api
 from tests.comfyui.server import ROOT
 
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
+READY = [path for path in TEMPLATES if "(embedded)" in path.read_text("utf-8")]
+"""Those that need no download."""
 
 
 def small(prompt: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def small(prompt: dict[str, Any]) -> dict[str, Any]:
     return prompt
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
 def test_runs_as_it_is(client: Client, path: Path) -> None:
     workflow = json.loads(path.read_text("utf-8"))
     done = client.run(small(to_api(workflow, client.json("/object_info"))))
@@ -32,6 +34,25 @@ def test_runs_as_it_is(client: Client, path: Path) -> None:
     assert outputs
     for node in outputs:
         assert done.outputs[str(node["id"])], node["type"]
+
+
+@pytest.mark.parametrize("path", sorted({*TEMPLATES} - {*READY}), ids=lambda path: path.stem)
+def test_names_the_weights_that_are_missing(client: Client, path: Path) -> None:
+    workflow = json.loads(path.read_text("utf-8"))
+    prompt = to_api(workflow, client.json("/object_info"))
+    at, load = next((key, node) for key, node in prompt.items()
+                    if node["class_type"] == "ToProVAR_LoadInfinity")
+    with pytest.raises(RefusedError) as refusal:
+        client.queue(prompt)
+    assert load["inputs"]["model"] in refusal.value.text(at)
+    note = next(n for n in workflow["nodes"] if n["type"] in NOTES)["widgets_values"][0]
+    for name in ("model", "vae", "text_encoder"):
+        assert Path(load["inputs"][name]).name in note
+
+
+def test_there_are_thumbnails_of_what_can_be_run() -> None:
+    for path in READY:
+        assert path.with_suffix(".jpg").is_file(), path.stem
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)

@@ -4,6 +4,10 @@ import { h } from "./dom.js";
 
 const MARGIN = 10; // ComfyUI leaves this much around a DOM widget
 
+// Where panels of removed nodes lay. The Vue renderer keeps a node's place where another node with
+// its number follows at once, as undo does, and does not see that the panel is another.
+const places = new Map();
+
 export class Panel {
   /**
    * @param node the node it lies in
@@ -62,6 +66,11 @@ export class Panel {
     this.life = undefined;
     this.observer?.disconnect();
     clearTimeout(this.later);
+    if (this.inVue) {
+      const { id } = this.node;
+      places.set(id, this.root.parentElement);
+      setTimeout(() => places.delete(id), 1000);
+    }
     this.root.remove();
   }
 
@@ -111,7 +120,16 @@ export class Panel {
   restoreSoon() {
     this.restore();
     clearTimeout(this.later);
-    this.later = setTimeout(() => this.restore(), 300); // outputs come back after the graph
+    this.later = setTimeout(() => { // outputs come back after the graph
+      this.restore();
+      this.comeBack();
+    }, 300);
+  }
+
+  /** Into the place of the node's forerunner, where nothing else has shown the panel. */
+  comeBack() {
+    const place = places.get(this.node.id);
+    if (place?.isConnected && !this.root.isConnected) place.replaceChildren(this.root);
   }
 
   restore() {
