@@ -33,5 +33,7 @@ def editor(request: pytest.FixtureRequest, server: Server, browser: Browser,
     folder = Path(own) if own else tmp_path_factory.mktemp("pictures")
     made = Editor(browser, server.url, folder / request.param)
     made.start(vue=request.param == "vue")
+    if made.is_vue != (request.param == "vue"):
+        pytest.skip("this ComfyUI has no Vue renderer")
     made.complaints()  # those of the start are no test's
     return made

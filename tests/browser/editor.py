@@ -9,6 +9,9 @@ from typing import Any
 from tests.browser.browser import Browser
 
 READY = "() => Boolean(window.app?.graph && window.app.extensionManager?.setting)"
+VUE = "Comfy.VueNodes.Enabled"
+ADVERTISEMENT = "vueNodesBannerDismissed"
+"""What the frontend remembers of its banner for the Vue renderer."""
 OURS = ("toprovar", "ToProVAR")
 
 
@@ -25,13 +28,27 @@ class Editor:
         if not self.browser.evaluate("() => location.href").startswith(self.url):
             self.browser.do("open", url=self.url)
             self.browser.wait(READY)
-        self.browser.evaluate(
-            "(vue) => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue)", vue)
-        self.browser.evaluate("() => app.extensionManager.setting.set("
-                              "'Comfy.Workflow.WarnBlueprintOverwrite', false)")
+        self.configure({VUE: vue, "Comfy.Workflow.WarnBlueprintOverwrite": False,
+                        "Comfy.Minimap.Visible": False})
+        self.browser.evaluate("(key) => localStorage.setItem(key, 'true')", ADVERTISEMENT)
         self.browser.do("open", url=self.url)
         self.browser.wait(READY)
         self.browser.wait("() => !document.querySelector('#splash-loader')")
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """Change settings; those that this frontend does not know are left alone."""
+        self.browser.evaluate(
+            """async (settings) => {
+              const { setting } = app.extensionManager;
+              for (const [name, value] of Object.entries(settings)) {
+                if (setting.get(name) !== undefined) await setting.set(name, value);
+              }
+            }""", settings)
+
+    @property
+    def is_vue(self) -> bool:
+        return bool(self.browser.evaluate(
+            "(name) => app.extensionManager.setting.get(name)", VUE))
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow, and have it fit the window."""
@@ -39,22 +56,21 @@ class Editor:
         self.browser.wait("(count) => app.graph.nodes.length === count", len(workflow["nodes"]))
         self.settle()
 
-    def fit(self, bounds: tuple[float, float, float, float] | None = None, scale: float = 0
-            ) -> None:
-        """Show all nodes, or a part of the canvas (x, y, width, height)."""
+    def fit(self, node: int | None = None) -> None:
+        """Show all nodes, or one."""
         self.browser.evaluate(
-            """([bounds, scale]) => {
-              const boxes = app.graph.nodes.map((node) => node.getBounding());
-              const [x, y, w, h] = bounds ?? [
-                Math.min(...boxes.map((b) => b[0])), Math.min(...boxes.map((b) => b[1])), 0, 0];
-              const right = bounds ? x + w : Math.max(...boxes.map((b) => b[0] + b[2]));
-              const bottom = bounds ? y + h : Math.max(...boxes.map((b) => b[1] + b[3]));
-              const ds = app.canvas.ds;
-              const room = [window.innerWidth - 110, window.innerHeight - 130];
-              ds.scale = scale || Math.min(room[0] / (right - x), room[1] / (bottom - y), 1);
-              ds.offset = [70 / ds.scale - x, 80 / ds.scale - y];
+            """(id) => {
+              const shown = app.graph.nodes.filter((node) => id === null || node.id === id);
+              const boxes = shown.map((node) => node.getBounding());
+              const [x, y] = [0, 1].map((i) => Math.min(...boxes.map((box) => box[i])));
+              const right = Math.max(...boxes.map((box) => box[0] + box[2]));
+              const bottom = Math.max(...boxes.map((box) => box[1] + box[3]));
+              const { ds } = app.canvas; // beside and below the frontend's own bars
+              const room = [window.innerWidth - 110, window.innerHeight - 160];
+              ds.scale = Math.min(room[0] / (right - x), room[1] / (bottom - y), 1);
+              ds.offset = [80 / ds.scale - x, 125 / ds.scale - y];
               app.canvas.setDirty(true, true);
-            }""", [list(bounds) if bounds else None, scale])
+            }""", node)
         self.settle()
 
     def settle(self) -> None:
@@ -62,7 +78,11 @@ class Editor:
         self.browser.evaluate(
             """() => new Promise((done) => {
               let frames = 6;
-              const next = () => (frames-- ? requestAnimationFrame(next) : setTimeout(done, 50));
+              const next = () => {
+                app.canvas.setDirty(true, true);
+                if (frames--) requestAnimationFrame(next);
+                else setTimeout(done, 50);
+              };
               next();
             })""")
 

@@ -13,6 +13,7 @@ from tests.browser.editor import Editor
 from tests.comfyui.server import ROOT
 
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
+SHARE = "(panel) => document.querySelector(`${panel} .tpv-big`).innerText"
 
 
 def template(name: str) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def test_quick_start_through_the_run_button(editor: Editor) -> None:
     workflow = template("quick-start")
     editor.load(workflow)
     sampler = only(workflow, "Sampler")
+    editor.set(sampler, seed=201 + editor.is_vue)  # a node that is not run anew sends nothing
     sent = editor.run()
     report = editor.output(sent, sampler)["toprovar_report"][0]
     assert len(report["runs"][0]["scales"]) == 10
@@ -85,7 +87,9 @@ def test_a_painted_grid_reaches_the_server_and_is_saved(editor: Editor) -> None:
     editor.browser.click(cell % (scale, 5))
     assert json.loads(editor.widget(planner, "edits"))["keep"][str(scale)]["5"] == 0.75
     tokens = plan["scales"][scale]["grid"][0] ** 2
+    predicted = editor.browser.evaluate(SHARE, panel)  # at once, by the panel
     changed = editor.output(editor.run(), planner)["toprovar_plan"][0]
+    assert predicted == f"{changed['predicted']['flop_share'] * 100:.0f} %"
     expected = list(plan["scales"][scale]["keep"])
     expected[2:5] = [tokens // 4] * 3
     expected[5] = tokens * 3 // 4
@@ -102,6 +106,73 @@ def test_a_painted_grid_reaches_the_server_and_is_saved(editor: Editor) -> None:
     assert shown == f"scale {scale}, layer 3: keeps 25 %"
     editor.browser.click(f"{panel} [data-act='reset']")
     assert editor.widget(planner, "edits") == ""
+
+
+def with_plan(editor: Editor) -> int:
+    """A planner as a saved workflow has it, with the plan of its last run; its id."""
+    workflow = template("analyse-and-plan")
+    node = next(n for n in workflow["nodes"] if n["type"] == "ToProVAR_SparsityPlanner")
+    scales = [{"grid": [side, side], "keep": [side * side] * 10} for side in (1, 2, 4, 6, 8, 12)]
+    node["properties"]["toprovar_plan"] = {"plan": {"strategy": "dense", "scales": scales}}
+    editor.load(workflow)
+    editor.fit(node["id"])
+    return node["id"]
+
+
+def test_scales_and_layers_are_painted_whole(editor: Editor) -> None:
+    planner = with_plan(editor)
+    panel = editor.panel(planner)
+    editor.browser.click(f"{panel} .tpv-cell[data-scale='5'][data-layer='3']", modifiers=["Shift"])
+    editor.browser.click(f"{panel} .tpv-scale[data-scale='4']")
+    editor.browser.click(f"{panel} .tpv-layer[data-layer='1']")
+    editor.browser.click(f"{panel} .tpv-run[data-run='3']")
+    edits = json.loads(editor.widget(planner, "edits"))
+    every = {str(layer): 0.75 for layer in range(10)}
+    assert edits["keep"].pop("5") == {**every, "1": 0.75}
+    assert edits["keep"].pop("4") == {**every, "1": 0.75}
+    assert edits["keep"] == {str(scale): {"1": 0.75} for scale in range(4)}
+    assert edits["run"] == {"3": False}
+    editor.picture("whole")
+    editor.browser.click(f"{panel} .tpv-run[data-run='3']")
+    assert "run" not in json.loads(editor.widget(planner, "edits"))
+
+
+def test_the_grid_is_worked_by_keyboard(editor: Editor) -> None:
+    planner = with_plan(editor)
+    editor.browser.evaluate("(cell) => document.querySelector(cell).focus()",
+                            f"{editor.panel(planner)} .tpv-cell")
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight", "Space", "Enter"):
+        editor.browser.do("press", key=key)
+    assert json.loads(editor.widget(planner, "edits")) == {"keep": {"2": {"1": 0.5}}}
+
+
+def test_a_stroke_is_one_step_of_undo(editor: Editor) -> None:
+    planner = with_plan(editor)
+    panel = editor.panel(planner)
+    cell = f"{panel} .tpv-cell[data-scale='4'][data-layer='%d']"
+    editor.browser.do("drag", **{"from": cell % 1, "to": cell % 3})
+    first = editor.widget(planner, "edits")
+    editor.browser.do("drag", **{"from": cell % 5, "to": cell % 7})
+    assert len(json.loads(editor.widget(planner, "edits"))["keep"]["4"]) == 6
+    editor.browser.evaluate(
+        "() => app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
+    assert editor.widget(planner, "edits") == first
+    editor.panel(planner)
+    editor.browser.wait("(cell) => document.querySelector(cell)?.offsetHeight > 0", cell % 1)
+    editor.browser.click(cell % 1)  # the panel of the node as made anew
+    assert json.loads(editor.widget(planner, "edits"))["keep"]["4"]["1"] == 0.5
+
+
+def test_rare_inputs_are_shown_on_request(editor: Editor) -> None:
+    workflow = template("four-strategies")
+    editor.load(workflow)
+    planner = [n["id"] for n in workflow["nodes"] if n["type"] == "ToProVAR_SparsityPlanner"][1]
+    panel = editor.panel(planner)
+    editor.fit(planner)
+    assert "toprovar_tile" not in editor.shown_inputs(planner)
+    editor.browser.click(f"{panel} [data-act='advanced']")
+    editor.settle()
+    assert {"toprovar_tile", "guided"} <= set(editor.shown_inputs(planner))
 
 
 def test_where_tokens_exit_a_scale_is_painted_as_one(editor: Editor) -> None:
@@ -125,8 +196,12 @@ def test_the_planner_shows_the_inputs_of_its_strategy(editor: Editor) -> None:
     workflow = template("four-strategies")
     editor.load(workflow)
     planner = next(n["id"] for n in workflow["nodes"] if n["type"] == "ToProVAR_SparsityPlanner")
+    panel = editor.panel(planner)
+    editor.fit(planner)
     for strategy in ("toprovar", "fastvar", "skipvar", "dense"):
         editor.set(planner, strategy=strategy)
+        height = "(panel) => document.querySelector(panel).offsetHeight"
+        assert editor.browser.evaluate(height, panel) > 20, strategy
         shown = editor.shown_inputs(planner)
         assert "strategy" in shown and "edits" not in shown
         for other in ("toprovar", "fastvar", "skipvar"):
@@ -138,8 +213,7 @@ def test_the_analyzer_draws_maps(editor: Editor) -> None:
     workflow = template("analyse-and-plan")
     editor.load(workflow)
     analyzer = only(workflow, "EntropyAnalyzer")
-    vue = "vue" in editor.pictures.name
-    editor.set(analyzer, seed=101 + vue)  # a node that is not run anew sends nothing
+    editor.set(analyzer, seed=101 + editor.is_vue)  # a node that is not run anew sends nothing
     editor.run()
     panel = editor.panel(analyzer)
     drawn = editor.browser.evaluate(
@@ -168,3 +242,4 @@ def test_a_removed_node_leaves_nothing_behind(editor: Editor) -> None:
           return !element.isConnected;
         }""", planner)
     assert gone
+    editor.browser.evaluate("() => window.dispatchEvent(new PointerEvent('pointerup'))")

@@ -126,6 +126,8 @@ def test_it_can_be_interrupted(model: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "toprovar", "analyze", "--prompts", str(prompts), "--model",
          str(model), "--out", str(out)], stderr=subprocess.PIPE, text=True,
+        # Python ignores the signal where its parent does, as shells do for jobs in the background
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     try:

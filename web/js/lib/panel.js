@@ -2,6 +2,9 @@
 
 import { h } from "./dom.js";
 
+/** Name of the widget that a panel is. */
+export const PANEL = "toprovar_panel";
+
 const MARGIN = 10; // ComfyUI leaves this much around a DOM widget
 
 // Where panels of removed nodes lay. The Vue renderer keeps a node's place where another node with
@@ -22,7 +25,7 @@ export class Panel {
     this.root = h("div", { class: "tpv-panel widget-expands", role: "group", "aria-label": label },
       this.body);
     this.height = 24;
-    this.widget = node.addDOMWidget("toprovar_panel", "toprovar_panel", this.root, {
+    this.widget = node.addDOMWidget(PANEL, PANEL, this.root, {
       serialize: false, // not sent with the prompt
       hideOnZoom: false,
       margin: MARGIN,

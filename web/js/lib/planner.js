@@ -31,10 +31,7 @@ export class PlannerPanel extends Panel {
   bind(signal) {
     this.make();
     this.grid.bind(signal);
-    this.tools.addEventListener("click", (event) => this.press(event), { signal });
-    this.body.addEventListener("click", (event) => {
-      if (event.target.dataset.act === "before") this.planBefore();
-    }, { signal });
+    this.body.addEventListener("click", (event) => this.press(event), { signal });
   }
 
   make() {
@@ -115,8 +112,10 @@ export class PlannerPanel extends Panel {
       return;
     }
     this.plan = new EditedPlan(plan, prices, edits ?? { keep: {}, run: {} });
-    this.tools.append(this.more); // which lies elsewhere while there is no plan
-    this.body.replaceChildren(this.cost, this.grid.root, this.said, this.tools);
+    if (this.cost.parentElement !== this.body) { // else the keyboard would lose its place
+      this.tools.append(this.more); // which lies elsewhere while there is no plan
+      this.body.replaceChildren(this.cost, this.grid.root, this.said, this.tools);
+    }
     this.grid.draw(this.plan);
     this.stale = made !== this.made();
     this.grid.root.classList.toggle("tpv-stale", this.stale);
@@ -199,6 +198,7 @@ export class PlannerPanel extends Panel {
       this.write();
       this.changed();
     } else if (act === "advanced") this.advanced();
+    else if (act === "before") this.planBefore();
   }
 
   advanced() {

@@ -1,6 +1,7 @@
 // Which inputs of the planner decide anything, given the others.
 
 import { linked } from "./inputs.js";
+import { PANEL } from "./panel.js";
 
 const MADE = /^(strategy|target|speedup|budget|aspect|pixels|toprovar_|fastvar_|skipvar_)/;
 
@@ -14,6 +15,7 @@ export function plannerInputs(node, value) {
   const manual = target === "manual";
   const given = linked(node, "plan");
   return (name) => {
+    if (name === PANEL) return true;
     if (name === "edits") return false; // the grid is its face
     if (given && MADE.test(name)) return false;
     if (name === "target") return strategy !== "dense";
