@@ -45,8 +45,10 @@ def find_installation() -> Installation | str:
         raise FileNotFoundError(f"COMFYUI_DIR={own} holds no ComfyUI/main.py: name a folder made "
                                 "by 'comfyui_server.py install --dest'")
     if not own:
-        subprocess.run([sys.executable, str(TOOL), "install", "--slim", "--comfyui", version,
-                        "--dest", str(folder)], check=True)
+        done = subprocess.run([sys.executable, str(TOOL), "install", "--slim", "--comfyui", version,
+                               "--dest", str(folder)], stderr=subprocess.PIPE, text=True)
+        if done.returncode:  # no network, most likely: nothing that this pack could mend
+            return f"ComfyUI could not be installed: {done.stderr.strip()[-300:]}"
     found = Installation(folder, version)
     _install_requirements(found)
     return found
