@@ -161,7 +161,7 @@ def choosing(own: Subject, plan: SparsityPlan) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--models", default="125m,embedded")
     add("--pn", help="pixel budget (default: 0.60M for 125m, 0.25M for embedded)")

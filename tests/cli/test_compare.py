@@ -44,7 +44,7 @@ def test_all_strategies_on_one_sheet(compare: Any, tiny_model: Path,
     assert "fixed policy" in captured.out and own["toprovar"]["bit_scales"] == 7
     sheet = Image.open("c.png")
     assert sheet.width > 4 * 128 and sheet.height > 2 * 128
-    assert json.loads(sheet.info["toprovar"]) == found  # type: ignore[attr-defined]
+    assert json.loads(sheet.info["toprovar"]) == found  # type: ignore[attr-defined]  # PNG has it
     assert "8/8" in captured.err  # each once to warm up
     # The pictures are those that generate makes.
     assert main(["generate", "a red cat", "--model", str(tiny_model), "--tau", "1", "--seed", "4",

@@ -75,7 +75,7 @@ def test_start_scale() -> None:
     assert start_scale([], 0.4, "rising") is None
     assert start_scale([0.4], 0.4, "rising") == start_scale([0.4], 0.4, "falling") == 0
     with pytest.raises(ValueError, match="rising"):
-        start_scale(rhos, 0.4, "sideways")  # type: ignore[arg-type]
+        start_scale(rhos, 0.4, "sideways")  # type: ignore[arg-type]  # wrong
 
 
 def test_principal_ratio_by_hand() -> None:
@@ -141,7 +141,7 @@ def test_normalised_entropy() -> None:
                                [[1, 1], [0.25, 1.75]])
     assert torch.equal(normalised_entropy(torch.zeros(2, 3, 3)), torch.ones(2, 3, 3).double())
     with pytest.raises(ValueError, match="normalization"):
-        normalised_entropy(entropy, "max")  # type: ignore[arg-type]
+        normalised_entropy(entropy, "max")  # type: ignore[arg-type]  # wrong
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 10**6))

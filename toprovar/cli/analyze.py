@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,9 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
         found = calibrate(
             pipeline, prompts, seeds, schedules=schedules, target_ssim=arguments.target_ssim,
             ratio_scale=arguments.ratio_scale, batch=arguments.batch, name=name,
-            provenance={"command": _command(arguments, schedules), "device": arguments.device,
+            provenance={"command": command_line("analyze", arguments, schedules,
+                                                ["target_ssim", "ratio_scale"]),
+                        "device": arguments.device,
                         "dtype": str(pipeline.transformer.compute_dtype).removeprefix("torch.")},
             on_images=bar.update, **_how(arguments),
         )
@@ -153,14 +156,15 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
     return 0
 
 
-def _command(arguments: argparse.Namespace, schedules: list[ScaleSchedule]) -> str:
+def command_line(program: str, arguments: argparse.Namespace, schedules: list[ScaleSchedule],
+                 options: Sequence[str]) -> str:
     """What was asked, without the paths of this machine."""
-    words = ["toprovar analyze"]
+    words = [f"toprovar {program}"]
     if arguments.bundled:
         words.append(f"--bundled {arguments.bundled}")
     words += [f"--pixels {s.pn}" for s in schedules]
     words += [f"--{name.replace('_', '-')} {getattr(arguments, name)}"
-              for name in ("aspect", "seed", "num_seeds", "target_ssim", "ratio_scale")]
+              for name in ("aspect", "seed", "num_seeds", *options)]
     return " ".join(words)
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .analyze import _how, _prompts, _schedules
+from .analyze import _how, _prompts, _schedules, command_line
 from .model_options import add_device, add_model, load_pipeline
 
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = fit_skipvar(
             pipeline, prompts, seeds, schedules=schedules, target=arguments.target,
             batch=arguments.batch, on_images=bar.update, provenance={
-                "command": _command(arguments, [s.pn for s in schedules]),
+                "command": command_line("fit-skipvar", arguments, schedules, ["target"]),
                 "device": str(pipeline.transformer.device),
                 "dtype": str(pipeline.transformer.compute_dtype).removeprefix("torch."),
             }, **_how(arguments),
@@ -91,14 +91,3 @@ def show(pn: str, told: dict[str, Any]) -> None:
 
 def _counts(counts: dict[str, int]) -> str:
     return " ".join(f"{label}:{n}" for label, n in counts.items())
-
-
-def _command(arguments: argparse.Namespace, pns: list[str]) -> str:
-    """What was asked, without the paths of this machine."""
-    words = ["toprovar fit-skipvar"]
-    if arguments.bundled:
-        words.append(f"--bundled {arguments.bundled}")
-    words += [f"--pn {pn}" for pn in pns]
-    words += [f"--{name.replace('_', '-')} {getattr(arguments, name)}"
-              for name in ("aspect", "seed", "num_seeds", "target")]
-    return " ".join(words)
