@@ -1,0 +1,50 @@
+"""CUDA graphs: device work recorded once, launched again as one.
+
+A graph replays the very kernels of its recording on the very addresses, so everything it reads and
+writes must stay where it was. Graphs that are recorded into one pool share their scratch memory;
+what one of them leaves behind is safe only in tensors that somebody holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+class GraphPool:
+    """Scratch memory that the graphs of one device share. They must not run at the same time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream: torch.cuda.Stream | None = None
+        self._handle: object = None
+
+    def record(self, work: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
+        """Record ``work``, which has run at least once before (kernels are compiled, handles made)
+        and never waits for the device. Nothing is computed yet: replay the graph for that.
+
+        Returns:
+            the graph, and what ``work`` returned: tensors in it are the graph's outputs.
+        """
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self.device)
+            self._handle = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self.device), torch.cuda.graph(
+            graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
+        ):
+            result = work()
+        return graph, result
+
+
+def why_no_graphs(device: torch.device) -> str | None:
+    """None when work on ``device`` can be recorded, else the reason in words."""
+    if device.type != "cuda":
+        return f"graphs are recorded on NVIDIA GPUs, this is {device.type}"
+    if torch.version.hip is not None:
+        return "graphs are made for NVIDIA GPUs, this is an AMD one"
+    return None
