@@ -91,6 +91,11 @@ class Replays:
                 return work(*inputs)
             return self._run(work, inputs, scratch)
 
+    def recorded(self) -> list[tuple[torch.Size, ...]]:
+        """Shapes of the inputs that are recorded now."""
+        return [tuple(shape for shape, _ in key)
+                for key, found in self._met.items() if found is not None]
+
     def _run(self, work: Work, inputs: tuple[Tensor, ...], scratch: int) -> Tensor:
         key = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         recorded = self._met.get(key)
