@@ -159,14 +159,15 @@ def decoder_operations(shape: AutoencoderConfig, height: int, width: int) -> dic
         model: Any = InfinityAutoencoder.from_shape(shape)
     counted = {"all": 0, "upsampling": 0}
 
-    def count(name: str, weight: Tensor, output: Tensor) -> None:
-        counted[name] += 2 * weight.numel() * output.shape[-1] * output.shape[-2]
+    def count(module: Any, _: Any, output: Any) -> None:
+        upsampling = isinstance(module, Upsample)
+        weight = module.conv.weight if upsampling else module.weight
+        counted["upsampling" if upsampling else "all"] += \
+            2 * weight.numel() * output.shape[-1] * output.shape[-2]
 
     for module in model.decoder.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(lambda m, _, y: count("all", m.weight, y))
-        elif isinstance(module, Upsample):
-            module.register_forward_hook(lambda m, _, y: count("upsampling", m.conv.weight, y))
+        if isinstance(module, (torch.nn.Conv2d, Upsample)):
+            module.register_forward_hook(count)
     model.decoder(torch.empty(1, shape.latent_channels, height, width, device="meta"))
     return {"plain": counted["all"], "ours": counted["all"] - counted["upsampling"] * 5 // 9}
 

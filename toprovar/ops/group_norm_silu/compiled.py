@@ -45,6 +45,7 @@ def _sum(
         {"CHANNELS": channels, "HAS_RESIDUAL": residual, "HAS_OFFSET": offset, "PHASES": phases,
          "STORE": store, "STATISTICS": statistics, "PIXELS": tiles.pixels, "BLOCK": tiles.block},
         [name for name, there in absent.items() if not there], tiles.warps, dtype == "bf16",
+        triton.options(phases),
     )
 
 
@@ -73,7 +74,7 @@ def _finish(channels: int, offset: bool) -> Kernel:
 def _kernel(
     label: str, function: Any, pointers: Mapping[str, str], round_sizes: tuple[str, ...],
     sizes: tuple[str, ...], flags: Mapping[str, Any], absent: Iterable[str], warps: int,
-    quick: bool,
+    quick: bool, more: Mapping[str, int] | None = None,
 ) -> Kernel:
     """``round_sizes`` are multiples of 16 in real calls."""
     constants = {**flags, **dict.fromkeys(absent)}
@@ -83,5 +84,5 @@ def _kernel(
         label=label, function=function,
         signature={name: kinds[name] for name in function.arg_names}, constants=constants,
         aligned=tuple(n for n in (*pointers, *round_sizes) if n not in constants),
-        options={"num_warps": warps}, quick=quick,
+        options={"num_warps": warps, **(more or {})}, quick=quick,
     )

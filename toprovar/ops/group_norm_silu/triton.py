@@ -29,8 +29,8 @@ def value_at(
     place = pixel
     if PHASES:
         row, column = pixel // width, pixel % width
-        window = (row + 1) // 2 * (width // 2 + 1) + (column + 1) // 2
-        place = window * 4 + row % 2 * 2 + column % 2
+        window = ((row + 1) >> 1) * ((width >> 1) + 1) + ((column + 1) >> 1)
+        place = window * 4 + (row & 1) * 2 + (column & 1)
     value = tl.load(x + place.to(tl.int64) * CHANNELS + c, mask=live, other=0.0).to(tl.float32)
     if HAS_RESIDUAL:
         value += tl.load(
@@ -67,8 +67,9 @@ def sum_pixels(
     for tile in range(0, tiles, 2):  # both are asked for before either is waited for
         pixel = (first + tile * PIXELS + tl.arange(0, PIXELS))[:, None]
         next_pixel = pixel + PIXELS
-        live = (pixel < pixels) & inside[None, :]
-        next_live = (next_pixel < pixels) & inside[None, :]
+        live, next_live = pixel < pixels, next_pixel < pixels
+        if CHANNELS < BLOCK:
+            live, next_live = live & inside[None, :], next_live & inside[None, :]
         value = value_at(x, residual, add[None, :], pixel, c[None, :], live, width,
                          CHANNELS, HAS_RESIDUAL, PHASES)
         next_value = value_at(x, residual, add[None, :], next_pixel, c[None, :], next_live, width,
@@ -143,7 +144,9 @@ def scale_silu(
     base = tl.load(shift + image * CHANNELS + c, mask=inside, other=0.0)[None, :]
     for tile in range(0, tiles):
         pixel = ((chunk * tiles + tiles - 1 - tile) * PIXELS + tl.arange(0, PIXELS))[:, None]
-        live = (pixel < pixels) & inside[None, :]
+        live = pixel < pixels
+        if CHANNELS < BLOCK:
+            live = live & inside[None, :]
         place = (image * pixels + pixel) * CHANNELS + c[None, :]
         value = tl.load(x + place, mask=live, other=0.0).to(tl.float32) * gain + base
         value = value / (1 + tl.exp(-value))
@@ -194,7 +197,7 @@ def _sum(
     batch = x.shape[0]
     height, width = (x if total is None else total).shape[2:]
     tiles = Tiles.to_sum(channels, height * width)
-    partial = None
+    partial, phases = None, total is not None and x.shape[1] != channels
     if statistics:
         partial = torch.empty(batch, tiles.chunks, 2, channels, device=x.device)
     with torch.cuda.device_of(x):
@@ -202,10 +205,15 @@ def _sum(
             x, residual, offset, total, partial, x.numel() // batch, height * width, width,
             tiles.of_chunk,
             CHANNELS=channels, HAS_RESIDUAL=residual is not None, HAS_OFFSET=offset is not None,
-            PHASES=total is not None and x.shape[1] != channels, STORE=total is not None,
-            STATISTICS=statistics, PIXELS=tiles.pixels, BLOCK=tiles.block, num_warps=tiles.warps,
+            PHASES=phases, STORE=total is not None, STATISTICS=statistics,
+            PIXELS=tiles.pixels, BLOCK=tiles.block, num_warps=tiles.warps, **options(phases),
         )
     return partial
+
+
+def options(phases: bool) -> dict[str, int]:
+    """The assembler, left alone, may give phases 96 registers and spill one (sm_100)."""
+    return {"maxnreg": 128} if phases else {}
 
 
 def _finish(partial: Tensor | None, norm: Norm, offset: Tensor | None, pixels: int) -> Affine:
