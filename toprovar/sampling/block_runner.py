@@ -98,6 +98,9 @@ class BlockRunner:
             scatter_(x, index, part)
         return entropy
 
+    def end(self) -> None:
+        """The blocks of a scale are done."""
+
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
              index: Tensor | None = None) -> Tensor:
         """What one sub-layer adds to the residual ``x`` [R, N, C], which stays, at the tokens of

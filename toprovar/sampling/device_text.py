@@ -18,6 +18,7 @@ from ..models.blocks import MAX_HEAD_SCALE
 from ..models.text import PackedText, linear_fp32
 from ..models.transformer import InfinityTransformer
 from ..ops.attention import attention
+from .streaming import stream_of
 
 BUCKET = 64
 """Text is prepared for lengths that are multiples of this."""
@@ -121,8 +122,10 @@ class DeviceText:
         torch.add(scale, 1, out=self.head[0])
         self.head[1].copy_(shift)
         projected = model.text_proj(text).to(model.compute_dtype)
+        stream = stream_of(model)
         for layer in range(model.shape.depth):
-            weight = model.block(layer).cross_attn.to_kv.weight
+            block = model.block(layer) if stream is None else stream.use(layer, text=True)
+            weight = block.cross_attn.to_kv.weight
             torch.addmm(self._kv_bias[layer].view(-1), projected, weight.t(),
                         out=self._kv[layer, : bucket * rows])
 

@@ -318,6 +318,7 @@ class SamplingRun:
                 x[: self.batch], x[self.batch :] = half, half
             if self.probe:
                 self.probe.block_output(scale, layer, x)
+        self.runner.end()
         on_logits = guided and 0 in self.params.cfg_insertion_layer
         rows = self.rows if on_logits else self.batch
         return self.transformer.logits(x[:rows], self.runner.text)

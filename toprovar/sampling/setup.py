@@ -12,6 +12,7 @@ from .block_runner import BlockRunner
 from .device_text import DeviceText
 from .fused_runner import FusedRunner
 from .params import EngineOptions
+from .streaming import stream_of
 from .workspace import Workspace, borrow
 
 
@@ -59,6 +60,8 @@ def make_runner(
         workspace.load(text)
         return runner
     if not fuses(options, transformer.null_text.device):
+        if stream_of(transformer) is not None:
+            raise ValueError("streamed blocks can only be run fused: leave out fused=False")
         return BlockRunner(transformer, text, batch, options, probe, by_head)
     own = DeviceText(transformer, len(text), max(text.lengths))
     own.prepare(own.load(text))
