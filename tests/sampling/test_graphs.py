@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -212,3 +214,13 @@ def test_fused_blocks_against_the_plain_ones(name: str) -> None:
         found.append([s.logits for s in run])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, atol=2e-4, rtol=2e-4)
+
+
+def test_a_model_is_not_kept_alive(device: str) -> None:
+    own = tiny_transformer()
+    nn.Module.to(own, device)
+    draw(own, random_text(4), None, graphs=True)
+    gone = weakref.ref(own)
+    del own
+    gc.collect()
+    assert gone() is None

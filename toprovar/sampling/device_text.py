@@ -51,7 +51,7 @@ class DeviceText:
 
     def __init__(self, transformer: InfinityTransformer, rows: int, room: int) -> None:
         shape, device = transformer.shape, transformer.null_text.device
-        self.transformer, self.rows = transformer, rows
+        self.rows = rows  # the model is not held: a workspace must not keep it alive
         self.room = -(-room // BUCKET) * BUCKET
         depth, width, heads = shape.depth, shape.width, shape.num_heads
         dtype = transformer.compute_dtype
@@ -109,12 +109,16 @@ class DeviceText:
         self.lengths.copy_(lengths, non_blocking=True)
         return bucket
 
-    def prepare(self, bucket: int) -> None:
-        """Everything else, from the features that were loaded. Never waits for the device."""
-        model, rows = self.transformer, self.rows
-        self._copy_weights()
+    def prepare(self, model: InfinityTransformer, bucket: int) -> Tensor:
+        """Everything else, from the features that were loaded. Never waits for the device.
+
+        Returns:
+            ``pooled``.
+        """
+        rows = self.rows
+        self._copy_weights(model)
         text = model.text_norm(self.features[:bucket].flatten(0, 1))
-        self.pooled.copy_(self._pool(text, bucket))
+        self.pooled.copy_(self._pool(model, text, bucket))
         activated = F.silu(self.pooled)
         shared = linear_fp32(activated, model.shared_modulation).view(rows, 6, -1)
         self._modulation.add_(shared.transpose(0, 1))
@@ -128,10 +132,11 @@ class DeviceText:
             weight = block.cross_attn.to_kv.weight
             torch.addmm(self._kv_bias[layer].view(-1), projected, weight.t(),
                         out=self._kv[layer, : bucket * rows])
+        return self.pooled
 
-    def _copy_weights(self) -> None:
+    def _copy_weights(self, model: InfinityTransformer) -> None:
         """What depends on the weights alone, read again for every run: they may have changed."""
-        blocks = [self.transformer.block(layer) for layer in range(self.transformer.shape.depth)]
+        blocks = [model.block(layer) for layer in range(model.shape.depth)]
         own = torch.stack([b.modulation[0, 0] for b in blocks])
         self._modulation.copy_(own[:, :, None])
         self._modulation[:, 2:4].add_(1)
@@ -144,9 +149,9 @@ class DeviceText:
         self._qkv_bias[:, 2].copy_(torch.stack([b.self_attn.v_bias for b in blocks]))
         self._kv_bias[:, 1].copy_(torch.stack([b.cross_attn.v_bias for b in blocks]))
 
-    def _pool(self, text: Tensor, bucket: int) -> Tensor:
+    def _pool(self, model: InfinityTransformer, text: Tensor, bucket: int) -> Tensor:
         """``TextPool`` of padded rows: [bucket R, Ct] -> [R, C]."""
-        pool = self.transformer.text_pool
+        pool = model.text_pool
         _, heads, size = pool.query.shape
         kv = linear_fp32(text, pool.to_kv).view(bucket, self.rows, 2, heads, size)
         k, v = kv.permute(2, 1, 3, 0, 4)  # [R, heads, bucket, size]

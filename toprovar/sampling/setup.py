@@ -57,14 +57,14 @@ def make_runner(
     if workspace is not None:
         runner = FusedRunner(transformer, workspace.text, batch, options, probe, by_head)
         runner.cache = workspace.cache
-        workspace.load(text)
+        workspace.load(transformer, text)
         return runner
     if not fuses(options, transformer.null_text.device):
         if stream_of(transformer) is not None:
             raise ValueError("streamed blocks can only be run fused: leave out fused=False")
         return BlockRunner(transformer, text, batch, options, probe, by_head)
     own = DeviceText(transformer, len(text), max(text.lengths))
-    own.prepare(own.load(text))
+    own.prepare(transformer, own.load(text))
     return FusedRunner(transformer, own, batch, options, probe, by_head)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..graphs import GraphPool
 from ..models.rope import schedule_rotations
+from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..schedules import ScaleSchedule
 from .cache import CacheLayout, KVCache
@@ -93,11 +94,11 @@ class Workspace:
             self._held[name] = torch.empty(like.shape, dtype=dtype, device=like.device)
         return self._held[name]
 
-    def load(self, text: Any) -> None:
+    def load(self, transformer: InfinityTransformer, text: PackedText) -> None:
         """Prepare the text of a new run, and forget the last run's keys."""
         self.cache.lengths = [0] * len(self.cache.lengths)
         bucket = self.text.load(text)
-        self.run(("text", bucket), lambda: self.text.prepare(bucket) or self.text.pooled)
+        self.run(("text", bucket), lambda: self.text.prepare(transformer, bucket))
 
     def run(self, key: Hashable, work: Callable[[], Tensor], blocks: SparseBlocks | None = None,
             at_once: bool = True) -> Tensor:
