@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--sections", default=",".join(SECTIONS), help=f"some of {', '.join(SECTIONS)}")
     add("--large", default="8b", help="the model of section 8b (default: 8b)")
     add("--batches", default="1,2,4,8", help="batch sizes (default: 1,2,4,8)")
+    add("--together", type=int, default=2,
+        help="plans timed in turn with one dense run (default: 2)")
     add("--budget-seconds", type=float, help="begin nothing new after this time")
     add("--fixtures", type=Path, metavar="DIR", help="recorded results of the official code")
     given = parser.parse_args(argv)
@@ -97,9 +99,9 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
             bench = None
             free(device)
             began = time.perf_counter()
-            subject = models.build(model, device, dtype, given.pn, encoder)
-            bench = Bench(subject, ceilings, results, given.rounds, given.draws)
-            print(f"{model}: {subject.weights / 1e9:.2f} GB of weights made in "
+            bench = Bench(models.build(model, device, dtype, given.pn, encoder), ceilings, results,
+                          given.rounds, given.draws, given.together)
+            print(f"{model}: {bench.subject.weights / 1e9:.2f} GB of weights made in "
                   f"{time.perf_counter() - began:.1f} s", flush=True)
         with results.section(name) as found:
             found |= {"model": model, "pn": bench.subject.schedule.pn,

@@ -100,7 +100,9 @@ def random_transformer(shape: TransformerConfig, device: torch.device, dtype: to
 def random_autoencoder(shape: AutoencoderConfig, device: torch.device, dtype: torch.dtype
                        ) -> InfinityAutoencoder:
     with torch.device("meta"):
-        model = InfinityAutoencoder.from_shape(shape).to(dtype)
+        model = InfinityAutoencoder.from_shape(shape)
+        model.encoder.to(dtype)
+        model.decoder.to(dtype)
     model.to_empty(device=device)
     fill(model, device)
     return model.eval().requires_grad_(False)
@@ -110,6 +112,7 @@ def text_encoder_config(channels: int) -> Any:
     """flan-t5-xl's shape; a small one for other widths than its 2048."""
     from transformers import T5Config
 
+    size: dict[str, Any]
     if channels == 2048:
         size = {"d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32}
     else:
@@ -122,7 +125,8 @@ def random_text_encoder(channels: int, device: torch.device, dtype: torch.dtype)
     from transformers import T5EncoderModel
 
     with torch.device("meta"):
-        model = T5EncoderModel(text_encoder_config(channels)).to(dtype)
+        model: Any = T5EncoderModel(text_encoder_config(channels))
+        model.to(dtype)
     model.to_empty(device=device)
     model.tie_weights()
     fill(model, device)

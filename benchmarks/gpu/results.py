@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,16 +46,22 @@ class Results:
         self.save()
 
     @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """An error is noted, and what follows goes on: time on a device is dear."""
+        try:
+            yield
+        except Exception as error:
+            self.leave_out(what, f"failed: {type(error).__name__}: {str(error)[:500]}")
+            traceback.print_exc()
+
+    @contextmanager
     def section(self, name: str) -> Iterator[dict[str, Any]]:
-        """A section's own part of the result. An error in it is noted, and the others go on."""
+        """A section's own part of the result."""
         found: dict[str, Any] = {}
         self.data["sections"][name] = found
         began = time.monotonic()
-        try:
+        with self.attempt(name):
             yield found
-        except Exception as error:
-            # A device run cannot be repeated cheaply: keep what the others find.
-            self.leave_out(name, f"failed: {type(error).__name__}: {error}")
         found["section_seconds"] = round(time.monotonic() - began, 1)
         print(f"{name}: {found['section_seconds']} s", flush=True)
         self.save()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Bench:
     Attributes:
         rounds: timed runs of each contender.
         draws: see ``Engine``.
+        together: plans that are timed in turn with one dense run. An engine that keeps fewer
+            recorded plans than this and one more would record anew in every round.
     """
 
     subject: Subject
@@ -38,13 +41,14 @@ class Bench:
     results: Results
     rounds: int = 5
     draws: str = "device"
+    together: int = 2
 
     @property
     def device(self) -> torch.device:
         return self.subject.device
 
     def engine(self, name: str, plan: SparsityPlan | None = None, **changes: Any) -> Engine:
-        return Engine(name, self.subject, plan, **({"draws": self.draws} | changes))
+        return Engine(name, self.subject, plan, draws=self.draws, **changes)
 
 
 def compare(bench: Bench, contenders: Sequence[tuple[Contender, SparsityPlan]],
@@ -92,8 +96,11 @@ def show(row: Found) -> None:
 def run_dense(bench: Bench, found: Found) -> None:
     """The official loop, and ours in full: each way the engine can run."""
     plan = strategies.dense(bench.subject)
-    ours = [bench.engine(f"dense, {name}", options=options)
-            for name, options in engines(bench.device).items()]
+    kinds = engines(bench.device)
+    name, options = best(bench.device)
+    kinds[f"{name}, narrow residual"] = dataclasses.replace(
+        options, residual_dtype=bench.subject.pipeline.transformer.compute_dtype)
+    ours = [bench.engine(f"dense, {name}", options=options) for name, options in kinds.items()]
     found["rows"] = compare(bench, [(Official(bench.subject), plan), *((c, plan) for c in ours)])
 
 
@@ -122,15 +129,18 @@ def run_plans(bench: Bench, found: Found, plans: dict[str, SparsityPlan]) -> Non
     if len(kinds) > 1:
         own.append((f"{strategies.PRESET}, {kinds[0][0]}", plans[strategies.PRESET], kinds[0][1]))
     dense: Found | None = None
-    for plan_name, plan, options in own:
-        if not bench.results.may_begin(plan_name):
+    for first in range(0, len(own), bench.together):
+        some = own[first : first + bench.together]
+        what = "; ".join(plan_name for plan_name, _, _ in some)
+        if not bench.results.may_begin(what):
             continue
-        pair = [whole, (bench.engine(plan_name, plan, options=options), plan)]
-        rows = compare(bench, pair, dense)
-        if dense is None:
-            dense = rows[0]
-            found["rows"].append(dense)
-        found["rows"].append(rows[1] | {"dense_seconds": rows[0]["seconds"]})
+        with bench.results.attempt(what):
+            contenders = [(bench.engine(n, plan, options=o), plan) for n, plan, o in some]
+            rows = compare(bench, [whole, *contenders], dense)
+            if dense is None:
+                dense = rows[0]
+                found["rows"].append(dense)
+            found["rows"] += [row | {"dense_seconds": rows[0]["seconds"]} for row in rows[1:]]
         free(bench.device)
         bench.results.save()
 
@@ -143,17 +153,22 @@ def run_batches(bench: Bench, found: Found, sizes: Sequence[int] = (1, 2, 4, 8))
         for name, own in (("dense", None), (strategies.PRESET, plan)):
             if not bench.results.may_begin(f"batch of {images}, {name}"):
                 continue
-            contender = bench.engine(name, own, images=images)
-            row: Found = {"name": name, "images": images}
-            row |= warm_up(contender, bench.device)
-            times = [once(contender, bench.device)[0] for _ in range(max(3, bench.rounds - 2))]
-            row |= {"seconds": median(times), "rounds": times, "notes": list(contender.notes),
-                    "images_per_second": images / median(times)}
-            found["rows"].append(row)
-            print(f"  {images} x {name}: {row['images_per_second']:.2f} pictures a second",
-                  flush=True)
+            with bench.results.attempt(f"batch of {images}, {name}"):
+                row = batch(bench, name, own, images)
+                found["rows"].append(row)
+                print(f"  {images} x {name}: {row['images_per_second']:.2f} pictures a second",
+                      flush=True)
             bench.results.save()
             free(bench.device)
+
+
+def batch(bench: Bench, name: str, plan: SparsityPlan | None, images: int) -> Found:
+    """Several pictures at once."""
+    contender = bench.engine(name, plan, images=images)
+    warm = warm_up(contender, bench.device)
+    times = [once(contender, bench.device)[0] for _ in range(max(3, bench.rounds - 2))]
+    return {"name": name, "images": images, **warm, "seconds": median(times), "rounds": times,
+            "images_per_second": images / median(times), "notes": list(contender.notes)}
 
 
 def free(device: torch.device) -> None:

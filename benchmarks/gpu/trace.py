@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def record(contender: Contender, device: torch.device) -> dict[str, Any]:
     Returns:
         busy_seconds: the union of all kernels' intervals; kernel_seconds: their sum; launches;
         groups: seconds by kind; top: the ``TOP`` kernels by time. On a CPU operators stand in for
-        kernels, so that the same code runs there; of them the innermost have names and kinds.
+        kernels, each without those that it calls, so that the same code runs there.
     """
     on_gpu = device.type == "cuda"
     _wake(on_gpu)
@@ -56,7 +56,7 @@ def record(contender: Contender, device: torch.device) -> dict[str, Any]:
         found.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8", errors="replace"))["traceEvents"]
     rows = intervals(events, on_gpu)
-    return summary(rows if on_gpu else innermost(rows)) | {"busy_seconds": union(rows)}
+    return summary(rows if on_gpu else alone(rows)) | {"busy_seconds": union(rows)}
 
 
 @lru_cache(maxsize=1)
@@ -77,10 +77,16 @@ def intervals(events: Sequence[dict[str, Any]], on_gpu: bool) -> list[Interval]:
     )
 
 
-def innermost(rows: Sequence[Interval]) -> list[Interval]:
-    """Those that hold no other."""
-    return [row for row, after in zip(rows, [*rows[1:], None], strict=True)
-            if after is None or after.start >= row.start + row.seconds]
+def alone(rows: Sequence[Interval]) -> list[Interval]:
+    """Nested intervals, each without the time of those inside it."""
+    open_, seconds = [], [row.seconds for row in rows]
+    for i, row in enumerate(rows):
+        while open_ and row.start >= rows[open_[-1]].start + rows[open_[-1]].seconds:
+            open_.pop()
+        if open_:
+            seconds[open_[-1]] -= row.seconds
+        open_.append(i)
+    return [replace(row, seconds=own) for row, own in zip(rows, seconds, strict=True)]
 
 
 def summary(rows: Sequence[Interval]) -> dict[str, Any]:
