@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch
 from torch import Tensor
 
@@ -15,10 +17,14 @@ class Selector:
     Args:
         plan: names the rules and seeds the random one.
         batch: images of the run; rows are all conditional ones, then all unconditional ones.
+        drawn: where random scores are kept, for those that outlive the run: recorded scales read
+            them where they lie.
     """
 
-    def __init__(self, plan: SparsityPlan, batch: int) -> None:
+    def __init__(self, plan: SparsityPlan, batch: int,
+                 drawn: dict[Hashable, Tensor] | None = None) -> None:
         self.seed, self.batch = plan.seed, batch
+        self.drawn: dict[Hashable, Tensor] = {} if drawn is None else drawn
 
     def select(self, scale: int, layer: int, step: ScalePlan, x: Tensor, entropy: Tensor | None,
                part: int = 0) -> Tensor:
@@ -54,8 +60,15 @@ class Selector:
                 centred = rows.float() - rows.float().mean(1, keepdim=True)
                 return centred.square_().sum(-1)
             case "random":
-                # From the plan's seed alone, drawn on the CPU: the same on every device.
-                place = ((self.seed * 64 + scale) * 256 + layer) * 4 + part
-                generator = torch.Generator().manual_seed(place % 2**63)
                 rows = x.shape[0] if step.rows == "separate" else 1
-                return torch.rand(rows, x.shape[1], generator=generator).to(x.device)
+                return self._random(scale, layer, part, (rows, x.shape[1]), x.device)
+
+    def _random(self, scale: int, layer: int, part: int, shape: tuple[int, int],
+                device: torch.device) -> Tensor:
+        """From the plan's seed alone, drawn on the CPU: the same on every device."""
+        place = ((self.seed * 64 + scale) * 256 + layer) * 4 + part
+        key = (place, shape, device)
+        if key not in self.drawn:
+            generator = torch.Generator().manual_seed(place % 2**63)
+            self.drawn[key] = torch.rand(*shape, generator=generator).to(device)
+        return self.drawn[key]
