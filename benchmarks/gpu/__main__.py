@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--sections", default=",".join(SECTIONS), help=f"some of {', '.join(SECTIONS)}")
     add("--large", default="8b", help="the model of section 8b (default: 8b)")
     add("--batches", default="1,2,4,8", help="batch sizes (default: 1,2,4,8)")
-    add("--together", type=int, default=2,
-        help="plans timed in turn with one dense run (default: 2)")
+    add("--together", type=int, default=5,
+        help="plans timed in turn with one dense run (default: 5)")
     add("--budget-seconds", type=float, help="begin nothing new after this time")
     add("--fixtures", type=Path, metavar="DIR", help="recorded results of the official code")
     given = parser.parse_args(argv)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import torch
 
 from benchmarks.gpu.models import Subject
@@ -22,10 +19,10 @@ SEED = 2
 
 
 def engines(device: torch.device) -> dict[str, EngineOptions]:
-    """Ways to run the scale loop here, by name, the fastest last."""
-    found = {"eager": _options(graphs=False)}
-    if why_no_graphs(device) is None and _knows("graphs"):
-        found["graphs"] = _options(graphs=True)
+    """Ways to run the scale loop here that compute alike, by name, the fastest last."""
+    found = {"eager": EngineOptions(graphs=False)}
+    if why_no_graphs(device) is None:
+        found["graphs"] = EngineOptions(graphs=True)
     return found
 
 
@@ -34,21 +31,15 @@ def best(device: torch.device) -> tuple[str, EngineOptions]:
     return list(engines(device).items())[-1]
 
 
-def _knows(option: str) -> bool:
-    return option in {field.name for field in dataclasses.fields(EngineOptions)}
-
-
-def _options(**wanted: Any) -> EngineOptions:
-    """Options as far as this engine has them."""
-    return EngineOptions(**{name: value for name, value in wanted.items() if _knows(name)})
-
-
 class Engine:
     """The pipeline under a plan.
 
     Args:
         draws: where random numbers are drawn: "device" as the official code, or "cpu", which gives
             the same picture on every device.
+
+    Attributes:
+        replayed: scales of the last picture that came from recorded graphs.
     """
 
     def __init__(self, name: str, subject: Subject, plan: Plan = None,
@@ -58,6 +49,7 @@ class Engine:
         self.options = options or best(subject.device)[1]
         self.draws = torch.device("cpu") if draws == "cpu" else subject.device
         self.notes: tuple[str, ...] = ()
+        self.replayed = 0
 
     def picture(self, clock: Clock) -> None:
         own, params = self.subject, self.subject.params
@@ -70,7 +62,7 @@ class Engine:
             on_scale=lambda state: clock.mark(f"scale {state.index}"),
         )
         clock.mark("decode")
-        self.notes = result.report.notes
+        self.notes, self.replayed = result.report.notes, result.report.replayed_scales
 
 
 class Loop:

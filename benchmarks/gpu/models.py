@@ -22,7 +22,7 @@ PROMPT_TOKENS = (40, 24, 57, 33, 21, 48, 29, 60)
 """Text tokens of the prompts, end token included: one image takes the first."""
 HEAD_SPREAD = 2.0
 """Spread of the logits, about that of trained models: bits are neither coin flips nor settled."""
-TINY = TransformerConfig(depth=4, width=64, num_heads=2, bits_per_token=8, text_channels=32,
+TINY = TransformerConfig(depth=4, width=128, num_heads=2, bits_per_token=8, text_channels=32,
                          text_max_length=64, block_chunks=2)
 TINY_VAE = AutoencoderConfig(latent_channels=8, base_channels=32, channel_multipliers=(1, 1, 2),
                              blocks_per_level=1, stride=16, stem_patch=4)

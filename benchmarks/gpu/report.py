@@ -199,10 +199,9 @@ def batches(found: Found) -> list[str]:
 
 
 def overhead(found: Found) -> list[str]:
-    rows = [(f"{what}, {engine}", f"{row['wall_share']:.1%}", f"{row['busy_share']:.1%}",
+    rows = [(what, f"{row['wall_share']:.1%}", f"{row['busy_share']:.1%}",
              "yes" if row["wall_share"] <= OVERHEAD_AIM else "no")
-            for engine, parts in found.items() if isinstance(parts, dict)
-            for what, row in parts.items()]
+            for what, row in found.items() if isinstance(row, dict)]
     return [f"## What deciding costs: {found['model']}, share of the scale loop\n", table(
         ("", "of wall", "of GPU busy", f"within {OVERHEAD_AIM:.0%}"), rows)]
 

@@ -17,6 +17,7 @@ from benchmarks.gpu.models import Subject
 from benchmarks.gpu.official import Official
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.timing import Contender, in_turn, loop_seconds, once, warm_up
+from toprovar.sampling.params import EngineOptions
 from toprovar.sparsity.cost import count
 from toprovar.sparsity.plan import SparsityPlan
 
@@ -32,8 +33,7 @@ class Bench:
     Attributes:
         rounds: timed runs of each contender.
         draws: see ``Engine``.
-        together: plans that are timed in turn with one dense run. An engine that keeps fewer
-            recorded plans than this and one more would record anew in every round.
+        together: plans that are timed in turn with one dense run.
     """
 
     subject: Subject
@@ -41,7 +41,7 @@ class Bench:
     results: Results
     rounds: int = 5
     draws: str = "device"
-    together: int = 2
+    together: int = 5
 
     @property
     def device(self) -> torch.device:
@@ -80,6 +80,8 @@ def compare(bench: Bench, contenders: Sequence[tuple[Contender, SparsityPlan]],
         row["flops"] = cost.flops
         row["flop_share"], row["kv_share"] = cost.flop_share, cost.kv_share
         row["notes"] = list(contender.notes)
+        if isinstance(contender, Engine):
+            row["replayed_scales"] = contender.replayed
         if not (first and i == 0):
             show(row)
     return rows
@@ -93,13 +95,21 @@ def show(row: Found) -> None:
           flush=True)
 
 
-def run_dense(bench: Bench, found: Found) -> None:
-    """The official loop, and ours in full: each way the engine can run."""
+def run_dense(bench: Bench, found: Found, variants: bool = True) -> None:
+    """The official loop, and ours in full: each way the engine can run.
+
+    Args:
+        variants: also with plain blocks, and with a narrow residual.
+    """
     plan = strategies.dense(bench.subject)
     kinds = engines(bench.device)
-    name, options = best(bench.device)
-    kinds[f"{name}, narrow residual"] = dataclasses.replace(
-        options, residual_dtype=bench.subject.pipeline.transformer.compute_dtype)
+    if variants:
+        name, options = best(bench.device)
+        narrow = bench.subject.pipeline.transformer.compute_dtype
+        kinds |= {
+            "plain blocks": EngineOptions(graphs=False, fused=False),
+            f"{name}, narrow residual": dataclasses.replace(options, residual_dtype=narrow),
+        }
     ours = [bench.engine(f"dense, {name}", options=options) for name, options in kinds.items()]
     found["rows"] = compare(bench, [(Official(bench.subject), plan), *((c, plan) for c in ours)])
 
@@ -111,7 +121,7 @@ def run_strategies(bench: Bench, found: Found) -> None:
 
 def run_large(bench: Bench, found: Found) -> None:
     """A model too large for everything: official, dense, the presets."""
-    run_dense(bench, found)
+    run_dense(bench, found, variants=False)
     every = strategies.plans(bench.subject)
     chosen = {name: every[name] for name in (strategies.PRESET, strategies.PRESET_UNGUIDED)}
     more: Found = {}
