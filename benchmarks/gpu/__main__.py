@@ -29,6 +29,7 @@ from benchmarks.gpu.sections import (
 )
 from benchmarks.machine import describe
 from toprovar.devices import choose_device, choose_dtype
+from toprovar.sampling.workspace import release
 
 SECTIONS = ("dense", "strategies", "batches", "overhead", "correctness", "8b")
 DESCRIPTION = """The official loop, our engine and every strategy, side by side, with random weights
@@ -95,7 +96,10 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
             continue
         model = given.large if name == "8b" else given.model
         if bench is None or bench.subject.name != model:
-            encoder = bench.subject.pipeline.text_encoder if bench else None
+            encoder = None
+            if bench is not None:
+                encoder = bench.subject.pipeline.text_encoder
+                release(bench.subject.pipeline.transformer)
             bench = None
             free(device)
             began = time.perf_counter()

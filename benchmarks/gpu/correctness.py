@@ -27,6 +27,7 @@ from toprovar.ops.bit_sampling import greedy_bits
 from toprovar.sampling.bits import ForcedBits
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import SamplingRun, ScaleState
+from toprovar.sampling.workspace import release
 from toprovar.schedules import ScaleSchedule, get_schedule
 from toprovar.sparsity.plan import SparsityPlan, dense_plan
 
@@ -90,7 +91,9 @@ def same_bits(name: str, device: torch.device) -> dict[str, Any]:
         "bits": sum(state.bits.numel() for state in theirs),
         "device_differs_from_host": differ, "of_near_ties": ties, "logits_differ_by": error,
     }
-    return found | same_engines(own, text.to(device), SamplingParams(schedule, cfg, tau))
+    found |= same_engines(own, text.to(device), SamplingParams(schedule, cfg, tau))
+    release(own)
+    return found
 
 
 def same_engines(model: InfinityTransformer, text: PackedText, params: SamplingParams
