@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
 from .sampling.sparse import Watch
+from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
@@ -268,7 +268,9 @@ class InfinityPipeline(DiffusionPipeline):
                              f"got {num_images_per_prompt}")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
-        started = time.perf_counter()
+        device = self._execution_device
+        own = Clock(device)
+        own.mark("text")
         text = self._features("prompt", prompt, prompt_features)
         negative = None
         if negative_prompt is not None or negative_features is not None:
@@ -279,14 +281,13 @@ class InfinityPipeline(DiffusionPipeline):
             if len(negative) > 1:
                 negative = negative.repeat_each(num_images_per_prompt)
         text = text.repeat_each(num_images_per_prompt)
-        seconds = {"text": time.perf_counter() - started}
-
-        device = self._execution_device
+        own.mark("text")
         self._wake("transformer", device)
         generators = make_generators(generator, seed, len(text))
         calls = split_calls(text, negative, generators, plan)
         latents: list[Tensor] = []
         reports: list[RunReport] = []
+        clocks: list[Clock] = []
         with self.progress_bar(total=len(schedule) * len(calls)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
             for i, (own_text, own_negative, own_generators) in enumerate(calls):
                 run = SamplingRun(
@@ -306,25 +307,29 @@ class InfinityPipeline(DiffusionPipeline):
                 if not self._interrupt:
                     bar.update((i + 1) * len(schedule) - bar.n)  # scales left out at the end
                 latents.append(run.summed_codes)
-                reports.append(run.report())
+                reports.append(run.report(wait=False))
+                clocks.append(run.clock)
                 del run  # its KV cache makes room for the next, and for the decoder
                 if self._interrupt:
                     break
         codes = torch.cat(latents)
-        report = reports[0]
-        notes = list(report.notes)
+        notes = list(reports[0].notes)
         if self._interrupt:
             notes.append(f"interrupted after {len(reports[-1].scales)} of {len(schedule)} scales"
                          + (f" of image {len(reports)}" if len(calls) > 1 else ""))
-        seconds |= {"scales": sum(r.seconds["scales"] for r in reports)}
 
-        started = time.perf_counter()
+        own.mark("decode")
         if output_type == "latent":
             images = codes.clone()
         else:
             images = self._decode(codes, output_type, vae_tile)
-        seconds["decode"] = time.perf_counter() - started
-        report = replace(report, seconds=seconds, seed=seed_of(generator, seed),
+        own.mark("decode")
+        # Only now: the device was not waited for, so that it could go on with the decoder.
+        reports = [clock.timed(r) for clock, r in zip(clocks, reports, strict=True)]
+        seconds = {"text": own.seconds("text"),
+                   "scales": sum(r.seconds["scales"] for r in reports),
+                   "decode": own.seconds("decode")}
+        report = replace(reports[0], seconds=seconds, seed=seed_of(generator, seed),
                          notes=tuple(notes))
         return InfinityPipelineOutput(images=images, report=report, reports=[report, *reports[1:]])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.sampling.tape import TapePool
 from tests.tiny import random_text, tiny_transformer
@@ -39,7 +39,8 @@ def device(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def model(device: str) -> Iterator[InfinityTransformer]:
-    found = tiny_transformer(depth=4, block_chunks=2).to(device)
+    found = tiny_transformer(depth=4, block_chunks=2)
+    nn.Module.to(found, device)
     yield found
     workspace.release(found)
 
@@ -169,7 +170,8 @@ def test_a_run_that_stops_early_gives_its_addresses_back(model: InfinityTransfor
 
 
 def test_long_prompts_get_room(model: InfinityTransformer) -> None:
-    wide = tiny_transformer(text_max_length=300).to(model.null_text.device)
+    wide = tiny_transformer(text_max_length=300)
+    nn.Module.to(wide, model.null_text.device)
     for length in (4, 200, 300, 7):
         text = random_text(length)
         same(draw(wide, text, None, True)[0], draw(wide, text, None, False)[0])

@@ -1,4 +1,4 @@
-"""What a run derives from its prompts, at fixed addresses: for the fused blocks and recorded scales.
+"""What a run derives from its prompts, at fixed addresses.
 
 ``TextContext`` of the model holds tensors made anew for every run, one set a block. Here they lie
 in a few large tensors that the next run fills again, so that a recorded scale finds them, and
@@ -71,10 +71,10 @@ class DeviceText:
         #: per block [L, R, 2, H, D] -> k, v [R, H, L, D]
         k, v = self._kv.view(depth, self.room, rows, 2, heads, -1).permute(3, 0, 2, 4, 1, 5)
         self._layers = tuple(
-            LayerText(
+            LayerText._make([
                 *self._modulation[layer], *self._cross_norm[:, layer], self._head_scale[layer],
                 self._qkv_bias[layer].view(-1), k[layer], v[layer],
-            ) for layer in range(depth)
+            ]) for layer in range(depth)
         )
 
     @property

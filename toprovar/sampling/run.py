@@ -30,7 +30,7 @@ from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport
 from .setup import borrow_workspace, make_runner
 from .sparse import SparseBlocks, Watch
-from .timing import ScaleClock
+from .timing import Clock
 from .workspace import give_back
 
 
@@ -134,7 +134,7 @@ class SamplingRun:
             shape, schedule, self.batch, params.guided,
             model_fingerprint(transformer) if tagged else None,
         ))
-        self.clock = ScaleClock(self.device)
+        self.clock = Clock(self.device)
         self.replayed = 0
         with torch.inference_mode():
             looked_into = probe is not None or selector is not None
@@ -149,7 +149,7 @@ class SamplingRun:
             own = self.workspace
             self.blocks = SparseBlocks(
                 self.runner, self.session, watch, selector,
-                None if own is None else own.place, None if own is None else own.drawn,
+                None if own is None else own.place, None if own is None else own.constants,
             )
             self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
                 schedule, shape.head_dim, self.device)
@@ -300,6 +300,7 @@ class SamplingRun:
         be in its key."""
         depth = self.transformer.shape.depth
         x = self._scale_input(scale)
+        self.blocks.choose_ahead(scale, x.shape[0])
         level = self.transformer.level_embed.weight[scale].to(x.dtype)
         for layer in range(depth):
             if self.workspace is None:

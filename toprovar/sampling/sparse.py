@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -69,7 +69,7 @@ class SparseBlocks:
         session: holds the plan, which it may replace between scales.
         watch: gets entropies, too.
         room: where what later scales read is written; None = wherever there is memory.
-        drawn: see ``Selector``.
+        constants: see ``Selector``.
 
     Attributes:
         maps: per layer, the latest entropies [B, N] and their grid.
@@ -80,20 +80,36 @@ class SparseBlocks:
 
     def __init__(self, runner: BlockRunner | FusedRunner, session: Session,
                  watch: Watch | None = None, selector: Selector | None = None,
-                 room: Room | None = None, drawn: dict[Hashable, Tensor] | None = None) -> None:
+                 room: Room | None = None, constants: dict[Hashable, Any] | None = None) -> None:
         self.runner, self.session, self.watch = runner, session, watch
-        self.selector = selector or Selector(session.plan, runner.batch, drawn)
+        self.selector = selector or Selector(session.plan, runner.batch, constants)
         self.maps: dict[int, tuple[Tensor, Grid]] = {}
         self.kept: dict[int, Tensor] = {}
         self.stayed: Tensor | None = None
         self._room = room or (lambda name, like, dtype: torch.empty_like(like, dtype=dtype))
         self._updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]] = {}
         self._found: list[Found] = []
+        self._chosen: dict[int, Tensor] = {}
 
     def begin(self) -> None:
         """A new scale begins."""
         self.kept = {}
         self.stayed = None
+
+    def choose_ahead(self, scale: int, rows: int) -> None:
+        """Choose the tokens of all layers that go by their own entropy map, in one launch: the maps
+        are those of earlier scales, so they are known before the first block."""
+        step = self.session.plan.scales[scale]
+        self._chosen = {}
+        layers = [n for n in range(len(step.keep)) if step.guided_by(n) and n in self.maps]
+        grids = {self.maps[n][1] for n in layers}
+        if step.dropped == "exit" or len(grids) != 1 or type(self.selector) is not Selector:
+            return
+        known = torch.stack([self.maps[n][0] for n in layers]).unflatten(-1, grids.pop())
+        maps = resize_map(known, step.grid).flatten(-2)
+        chosen = self.selector.select_in_layers(step, layers, maps)
+        self._chosen = {n: self.selector.rows(index, rows)
+                        for n, index in zip(layers, chosen, strict=True)}
 
     def deliver(self) -> None:
         """Hand on what was measured since the last call."""
@@ -205,8 +221,10 @@ class SparseBlocks:
                 self.stayed = self.selector.select(scale, layer, step, x, self._agreed(step))
             self.kept[layer] = self.stayed
             return self.stayed
-        entropy = self._map(layer, step.grid) if layer in self.maps else None
-        index = self.selector.select(scale, layer, step, x, entropy, part)
+        index = self._chosen.pop(layer, None)
+        if index is None:
+            entropy = self._map(layer, step.grid) if layer in self.maps else None
+            index = self.selector.select(scale, layer, step, x, entropy, part)
         if step.per == "block":
             self.kept[layer] = index
         return index
@@ -265,7 +283,8 @@ class SparseBlocks:
 
     def _place(self, scale: int, layer: int, part: int, like: Tensor, grid: Grid) -> Tensor:
         """Where an update that a later scale needs is to be written."""
-        room = self._room(("update", scale, layer, part), like, self.runner.update_dtype or like.dtype)
+        dtype = self.runner.update_dtype or like.dtype
+        room = self._room(("update", scale, layer, part), like, dtype)
         self._updates.setdefault(layer, {})[scale, part] = (room, grid)
         return room
 

@@ -1,9 +1,10 @@
-"""How long each scale took, on the device's own clock where it has one."""
+"""How long each scale, or another part of a run, took: by the device's clock where it has one."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -11,28 +12,28 @@ import torch
 from .report import RunReport, ScaleReport
 
 
-class ScaleClock:
-    """Takes a mark at the start and at the end of every scale.
+class Clock:
+    """Takes a mark at the start and at the end of every part.
 
     On a GPU marks are events: nothing waits for the device until somebody asks.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._marks: dict[int, list[Any]] = {}
+        self._marks: dict[Hashable, list[Any]] = {}
 
-    def mark(self, scale: int) -> None:
-        """The scale begins, or ends."""
+    def mark(self, part: Hashable) -> None:
+        """The part begins, or ends. Scales go by their numbers."""
         if self.device.type == "cuda":
             mark = torch.cuda.Event(enable_timing=True)
             mark.record(torch.cuda.current_stream(self.device))
         else:
             mark = time.perf_counter()
-        self._marks.setdefault(scale, []).append(mark)
+        self._marks.setdefault(part, []).append(mark)
 
-    def seconds(self, scale: int) -> float:
-        """Between the scale's two marks; 0 where it was not run. Waits for the device."""
-        marks = self._marks.get(scale, ())
+    def seconds(self, part: Hashable) -> float:
+        """Between the part's two marks; 0 where it was not run. Waits for the device."""
+        marks = self._marks.get(part, ())
         if len(marks) != 2:
             return 0.0
         start, stop = marks

@@ -70,8 +70,8 @@ class Workspace:
         self.pool = GraphPool(self.device)
         self.busy = False
         self.replays = 0
-        #: random scores of controls, which are drawn on the host
-        self.drawn: dict[Hashable, Tensor] = {}
+        #: what recorded scales read but never change
+        self.constants: dict[Hashable, Any] = {}
         self._held: dict[Hashable, Tensor] = {}
         self._graphs: OrderedDict[Hashable, Recorded] = OrderedDict()
         self._seen: set[int] = set()
