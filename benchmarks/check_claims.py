@@ -113,12 +113,13 @@ def _compare(row: Checked, source: Source, result: Any, repeated: Any) -> None:
         if not agrees(stated, value):
             row.problems.append(f"{claim.file} says {stated}, {source.result} gives {value:.6g}")
     anchors = row.recorded or [float(s.replace(",", "")) for s in claim.stated]
+    tolerance = source.tolerance if claim.tolerance is None else claim.tolerance
     for stated, anchor, value in zip(claim.stated, anchors, row.repeated,
                                      strict=bool(row.repeated)):
-        allowed = source.tolerance * abs(anchor) + 1e-9
+        allowed = tolerance * abs(anchor) + 1e-9
         if abs(value - anchor) > allowed and not agrees(stated, value):
             row.problems.append(f"a re-run gives {value:.6g} for {stated} "
-                                f"(tolerance {source.tolerance:.0%})")
+                                f"(tolerance {100 * tolerance:g} %)")
 
 
 def wanted(source: Source, run: str, timing: bool) -> str | None:
@@ -224,7 +225,7 @@ def show_sources(claims: ClaimsFile) -> None:
         _, command, machine = load_result(source)
         figures = sum(len(c.stated) for c in claims.claim if c.source == name)
         what = f"{source.kind}{', times' if source.timing else ''}"
-        print(f"{name} ({what}; {figures} figures; tolerance {source.tolerance:.0%})\n"
+        print(f"{name} ({what}; {figures} figures; tolerance {100 * source.tolerance:g} %)\n"
               f"  {command}\n  made on: {machine}; kept in: {source.result or '-'}")
 
 

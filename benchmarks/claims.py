@@ -89,6 +89,7 @@ class Claim(BaseModel):
         text: as it stands there, once, with the figures in braces; how lines break is ignored.
             ``{}`` stands for a number that another claim accounts for.
         values: where each figure in braces lies in the source, in their order.
+        tolerance: in place of the source's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,6 +98,7 @@ class Claim(BaseModel):
     file: str = "README.md"
     text: str
     values: tuple[Value, ...]
+    tolerance: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="before")
     @classmethod
