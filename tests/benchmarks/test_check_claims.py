@@ -20,6 +20,10 @@ from benchmarks.claims import (
     locate,
     unclaimed,
 )
+from benchmarks.conformance import summary
+from benchmarks.strategies import work
+from toprovar.conformance import ConformanceReport
+from toprovar.conformance.check import Check
 
 DOCUMENT = """# Speed
 
@@ -164,3 +168,23 @@ def test_what_is_repeated_when() -> None:
 def test_the_model_card_that_ships_is_the_one_that_is_checked() -> None:
     shipped = ROOT / "toprovar" / "bundled" / "infinity-emoji" / "README.md"
     assert shipped.read_text("utf-8") == (ROOT / "training" / "MODEL_CARD.md").read_text("utf-8")
+
+
+def test_conformance_is_summed_up_by_kind() -> None:
+    found = summary(ConformanceReport((
+        Check("1m/runs/greedy logits.3", 1e-5, 2e-4), Check("1m/runs/greedy logits.4", 3e-5, 2e-4),
+        Check("1m/runs/greedy bits.3", 0.0, 0.0, "2 near-ties differ"),
+        Check("1m/runs/greedy bits.4", 5.0, 0.0), Check("text_normed", 0.0, 1e-6),
+    ), ()))
+    assert (found["tensors"], found["within"]) == (5, 4)
+    assert (found["bits_that_differ"], found["near_ties"]) == (5, 2)
+    assert found["kinds"]["logits"] == {"tensors": 2, "largest": 3e-5, "limit": 2e-4}
+    assert set(found["kinds"]) == {"logits", "bits", "text_normed"}
+
+
+def test_work_is_counted_as_it_is_measured() -> None:
+    """The recorded runs' shares of FLOPs are those that are counted without a run."""
+    recorded = json.loads((ROOT / "benchmarks/results/strategies-cpu.json").read_text())["models"]
+    for strategy, own in work("125m", "0.60M", 0.3).items():
+        share = recorded["125m"][strategy]["flop_share"]
+        assert own["flop_share"] == pytest.approx(share, abs=1e-3)
