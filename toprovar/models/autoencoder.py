@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from .config import AutoencoderConfig, group_count
+from .decoding import drop_stale, finish_image, runner_of, why_plain
 from .tiling import decode_tiled
 
 
@@ -163,27 +164,42 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
             image = F.pixel_unshuffle(image, self.shape.stem_patch)
         return self.encoder(_channels_last(image.to(self.dtype)))
 
-    def decode(self, codes: Tensor, tile: int | None = None) -> Tensor:
+    def decode(
+        self, codes: Tensor, tile: int | None = None, *, graph: bool | None = None
+    ) -> Tensor:
         """[B, d, h, w] summed codes -> [B, 3, H, W] float32 clamped to [-1, 1].
+
+        Weights in half precision on an NVIDIA GPU are decoded by
+        :class:`~toprovar.models.fast_decoder.FastDecoder`, except where gradients are on.
 
         Args:
             tile: decode in overlapping tiles of this many latent pixels a side, to bound memory;
                 a little off the whole decode (see :mod:`toprovar.models.tiling`). None = whole.
+            graph: record the fast decoder as a CUDA graph when a shape is met for the second time,
+                and replay it from then on (None); False = never.
         """
         if codes.ndim != 4 or codes.shape[1] != self.shape.latent_channels:
             raise ValueError(
                 f"codes have shape {tuple(codes.shape)}, expected "
                 f"[B, {self.shape.latent_channels}, h, w]: is this the VAE of this transformer?"
             )
-        if tile is None:
-            return self._decode(codes)
-        return decode_tiled(self._decode, codes, tile, self.shape.stride)
+        def whole(codes: Tensor) -> Tensor:
+            return self._decode(codes, graph)
 
-    def _decode(self, codes: Tensor) -> Tensor:
+        return whole(codes) if tile is None else \
+            decode_tiled(whole, codes, tile, self.shape.stride)
+
+    def _decode(self, codes: Tensor, graph: bool | None) -> Tensor:
+        if why_plain(self) is None:
+            return runner_of(self)(codes, graph)
         image = self.decoder(_channels_last(codes.to(self.dtype)))
-        if self.shape.stem_patch > 1:
-            image = F.pixel_shuffle(image, self.shape.stem_patch)
-        return image.float().clamp_(-1, 1)
+        return finish_image(image, self.shape.stem_patch)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """What torch moves and casts modules with: what was made of weights elsewhere is freed."""
+        found = super()._apply(fn, recurse)
+        drop_stale(self)
+        return found
 
 
 def _channels_last(x: Tensor) -> Tensor:
