@@ -13,7 +13,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo tor
 PROMPT ?= a red apple
 SEED ?= 1
 
-.PHONY: demo test lint kernels clean
+.PHONY: demo test lint kernels claims clean
 
 demo: $(VENV)/.installed
 	$(RUN) -m toprovar generate "$(PROMPT)" --seed $(SEED) --out demo.png $(ARGS)
@@ -29,6 +29,12 @@ lint: $(VENV)/.installed-dev
 kernels: ARGS ?= --quick
 kernels: $(VENV)/.installed-dev
 	$(RUN) -m benchmarks.compile_kernels $(ARGS)
+
+# The README's figures against their sources, those again that take seconds.
+# ARGS='--run all --timing' is all that this machine can measure.
+claims: ARGS ?= --run quick
+claims: $(VENV)/.installed-dev
+	$(RUN) -m benchmarks.check_claims $(ARGS)
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -2,6 +2,7 @@
 
     python -m benchmarks.strategies [--models 125m,embedded] [--budget 0.3] [--json FILE]
     python -m benchmarks.strategies --quick --json
+    python -m benchmarks.strategies --work --json      # their work alone: no run, no time
 
 Every strategy is run in turn with dense (dense A dense B ...), so that a ratio is of neighbouring
 runs; the median of the ratios is quoted. Times are of the scale loop (no text encoder, no VAE). The
@@ -31,17 +32,18 @@ from toprovar.bundled import bundled_model
 from toprovar.checkpoints.load import load_transformer
 from toprovar.device_cost import measure
 from toprovar.devices import DTYPE_ALIASES, DTYPES, choose_device
-from toprovar.entropy.calibration import find_calibration
+from toprovar.entropy.calibration import Calibration, find_calibration
 from toprovar.files import replace_file
+from toprovar.models.config import TransformerConfig
 from toprovar.models.fingerprint import model_fingerprint
 from toprovar.models.text import PackedText
 from toprovar.models.transformer import InfinityTransformer
 from toprovar.models.variants import get_variant
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
-from toprovar.schedules import get_schedule
-from toprovar.sparsity.cost import CostModel, Target, WorkTable, predict
-from toprovar.sparsity.director import Director
+from toprovar.schedules import ScaleSchedule, get_schedule
+from toprovar.sparsity.cost import CostModel, Target, WorkTable, count, predict
+from toprovar.sparsity.director import Director, Setting, begin
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
 from toprovar.sparsity.strategies.skipvar import skipvar_plan
@@ -59,6 +61,9 @@ class Subject:
     text: PackedText
     params: SamplingParams
     cost: CostModel
+
+    def calibration(self) -> Calibration | None:
+        return find_calibration(model_fingerprint(self.model))
 
     def run(self, plan: SparsityPlan | Director | None) -> tuple[float, SamplingRun]:
         """Seconds of the scale loop, and the run."""
@@ -87,14 +92,13 @@ def subject(name: str, pn: str, dtype: str, device: torch.device) -> Subject:
                    SamplingParams(schedule, 3.0, 0.5), measure(model, schedule))
 
 
-def strategies(own: Subject, budget: float) -> dict[str, SparsityPlan | Director]:
-    """What is compared, by name."""
-    shape, schedule = own.model.shape, own.params.schedule
+def strategies(name: str, shape: TransformerConfig, schedule: ScaleSchedule, budget: float,
+               calibration: Calibration | None = None, cost: CostModel | None = None
+               ) -> dict[str, SparsityPlan | Director]:
+    """What is compared on a model, by name."""
     target = Target(budget)
-    if own.name == "embedded":
-        calibration = find_calibration(model_fingerprint(own.model))
-        planned: SparsityPlan | Director = ToProVar(
-            ToProVarSettings(), calibration, target, own.cost)
+    if name == "embedded":
+        planned: SparsityPlan | Director = ToProVar(ToProVarSettings(), calibration, target, cost)
     else:
         # Early scales in full, then whatever reaches the budget.
         planned = toprovar_plan(shape, schedule, ToProVarSettings(start_scale=len(schedule) - 4),
@@ -104,6 +108,28 @@ def strategies(own: Subject, budget: float) -> dict[str, SparsityPlan | Director
         "fastvar": fastvar_plan(shape, schedule),
         "skipvar": skipvar_plan(shape, schedule, skip=1),
     }
+
+
+def work(name: str, pn: str, budget: float) -> dict[str, dict[str, float]]:
+    """Each strategy's share of a dense run's work, as ``compare`` has it: counted, not run.
+
+    Raises:
+        ValueError: a strategy that plans inside the run, whose work is not known without one.
+    """
+    schedule, calibration = get_schedule("1.0", pn), None
+    if name == "embedded":
+        model = load_transformer(bundled_model() / "transformer", device="cpu")
+        shape, calibration = model.shape, find_calibration(model_fingerprint(model))
+    else:
+        shape = get_variant(name).config
+    found = {}
+    for strategy, plan in strategies(name, shape, schedule, budget, calibration).items():
+        if not isinstance(plan, SparsityPlan) and plan.adaptive:
+            raise ValueError(f"{strategy} plans inside the run on {name}: without --work it is run")
+        cost = count(begin(plan, Setting(shape, schedule))[0].plan, shape)
+        found[strategy] = {"flop_share": round(cost.flop_share, 4),
+                           "token_layer_share": round(cost.token_layer_share, 4)}
+    return found
 
 
 def compare(own: Subject, name: str, plan: SparsityPlan | Director, rounds: int
@@ -142,8 +168,7 @@ def overhead(own: Subject, rounds: int) -> dict[str, float]:
     pruned scales, from the cost model (they cannot be timed apart from the work they save).
     """
     none = ToProVar(ToProVarSettings(alpha_max=0.0, start_scale=len(own.params.schedule) - 3,
-                                     dropped="identity"),
-                    find_calibration(model_fingerprint(own.model)))
+                                     dropped="identity"), own.calibration())
     own.run(none)
     ratios = []
     for _ in range(rounds):
@@ -170,6 +195,7 @@ def main() -> int:
     add("--rounds", type=int, default=5)
     add("--device", default="auto")
     add("--quick", action="store_true", help="the embedded model alone, in under a minute")
+    add("--work", action="store_true", help="count the work of the plans, run nothing")
     add("--json", nargs="?", const="-", metavar="FILE")
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
@@ -181,11 +207,16 @@ def main() -> int:
     }
     for name in models:
         pn = arguments.pn or ("0.25M" if name == "embedded" else "0.60M")
+        if arguments.work:
+            results["models"][name] = {"pn": pn, **work(name, pn, arguments.budget)}
+            continue
         own = subject(name, pn, arguments.dtype, device)
         found: dict[str, Any] = {"pn": pn, "cost_model": own.cost.model_dump()}
         print(f"{name} at {pn}; cost model fits its measurements within {own.cost.error:.0%}")
         dense_seconds = []
-        for strategy, plan in strategies(own, arguments.budget).items():
+        plans = strategies(name, own.model.shape, own.params.schedule, arguments.budget,
+                           own.calibration(), own.cost)
+        for strategy, plan in plans.items():
             found[strategy] = compare(own, strategy, plan, rounds)
             dense_seconds.append(found[strategy]["dense_seconds"])
             show(strategy, found[strategy])
@@ -197,7 +228,8 @@ def main() -> int:
         print(f"  overhead, share of dense: {found['overhead']}")
         results["models"][name] = found
     main_result = results["models"][models[0]]
-    results |= {key: main_result[key] for key in ("dense", "toprovar", "fastvar", "skipvar")}
+    results |= {key: main_result[key] for key in ("dense", "toprovar", "fastvar", "skipvar")
+                if key in main_result}
     if arguments.json == "-":
         print(json.dumps(results))
     elif arguments.json:

@@ -22,11 +22,10 @@ from .models.rope import schedule_rotations
 from .models.text import PackedText
 from .models.transformer import InfinityTransformer
 from .ops.resize_tokens import resize_tokens
-from .sampling.block_runner import BlockRunner
+from .sampling.block_runner import BlockRunner, gather, scatter_
 from .sampling.cache import CacheLayout, KVCache
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import SamplingRun
-from .sampling.sparse import gather, scatter_
 from .schedules import ScaleSchedule
 from .sparsity.cost import CostModel
 from .sparsity.plan import ModelTag, ScalePlan, SparsityPlan, schedule_name

@@ -10,10 +10,15 @@ DATA = Path(__file__).parent / "data"
 """By place, not by the package's name: in ComfyUI it has another."""
 
 
-def replace_file(path: str | Path, content: bytes) -> None:
-    """Write beside ``path`` and move into place, so that no half file is ever seen."""
+def replace_file(path: str | Path, content: bytes, staging: str | Path | None = None) -> None:
+    """Write beside ``path`` and move into place, so that no half file is ever seen.
+
+    Args:
+        staging: write in this folder of the same disk instead, for folders in which a file that a
+            killed process left behind would be taken for one of the others.
+    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=staging or path.absolute().parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -8,7 +8,7 @@ what one of them leaves behind is safe only in tensors that somebody holds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,7 +21,7 @@ class GraphPool:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._stream: torch.cuda.Stream | None = None
-        self._handle: object = None
+        self._handle: Any = None
 
     def record(self, work: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
         """Record ``work``, which has run at least once before (kernels are compiled, handles made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
 from .sampling.sparse import Watch
+from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
@@ -171,8 +171,11 @@ class InfinityPipeline(DiffusionPipeline):
     def interrupt(self, value: bool) -> None:
         self._interrupt = value
 
-    def encode_prompt(self, prompt: str | Sequence[str]) -> PackedText:
-        """Text features of one or several prompts, for ``prompt_features``."""
+    def encode_prompt(
+        self, prompt: str | Sequence[str], graph: bool | None = None
+    ) -> PackedText:
+        """Text features of one or several prompts, for ``prompt_features``; ``graph`` as in
+        :func:`~toprovar.models.text_encoder.encode_prompts`."""
         if self.text_encoder is None or self.tokenizer is None:
             raise ValueError(
                 "this pipeline has no text encoder: add one when converting ('toprovar convert "
@@ -182,7 +185,7 @@ class InfinityPipeline(DiffusionPipeline):
         if not prompts:
             raise ValueError("prompt is an empty list: give at least one prompt")
         limit = min(MAX_TEXT_TOKENS, self.transformer.shape.text_max_length)
-        return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit)
+        return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit, graph=graph)
 
     def resolve_schedule(self, height: int | None, width: int | None) -> ScaleSchedule:
         """The schedule nearest to a size in pixels; square at the default budget if none."""
@@ -268,25 +271,28 @@ class InfinityPipeline(DiffusionPipeline):
                              f"got {num_images_per_prompt}")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
-        started = time.perf_counter()
-        text = self._features("prompt", prompt, prompt_features)
+        device = self._execution_device
+        own = Clock(device)
+        own.mark("text")
+        graph = False if options is not None and options.graphs is False else None
+        text = self._features("prompt", prompt, prompt_features, graph)
         negative = None
         if negative_prompt is not None or negative_features is not None:
-            negative = self._features("negative_prompt", negative_prompt, negative_features)
+            negative = self._features("negative_prompt", negative_prompt, negative_features,
+                                      graph)
             if len(negative) not in (1, len(text)):
                 raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: "
                                  "give one, or as many")
             if len(negative) > 1:
                 negative = negative.repeat_each(num_images_per_prompt)
         text = text.repeat_each(num_images_per_prompt)
-        seconds = {"text": time.perf_counter() - started}
-
-        device = self._execution_device
+        own.mark("text")
         self._wake("transformer", device)
         generators = make_generators(generator, seed, len(text))
         calls = split_calls(text, negative, generators, plan)
         latents: list[Tensor] = []
         reports: list[RunReport] = []
+        clocks: list[Clock] = []
         with self.progress_bar(total=len(schedule) * len(calls)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
             for i, (own_text, own_negative, own_generators) in enumerate(calls):
                 run = SamplingRun(
@@ -306,43 +312,50 @@ class InfinityPipeline(DiffusionPipeline):
                 if not self._interrupt:
                     bar.update((i + 1) * len(schedule) - bar.n)  # scales left out at the end
                 latents.append(run.summed_codes)
-                reports.append(run.report())
+                reports.append(run.report(wait=False))
+                clocks.append(run.clock)
                 del run  # its KV cache makes room for the next, and for the decoder
                 if self._interrupt:
                     break
         codes = torch.cat(latents)
-        report = reports[0]
-        notes = list(report.notes)
+        notes = list(reports[0].notes)
         if self._interrupt:
             notes.append(f"interrupted after {len(reports[-1].scales)} of {len(schedule)} scales"
                          + (f" of image {len(reports)}" if len(calls) > 1 else ""))
-        seconds |= {"scales": sum(r.seconds["scales"] for r in reports)}
 
-        started = time.perf_counter()
+        own.mark("decode")
         if output_type == "latent":
             images = codes.clone()
         else:
-            images = self._decode(codes, output_type, vae_tile)
-        seconds["decode"] = time.perf_counter() - started
-        report = replace(report, seconds=seconds, seed=seed_of(generator, seed),
+            images = self._decode(codes, output_type, vae_tile, graph)
+        own.mark("decode")
+        # Only now: the device was not waited for, so that it could go on with the decoder.
+        reports = [clock.timed(r) for clock, r in zip(clocks, reports, strict=True)]
+        seconds = {"text": own.seconds("text"),
+                   "scales": sum(r.seconds["scales"] for r in reports),
+                   "decode": own.seconds("decode")}
+        report = replace(reports[0], seconds=seconds, seed=seed_of(generator, seed),
                          notes=tuple(notes))
         return InfinityPipelineOutput(images=images, report=report, reports=[report, *reports[1:]])
 
     def _features(
-        self, name: str, text: str | Sequence[str] | None, features: PackedText | None
+        self, name: str, text: str | Sequence[str] | None, features: PackedText | None,
+        graph: bool | None,
     ) -> PackedText:
         if text is not None and features is None:
-            return self.encode_prompt(text)
+            return self.encode_prompt(text, graph)
         if features is not None and text is None:
             return features
         raise ValueError(f"give either {name} or its features, not "
                          f"{'neither' if text is None else 'both'}")
 
-    def _decode(self, codes: Tensor, output_type: str, tile: int | None) -> Any:
+    def _decode(self, codes: Tensor, output_type: str, tile: int | None, graph: bool | None
+                ) -> Any:
         self._wake("vae", codes.device)
         with torch.inference_mode():
             # One by one: less memory, and an image does not depend on its neighbours.
-            image = torch.cat([self.vae.decode(one, tile) for one in codes.split(1)])
+            image = torch.cat([self.vae.decode(one, tile, graph=graph)
+                               for one in codes.split(1)])
         if output_type == "pil":
             return [Image.fromarray(array) for array in to_uint8(image).cpu().numpy()]
         unit = (image + 1) / 2

@@ -47,11 +47,31 @@ def test_the_modes_are_those_of_torch() -> None:
         torch.testing.assert_close(found, theirs.flatten(2).transpose(1, 2), atol=1e-6, rtol=1e-6)
 
 
-def test_maps_of_any_rank() -> None:
-    maps = torch.rand(2, 3, 4, 6)
-    found = resize_map(maps, (8, 9))
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize(("grid", "new"), [*GRIDS, ((23, 5), (25, 29))])
+def test_stacked_maps(
+    lane: Lane, mode: str, dtype: torch.dtype, grid: tuple[int, int], new: tuple[int, int]
+) -> None:
+    # In a buffer for the largest grid
+    room = torch.full((3, 2, 200), torch.nan, device=lane.device, dtype=dtype)
+    maps = room[..., : grid[0] * grid[1]].unflatten(-1, grid)
+    maps.copy_(torch.rand(maps.shape))
+    found = resize_map(maps, new, mode, backend=lane.backend)
+    tokens = maps.cpu().reshape(6, -1, 1)
+    expected = reference.resize_tokens(tokens, grid, new, mode).reshape(3, 2, *new)
+    assert found.dtype == dtype and found.is_contiguous()
+    torch.testing.assert_close(found.cpu().double(), expected, atol=TOLERANCE[dtype],
+                               rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_maps_of_any_rank(lane: Lane) -> None:
+    maps = torch.rand(2, 3, 4, 6, device=lane.device)
+    found = resize_map(maps, (8, 9), backend=lane.backend)
     assert found.shape == (2, 3, 8, 9)
-    torch.testing.assert_close(resize_map(maps[1, 2], (8, 9)), found[1, 2])
+    torch.testing.assert_close(resize_map(maps[1, 2], (8, 9), backend=lane.backend), found[1, 2])
     torch.testing.assert_close(resize_map(torch.full((2, 2), 0.7), (5, 5)), torch.full((5, 5), 0.7))
 
 

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ops.lanes import KERNEL_LANES, LANES, Lane
-from toprovar.ops.token_select import feasible_minimum, reference, select_tokens, tokens_required
+from toprovar.ops.token_select import (
+    LayerCounts,
+    feasible_minimum,
+    reference,
+    select_in_layers,
+    select_tokens,
+    tokens_required,
+)
 
 SCORES = st.sampled_from([0.0, -0.0, 1.0, -2.5, 3.0, 1e-40, math.inf, -math.inf, math.nan])
 
@@ -50,6 +57,45 @@ def test_kernel_gives_the_same_tokens(
     expected = [reference.select_tokens(row, grid, count, region, minimum)
                 for row in scores.float().tolist()]
     assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize(("region", "minimum"), [(0, 0), (3, 1)])
+@pytest.mark.parametrize("counts", [[12, 30, 12, 63, 17], [20]], ids=str)
+def test_layers_at_once(lane: Lane, region: int, minimum: int, counts: list[int]) -> None:
+    grid = (7, 9)
+    # In a buffer for the largest grid; many ties
+    room = (torch.randn(len(counts), 2, 80, device=lane.device) * 2).round()
+    room[..., ::7] = math.nan
+    scores = room[..., :63]
+    found = select_in_layers(scores, grid, LayerCounts.of(counts, lane.device), region=region,
+                             min_per_region=minimum, backend=lane.backend)
+    for layer, count in enumerate(counts):
+        assert found[layer].dtype == torch.int64
+        assert found[layer].tolist() == [
+            reference.select_tokens(row, grid, count, region, minimum)
+            for row in scores[layer].tolist()
+        ]
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_layers_that_keep_nothing(lane: Lane) -> None:
+    scores = torch.rand(3, 1, 12, device=lane.device)
+    for counts in ([0, 4, 0], [0, 0, 0]):
+        found = select_in_layers(scores, (3, 4), LayerCounts.of(counts, lane.device),
+                                 backend=lane.backend)
+        assert [tuple(part.shape) for part in found] == [(1, count) for count in counts]
+    assert select_in_layers(scores[:0], (3, 4), LayerCounts.of([], lane.device)) == []
+
+
+def test_layers_that_do_not_fit() -> None:
+    scores = torch.rand(3, 1, 12)
+    with pytest.raises(ValueError, match="of the 2 layers that have counts"):
+        select_in_layers(scores, (3, 4), LayerCounts.of([1, 2], "cpu"))
+    with pytest.raises(ValueError, match="count is 13, expected 0 to 12"):
+        select_in_layers(scores, (3, 4), LayerCounts.of([1, 2, 13], "cpu"))
+    with pytest.raises(ValueError, match=r"counts on meta: make them by LayerCounts\.of"):
+        select_in_layers(scores, (3, 4), LayerCounts.of([1, 2, 3], "meta"))
 
 
 @pytest.mark.parametrize("lane", LANES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,16 @@ from ..ops.adaln import modulated_norm
 from .blocks import Block, BlockContext
 from .config import TransformerConfig
 from .text import PackedText, RMSNorm, TextPool, TextProjection, linear_fp32, pad_rows
+
+
+class TextEnds(Protocol):
+    """What both ends of the network need of the text: see ``TextContext``."""
+
+    @property
+    def pooled(self) -> Tensor: ...
+
+    @property
+    def head(self) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
             ),
         )
 
-    def first_tokens(self, text: TextContext) -> Tensor:
+    def first_tokens(self, text: TextEnds) -> Tensor:
         """Input of scale 0, before the level embedding: [R, 1, C] float32."""
         return text.pooled[:, None] + self.start.float()
 
@@ -156,7 +166,7 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
         """
         return linear_fp32(codes.flatten(2).transpose(1, 2), self.token_embed)
 
-    def logits(self, x: Tensor, text: TextContext) -> Tensor:
+    def logits(self, x: Tensor, text: TextEnds) -> Tensor:
         """[R, N, C] residual -> [R, N, 2 d] float32; entry 2 j + c is the logit of bit j = c."""
         gain, shift = text.head
         rows = x.shape[0]

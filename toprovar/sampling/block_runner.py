@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..models.transformer import InfinityTransformer, TextContext
 from ..ops import attention as attention_ops
 from ..ops.attention_entropy import attention_entropy, attention_with_entropy
 from ..ops.cross_attention import AbsorbedText, pays
+from ..ops.resize_tokens import resize_tokens
 from .cache import KVCache
 from .params import EngineOptions
 
@@ -19,8 +20,20 @@ PARTS = 3
 """Sub-layers of a block: self-attention, cross-attention, feed-forward."""
 
 
+class Standin(NamedTuple):
+    """What dropped tokens get: ``update`` [R, h w, C] of an earlier scale's ``grid``, resized."""
+
+    update: Tensor
+    grid: tuple[int, int]
+    new_grid: tuple[int, int]
+    resize: str
+
+    def resized(self) -> Tensor:
+        return resize_tokens(self.update, self.grid, self.new_grid, self.resize)
+
+
 class BlockRunner:
-    """The blocks of one run.
+    """The blocks of one run, piece by piece: for the CPU, and the reference of ``FusedRunner``.
 
     Args:
         transformer: borrowed, not changed.
@@ -35,6 +48,8 @@ class BlockRunner:
     """
 
     cache: KVCache
+    update_dtype: torch.dtype | None = None
+    """Of updates that are kept for later scales; None = the residual's."""
 
     def __init__(
         self, transformer: InfinityTransformer, text: PackedText, batch: int,
@@ -48,28 +63,51 @@ class BlockRunner:
         self.text: TextContext = transformer.prepare_text(text)
         self._absorbed: dict[int, AbsorbedText] = {}
 
-    def block(self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False
-              ) -> Tensor | None:
+    def block(
+        self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
+        index: Tensor | None = None, standin: Standin | None = None, follow: bool = False,
+    ) -> Tensor | None:
         """One whole block.
 
         Args:
-            x: [R, n, C] residual, changed in place; all rows, or the conditional ones.
-            rotation: [n, D / 2, 2], or [R, n, D / 2, 2], of the tokens' places.
+            x: [R, N, C] residual of all tokens, changed in place; all rows, or the conditional
+                ones.
+            rotation: [N, D / 2, 2] of the tokens' places.
             measure: whether to take entropy.
+            index: the tokens to work on, [n] or [R, n] int64; None = all.
+            standin: what the others get; None = nothing.
+            follow: promises that the next call is of the next layer, on the same tokens, with
+                ``x`` untouched in between.
 
         Returns:
             [B, n] float32 entropy (natural log, mean over heads) of the conditional rows, or
             [B, H, n]; None if not measured.
         """
-        attended, entropy = self.attend(scale, layer, x, rotation, measure)
-        self.transformer.block(layer).finish(
-            x, attended, self.text.blocks[layer], self.piece, self._absorbed_text(layer, x)
-        )
+        part = x if index is None else gather(x, index)
+        turn = rotation if index is None else gather_rotation(rotation, index)
+        entropy = None
+        if part.shape[1]:
+            attended, entropy = self.attend(scale, layer, part, turn, measure)
+            self.transformer.block(layer).finish(
+                part, attended, self.text.blocks[layer], self.piece,
+                self._absorbed_text(layer, part),
+            )
+        if index is not None:
+            if standin is not None:
+                x.add_(standin.resized())
+            scatter_(x, index, part)
         return entropy
 
-    def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor) -> Tensor:
-        """What one sub-layer adds to the residual ``x`` [R, n, C], which stays: alike, float32."""
+    def end(self) -> None:
+        """The blocks of a scale are done."""
+
+    def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
+             index: Tensor | None = None) -> Tensor:
+        """What one sub-layer adds to the residual ``x`` [R, N, C], which stays, at the tokens of
+        ``index``: [R, n, C] float32."""
         block, context = self.transformer.block(layer), self.text.blocks[layer]
+        if index is not None:
+            x, rotation = gather(x, index), gather_rotation(rotation, index)
         if part == 0:
             attended, _ = self.attend(scale, layer, x, rotation)
             return block.attention_update(attended, context, self.piece)
@@ -136,3 +174,23 @@ class BlockRunner:
             if shape.depth * text.nbytes <= self.cache.nbytes // 8:
                 self._absorbed[layer] = text
         return text
+
+
+def gather(x: Tensor, index: Tensor) -> Tensor:
+    """Tokens of ``x`` [R, N, C] at ``index`` [n] or [R, n]: a copy [R, n, C]."""
+    if index.ndim == 1:
+        return x.index_select(1, index)
+    return x.take_along_dim(index[..., None], dim=1)
+
+
+def gather_rotation(rotation: Tensor, index: Tensor) -> Tensor:
+    """Rows of the table [N, D / 2, 2]: [n, D / 2, 2], or [R, n, D / 2, 2]."""
+    return rotation.index_select(0, index) if index.ndim == 1 else rotation[index]
+
+
+def scatter_(x: Tensor, index: Tensor, part: Tensor) -> None:
+    """Puts ``part`` [R, n, C] back into ``x`` [R, N, C] at ``index``."""
+    if index.ndim == 1:
+        x.index_copy_(1, index, part.to(x.dtype))
+    else:
+        x.scatter_(1, index[..., None].expand_as(part), part.to(x.dtype))

@@ -98,14 +98,20 @@ class EngineOptions:
         residual_dtype: dtype of the residual stream. float32 is the exact choice. The blocks'
             half-precision dtype saves memory traffic on large GPUs.
         attention_backend: see :mod:`toprovar.ops.attention`.
-        piece_tokens: most tokens a matrix product works on at once; None = chosen by device
-            (small on a CPU, so that intermediates stay in its cache; everything on a GPU).
+        piece_tokens: most tokens a matrix product works on at once on a CPU, so that intermediates
+            stay in its cache; None = chosen here.
+        graphs: record each scale once and replay it for every later picture of the same size and
+            plan; None = where that is possible. The KV cache stays on the device then. False also
+            keeps a pipeline from recording its text encoder and its VAE.
+        fused: blocks in few passes (see ``FusedRunner``); None = on CUDA devices.
     """
 
     cache_dtype: torch.dtype | None = None
     residual_dtype: torch.dtype = torch.float32
     attention_backend: str = "auto"
     piece_tokens: int | None = None
+    graphs: bool | None = None
+    fused: bool | None = None
 
     def __post_init__(self) -> None:
         if self.attention_backend not in attention_ops.BACKENDS:

@@ -19,8 +19,8 @@ class ScaleReport:
 
     Attributes:
         rows: batch rows run, 0 where the scale was not run.
-        seconds: wall time from the scale's start to its bits. On a GPU the device is not waited
-            for, so only the sum over scales is meaningful there.
+        seconds: from the scale's start to its bits; on a GPU by the device's clock, and 0 until the
+            run's own report, as the device is not waited for before.
     """
 
     index: int
@@ -46,6 +46,7 @@ class RunReport:
         token_layers: rows x tokens x layers processed, and dense_token_layers those of a dense
             run: their quotient is the work saved, before any measurement.
         kv_bytes: size of the KV cache.
+        replayed_scales: scales that were recorded in an earlier run and replayed in this one.
         notes: why something was done other than asked, in words.
     """
 
@@ -63,6 +64,7 @@ class RunReport:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     used_plan: SparsityPlan | None = None
+    replayed_scales: int = 0
 
     @property
     def token_layers(self) -> int:

@@ -7,7 +7,7 @@ iterating and the run is over.
 
 from __future__ import annotations
 
-import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,27 +15,23 @@ import torch
 from torch import Tensor
 
 from ..models.fingerprint import model_fingerprint
-from ..models.latents import (
-    bits_to_codes,
-    fold_patches,
-    resize_codes,
-    tokens_to_grid,
-    unfold_patches,
-)
 from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
-from ..sparsity.director import Director, Setting, begin
+from ..sparsity.director import Director, Session, Setting, begin
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
-from .block_runner import BlockRunner
 from .cache import CacheLayout, KVCache
+from .head import add_codes_, embed_scale, guide
 from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport
+from .setup import borrow_workspace, make_runner
 from .sparse import SparseBlocks, Watch
+from .timing import Clock
+from .workspace import give_back
 
 
 @dataclass(frozen=True)
@@ -138,13 +134,25 @@ class SamplingRun:
             shape, schedule, self.batch, params.guided,
             model_fingerprint(transformer) if tagged else None,
         ))
+        self.clock = Clock(self.device)
+        self.replayed = 0
         with torch.inference_mode():
-            self.runner = BlockRunner(
-                transformer, text, self.batch, self.options, probe,
-                by_head=watch is not None and watch.heads,
+            looked_into = probe is not None or selector is not None
+            self.workspace = borrow_workspace(transformer, schedule, self.batch, text,
+                                              self.options, looked_into)
+            if self.workspace is not None:
+                self._leave = weakref.finalize(self, give_back, self.workspace)
+            by_head = watch is not None and watch.heads
+            with attention_ops.held_to(self.backend):
+                self.runner = make_runner(transformer, text, self.batch, self.options, probe,
+                                          by_head, self.workspace)
+            own = self.workspace
+            self.blocks = SparseBlocks(
+                self.runner, self.session, watch, selector,
+                None if own is None else own.place, None if own is None else own.constants,
             )
-            self.blocks = SparseBlocks(self.runner, self.session, watch, selector)
-            self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
+            self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
+                schedule, shape.head_dim, self.device)
             self._laid_out = -1
             self._lay_out(0)
             height, width = schedule.grids[-1]
@@ -155,19 +163,28 @@ class SamplingRun:
         self.scale_reports: list[ScaleReport] = []
 
     def __iter__(self) -> Iterator[ScaleState]:
-        for scale in range(len(self.params.schedule)):
-            if not self.session.plan.scales[scale].run:
-                self._skip(scale)
-                continue
-            # Not held across the yield: the caller's code must not run in inference mode.
-            with torch.inference_mode(), attention_ops.held_to(self.backend):
-                state = self._run_scale(scale)
-            yield state
+        try:
+            for scale in range(len(self.params.schedule)):
+                if not self.session.plan.scales[scale].run:
+                    self._skip(scale)
+                    continue
+                # Not held across the yield: the caller's code must not run in inference mode.
+                with torch.inference_mode(), attention_ops.held_to(self.backend):
+                    state = self._run_scale(scale)
+                yield state
+        finally:
+            if self.workspace is not None:
+                self._leave()
 
-    def report(self) -> RunReport:
-        """What has been run so far."""
+    def report(self, wait: bool = True) -> RunReport:
+        """What has been run so far.
+
+        Args:
+            wait: for the device, to know how long scales took there; if not, ``clock.timed`` puts
+                the times in later.
+        """
         plan = self.session.plan
-        return RunReport(
+        report = RunReport(
             plan=plan.strategy,
             params=self.params.to_json(),
             scales=tuple(self.scale_reports),
@@ -181,11 +198,13 @@ class SamplingRun:
             seconds={"scales": sum(s.seconds for s in self.scale_reports)},
             notes=(*self.notes, *plan.notes),
             used_plan=plan,
+            replayed_scales=self.replayed,
         )
+        return self.clock.timed(report) if wait else report
 
     def _lay_out(self, scale: int) -> None:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""
-        if scale <= self._laid_out:
+        if self.workspace is not None or scale <= self._laid_out:
             return
         plan, shape = self.session.plan, self.transformer.shape
         horizon = self._laid_out = self.session.horizon(scale)
@@ -226,76 +245,95 @@ class SamplingRun:
         return negative.to(self.device, torch.float32)
 
     def _run_scale(self, scale: int) -> ScaleState:
-        started = time.perf_counter()
+        self.clock.mark(scale)
         grid = self.params.schedule.grids[scale]
         cfg, tau = self.params.cfg_list[scale], self.params.tau_list[scale]
         self._lay_out(scale)
         self.blocks.begin()
+        self.check()
+        logits = guide(self._logits(scale), cfg, tau, self.batch)
+        self.blocks.deliver()
+        self.check()
+        bits = self.choose(scale, logits)
+        add_codes_(self.summed_codes, bits, grid, self.transformer.shape.patch,
+                   self.blocks.stayed)
+        if self.workspace is not None:
+            self.workspace.codes.copy_(self.summed_codes)
+        self.clock.mark(scale)
+        report = ScaleReport(
+            scale, grid, grid[0] * grid[1], self.session.plan.counts[scale], cfg, tau,
+            self.clock.seconds(scale) if self.device.type == "cpu" else 0.0, self._rows(scale),
+        )
+        self.scale_reports.append(report)
+        kept = self._kept()
+        self.session.after(scale, self.summed_codes)
+        return ScaleState(scale, len(self.params.schedule), grid, logits, bits, self.summed_codes,
+                          report, kept)
+
+    def _kept(self) -> dict[int, Tensor]:
+        """Indices per layer, in memory of their own where recorded scales write them again."""
+        if self.workspace is None:
+            return dict(self.blocks.kept)
+        copies = {id(index): index.clone() for index in self.blocks.kept.values()}
+        return {layer: copies[id(index)] for layer, index in self.blocks.kept.items()}
+
+    def _logits(self, scale: int) -> Tensor:
+        """Logits of the rows that count, computed or replayed: [R, N, 2 d] float32, before
+        temperature and guidance. Not to be changed."""
+        guided = self._guided(scale)
+        if self.workspace is None:
+            return self._compute(scale, guided)
+        mixed = self.params.cfg_list[scale] if guided and self.mixing_layers else None
+        key = (self.blocks.signature(scale), self._rows(scale), guided, mixed,
+               self.params.cfg_insertion_layer if guided else ())
+        before = self.workspace.replays
+        logits = self.workspace.run(key, lambda: self._compute(scale, guided), self.blocks,
+                                    at_once=type(self.session) is Session)
+        self.replayed += self.workspace.replays - before
+        return logits
+
+    def _guided(self, scale: int) -> bool:
+        return self.params.cfg_list[scale] != 1 and self._rows(scale) > self.batch
+
+    def _compute(self, scale: int, guided: bool) -> Tensor:
+        """See ``_logits``. May be recorded: host values that change from picture to picture must
+        be in its key."""
+        depth = self.transformer.shape.depth
         x = self._scale_input(scale)
-        guided = cfg != 1 and x.shape[0] > self.batch
+        self.blocks.choose_ahead(scale, x.shape[0])
         level = self.transformer.level_embed.weight[scale].to(x.dtype)
-        shape = self.transformer.shape
-        for layer in range(shape.depth):
-            self.check()
-            if layer == 0 or (shape.level_embed_every_chunk
-                              and layer % shape.blocks_per_chunk == 0):
+        for layer in range(depth):
+            if self.workspace is None:
+                self.check()
+            if self._embeds_level(layer):
                 x.add_(level)
             if self.probe:
                 self.probe.block_input(scale, layer, x)
-            self.blocks.run(scale, layer, x, self.rotations[scale])
-            if guided and layer in self.mixing_layers:
+            mixes = guided and layer in self.mixing_layers
+            apart = mixes or self.probe is not None or self._embeds_level(layer + 1)
+            self.blocks.run(scale, layer, x, self.rotations[scale], apart)
+            if mixes:
+                cfg = self.params.cfg_list[scale]
                 half = cfg * x[: self.batch] + (1 - cfg) * x[self.batch :]
                 x[: self.batch], x[self.batch :] = half, half
             if self.probe:
                 self.probe.block_output(scale, layer, x)
-        self.check()
-        logits = self._logits(x, cfg, tau, guided)
-        bits = self.choose(scale, logits)
-        self._add_codes(grid, bits, self.blocks.stayed)
-        report = ScaleReport(
-            scale, grid, grid[0] * grid[1], self.session.plan.counts[scale], cfg, tau,
-            time.perf_counter() - started, x.shape[0],
-        )
-        self.scale_reports.append(report)
-        self.session.after(scale, self.summed_codes)
-        return ScaleState(
-            scale, len(self.params.schedule), grid, logits, bits, self.summed_codes, report,
-            dict(self.blocks.kept),
-        )
+        self.runner.end()
+        on_logits = guided and 0 in self.params.cfg_insertion_layer
+        rows = self.rows if on_logits else self.batch
+        return self.transformer.logits(x[:rows], self.runner.text)
+
+    def _embeds_level(self, layer: int) -> bool:
+        shape = self.transformer.shape
+        return layer == 0 or (shape.level_embed_every_chunk
+                              and layer % shape.blocks_per_chunk == 0)
 
     def _scale_input(self, scale: int) -> Tensor:
         """[R, N, C] residual before the level embedding."""
+        rows = self._rows(scale)
         if scale == 0:
-            x = self.transformer.first_tokens(self.runner.text)[: self._rows(0)]
-        else:
-            patch = self.transformer.shape.patch
-            h, w = self.params.schedule.grids[scale]
-            codes = fold_patches(resize_codes(self.summed_codes, (h * patch, w * patch)), patch)
-            x = self.transformer.embed_codes(codes).repeat(self._rows(scale) // self.batch, 1, 1)
-        return x.to(self.options.residual_dtype)
-
-    def _logits(self, x: Tensor, cfg: float, tau: float, guided: bool) -> Tensor:
-        """[R, N, C] -> [B, N, 2 d] logits after temperature and guidance."""
-        on_logits = guided and 0 in self.params.cfg_insertion_layer
-        rows = self.rows if on_logits else self.batch
-        logits = self.transformer.logits(x[:rows], self.runner.text).mul_(1 / tau)
-        if not on_logits:
-            return logits
-        return cfg * logits[: self.batch] + (1 - cfg) * logits[self.batch :]
-
-    def _add_codes(self, grid: tuple[int, int], bits: Tensor, stayed: Tensor | None) -> None:
-        """Add the codes of ``bits`` [B, N, d]; those of tokens that left the scale count as 0.
-
-        Args:
-            stayed: indices of the tokens that did not, [n] or [R, n]; None = all.
-        """
-        shape = self.transformer.shape
-        values = unfold_patches(tokens_to_grid(bits, grid), shape.patch)
-        codes = bits_to_codes(values, shape.latent_channels)
-        if stayed is not None:
-            index = stayed.expand(self.batch, -1) if stayed.ndim == 1 else stayed[: self.batch]
-            here = codes.new_zeros(self.batch, grid[0] * grid[1])
-            here = here.scatter_(1, index, 1.0).unflatten(1, grid)[:, None]
-            codes = codes * here.repeat_interleave(shape.patch, 2).repeat_interleave(shape.patch, 3)
-        size = (self.summed_codes.shape[2], self.summed_codes.shape[3])
-        self.summed_codes.add_(resize_codes(codes, size))
+            return self.transformer.first_tokens(self.runner.text)[:rows].to(
+                self.options.residual_dtype)
+        codes = self.summed_codes if self.workspace is None else self.workspace.codes
+        return embed_scale(self.transformer, codes, self.params.schedule.grids[scale],
+                           rows // self.batch, self.options.residual_dtype)

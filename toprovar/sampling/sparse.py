@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ..ops.resize_tokens import resize_map, resize_tokens
+from ..ops.resize_tokens import resize_map
 from ..sparsity.director import Session
 from ..sparsity.plan import ScalePlan
 from ..sparsity.selection import Selector
-from .block_runner import PARTS, BlockRunner
+from .block_runner import PARTS, BlockRunner, Standin, scatter_
+from .fused_runner import FusedRunner
 
 Grid = tuple[int, int]
 WHOLE = -1
@@ -34,6 +36,31 @@ class Watch(Protocol):
         ...
 
 
+class Found(NamedTuple):
+    """Entropies that were measured: ``entropy`` [B, N], and ``by_head`` [B, H, N] or None."""
+
+    scale: int
+    layer: int
+    grid: Grid
+    entropy: Tensor
+    by_head: Tensor | None
+
+
+class Memory(NamedTuple):
+    """All that blocks leave behind for later ones, as references: see ``SparseBlocks``."""
+
+    lengths: tuple[int, ...]
+    maps: dict[int, tuple[Tensor, Grid]]
+    updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]]
+    kept: dict[int, Tensor]
+    stayed: Tensor | None
+    found: tuple[Found, ...]
+
+
+Room = Callable[[Hashable, Tensor, torch.dtype], Tensor]
+"""(name, like, dtype) -> where to write what ``name`` stands for, of the shape of ``like``."""
+
+
 class SparseBlocks:
     """What a run remembers between scales, and the blocks that use it.
 
@@ -41,6 +68,8 @@ class SparseBlocks:
         runner: runs tokens.
         session: holds the plan, which it may replace between scales.
         watch: gets entropies, too.
+        room: where what later scales read is written; None = wherever there is memory.
+        constants: see ``Selector``.
 
     Attributes:
         maps: per layer, the latest entropies [B, N] and their grid.
@@ -49,74 +78,140 @@ class SparseBlocks:
         stayed: those that have not left this scale, where its dropped tokens do; None = all stay.
     """
 
-    def __init__(self, runner: BlockRunner, session: Session, watch: Watch | None = None,
-                 selector: Selector | None = None) -> None:
+    def __init__(self, runner: BlockRunner | FusedRunner, session: Session,
+                 watch: Watch | None = None, selector: Selector | None = None,
+                 room: Room | None = None, constants: dict[Hashable, Any] | None = None) -> None:
         self.runner, self.session, self.watch = runner, session, watch
-        self.selector = selector or Selector(session.plan, runner.batch)
+        self.selector = selector or Selector(session.plan, runner.batch, constants)
         self.maps: dict[int, tuple[Tensor, Grid]] = {}
         self.kept: dict[int, Tensor] = {}
         self.stayed: Tensor | None = None
+        self._room = room or (lambda name, like, dtype: torch.empty_like(like, dtype=dtype))
         self._updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]] = {}
+        self._found: list[Found] = []
+        self._chosen: dict[int, Tensor] = {}
 
     def begin(self) -> None:
         """A new scale begins."""
         self.kept = {}
         self.stayed = None
 
-    def run(self, scale: int, layer: int, x: Tensor, rotation: Tensor) -> None:
-        """One block on residual ``x`` [R, N, C] of all the scale's tokens, in place."""
-        plan = self.session.plan
-        step = plan.scales[scale]
-        stored = (scale, layer) in plan.stored or self.session.stores(scale, layer)
-        by_part = step.per == "sublayer" if step.keep[layer] < step.tokens else any(
-            s.per == "sublayer" and plan.sources[i][layer] == scale
-            for i, s in enumerate(plan.scales)
+    def choose_ahead(self, scale: int, rows: int) -> None:
+        """Choose the tokens of all layers that go by their own entropy map, in one launch: the maps
+        are those of earlier scales, so they are known before the first block."""
+        step = self.session.plan.scales[scale]
+        self._chosen = {}
+        layers = [n for n in range(len(step.keep)) if step.guided_by(n) and n in self.maps]
+        grids = {self.maps[n][1] for n in layers}
+        if step.dropped == "exit" or len(grids) != 1 or type(self.selector) is not Selector:
+            return
+        known = torch.stack([self.maps[n][0] for n in layers]).unflatten(-1, grids.pop())
+        maps = resize_map(known, step.grid).flatten(-2)
+        chosen = self.selector.select_in_layers(step, layers, maps)
+        self._chosen = {n: self.selector.rows(index, rows)
+                        for n, index in zip(layers, chosen, strict=True)}
+
+    def deliver(self) -> None:
+        """Hand on what was measured since the last call."""
+        found, self._found = self._found, []
+        for one in found:
+            if self.session.wants(one.scale, one.layer):
+                self.session.entropy(one.scale, one.layer, one.grid, one.entropy)
+            if self.watch is not None and self.watch.wants(one.scale, one.layer):
+                self.watch.record(one.scale, one.layer, one.grid,
+                                  one.entropy if one.by_head is None else one.by_head)
+
+    def memory(self) -> Memory:
+        return Memory(
+            tuple(self.runner.cache.lengths), dict(self.maps),
+            {layer: dict(known) for layer, known in self._updates.items()}, dict(self.kept),
+            self.stayed, tuple(self._found),
         )
-        if by_part:
-            self._run_parts(scale, layer, step, x, rotation, stored)
+
+    def remember(self, memory: Memory) -> None:
+        """Be as one was when ``memory`` was taken."""
+        self.runner.cache.lengths[:] = memory.lengths
+        self.maps, self.kept = dict(memory.maps), dict(memory.kept)
+        self._updates = {layer: dict(known) for layer, known in memory.updates.items()}
+        self.stayed, self._found = memory.stayed, list(memory.found)
+
+    def signature(self, scale: int) -> Hashable:
+        """Everything but tensors' contents that decides what the blocks of ``scale`` do."""
+        plan = self.session.plan
+        step, layers = plan.scales[scale], range(len(plan.scales[scale].keep))
+        return (
+            scale, step, plan.sources[scale], self.runner.cache.layout.starts,
+            tuple(self.runner.cache.lengths),
+            tuple((self._measures(scale, n), self._stored(scale, n), self._by_part(scale, n))
+                  for n in layers),
+            tuple((layer, grid) for layer, (_, grid) in sorted(self.maps.items())),
+            tuple((layer, key, grid) for layer, known in sorted(self._updates.items())
+                  for key, (_, grid) in sorted(known.items())),
+            plan.seed if step.sparse and step.rule == "random" else None,
+        )
+
+    def run(self, scale: int, layer: int, x: Tensor, rotation: Tensor, apart: bool = True) -> None:
+        """One block on residual ``x`` [R, N, C] of all the scale's tokens, in place.
+
+        Args:
+            apart: whether ``x`` is changed or looked at before the next block.
+        """
+        step = self.session.plan.scales[scale]
+        if self._by_part(scale, layer):
+            self._run_parts(scale, layer, step, x, rotation)
         else:
-            self._run_block(scale, layer, step, x, rotation, stored)
+            self._run_block(scale, layer, step, x, rotation, apart)
         self._forget(scale, layer)
 
+    def _stored(self, scale: int, layer: int) -> bool:
+        return (scale, layer) in self.session.plan.stored or self.session.stores(scale, layer)
+
+    def _by_part(self, scale: int, layer: int) -> bool:
+        plan = self.session.plan
+        step = plan.scales[scale]
+        if step.keep[layer] < step.tokens:
+            return step.per == "sublayer"
+        return any(s.per == "sublayer" and plan.sources[i][layer] == scale
+                   for i, s in enumerate(plan.scales))
+
     def _run_block(self, scale: int, layer: int, step: ScalePlan, x: Tensor, rotation: Tensor,
-                   stored: bool) -> None:
+                   apart: bool) -> None:
+        stored = self._stored(scale, layer)
         before = x.clone() if stored else None
-        measure = self._measures(scale, layer)
-        if step.keep[layer] == step.tokens:
-            entropy = self.runner.block(scale, layer, x, rotation, measure)
-            index = None
-        else:
-            index = self._choose(scale, layer, step, x)
-            part, turn = gather(x, index), gather_rotation(rotation, index)
-            entropy = None
-            if index.numel():
-                entropy = self.runner.block(scale, layer, part, turn, measure)
-            update = self._update_for(scale, layer, WHOLE, step, x.shape[0])
-            if update is not None:
-                x.add_(update)
-            scatter_(x, index, part)
+        whole = step.keep[layer] == step.tokens
+        index = None if whole else self._choose(scale, layer, step, x)
+        entropy = self.runner.block(
+            scale, layer, x, rotation, self._measures(scale, layer), index,
+            None if whole else self._standin(scale, layer, WHOLE, step, x.shape[0]),
+            follow=not apart and not stored and self._same_tokens(scale, layer, layer + 1),
+        )
         if entropy is not None:
             self._note(scale, layer, step.grid, entropy, index)
         if before is not None:
-            self._store(scale, layer, WHOLE, x - before, step.grid)
+            torch.sub(x, before, out=self._place(scale, layer, WHOLE, x, step.grid))
 
-    def _run_parts(self, scale: int, layer: int, step: ScalePlan, x: Tensor, rotation: Tensor,
-                   stored: bool) -> None:
+    def _same_tokens(self, scale: int, layer: int, other: int) -> bool:
+        """Whether two layers of a scale work on the same tokens, whatever these will be."""
+        step = self.session.plan.scales[scale]
+        if other == len(step.keep) or self._by_part(scale, other):
+            return False
+        return step.dropped == "exit" or step.keep[layer] == step.keep[other] == step.tokens
+
+    def _run_parts(self, scale: int, layer: int, step: ScalePlan, x: Tensor, rotation: Tensor
+                   ) -> None:
         for part in range(PARTS):
             if step.keep[layer] == step.tokens:
                 full = self.runner.part(part, scale, layer, x, rotation)
             else:
                 index = self._choose(scale, layer, step, x, part)
-                full = self._update_for(scale, layer, part, step, x.shape[0])
-                full = torch.zeros_like(x) if full is None else full.clone()
+                standin = self._standin(scale, layer, part, step, x.shape[0])
+                full = torch.zeros_like(x) if standin is None else standin.resized().clone()
                 if index.numel():
-                    out = self.runner.part(
-                        part, scale, layer, gather(x, index), gather_rotation(rotation, index)
-                    )
+                    out = self.runner.part(part, scale, layer, x, rotation, index)
                     scatter_(full, index, out)
             x.add_(full)
-            if stored:
-                self._store(scale, layer, part, full, step.grid)
+            if self._stored(scale, layer):
+                self._place(scale, layer, part, full, step.grid).copy_(full)
 
     def _choose(self, scale: int, layer: int, step: ScalePlan, x: Tensor, part: int = 0) -> Tensor:
         if step.keep[layer] == 0:
@@ -126,8 +221,10 @@ class SparseBlocks:
                 self.stayed = self.selector.select(scale, layer, step, x, self._agreed(step))
             self.kept[layer] = self.stayed
             return self.stayed
-        entropy = self._map(layer, step.grid) if layer in self.maps else None
-        index = self.selector.select(scale, layer, step, x, entropy, part)
+        index = self._chosen.pop(layer, None)
+        if index is None:
+            entropy = self._map(layer, step.grid) if layer in self.maps else None
+            index = self.selector.select(scale, layer, step, x, entropy, part)
         if step.per == "block":
             self.kept[layer] = index
         return index
@@ -146,14 +243,14 @@ class SparseBlocks:
         centred = maps - maps.mean(-1, keepdim=True)
         return (centred / centred.std(-1, keepdim=True).clamp_min(1e-12)).mean(0)
 
-    def _update_for(self, scale: int, layer: int, part: int, step: ScalePlan, rows: int
-                    ) -> Tensor | None:
-        """What dropped tokens get, [R, N, C] of the whole scale; None = nothing."""
+    def _standin(self, scale: int, layer: int, part: int, step: ScalePlan, rows: int
+                 ) -> Standin | None:
+        """What dropped tokens get; None = nothing."""
         source = self.session.plan.sources[scale][layer]
         if source is None:
             return None
         update, grid = self._updates[layer][source, part]
-        return resize_tokens(update[:rows], grid, step.grid, step.resize)
+        return Standin(update[:rows], grid, step.grid, step.resize)
 
     def _measures(self, scale: int, layer: int) -> bool:
         return (
@@ -180,14 +277,16 @@ class SparseBlocks:
             if by_head is not None:
                 full = entropy.new_full((*by_head.shape[:2], total), torch.nan)
                 by_head = full.scatter(2, own[:, None].expand_as(by_head), by_head)
+        entropy = self._room(("map", scale, layer), entropy, entropy.dtype).copy_(entropy)
         self.maps[layer] = (entropy, grid)
-        if self.session.wants(scale, layer):
-            self.session.entropy(scale, layer, grid, entropy)
-        if self.watch is not None and self.watch.wants(scale, layer):
-            self.watch.record(scale, layer, grid, entropy if by_head is None else by_head)
+        self._found.append(Found(scale, layer, grid, entropy, by_head))
 
-    def _store(self, scale: int, layer: int, part: int, update: Tensor, grid: Grid) -> None:
-        self._updates.setdefault(layer, {})[scale, part] = (update, grid)
+    def _place(self, scale: int, layer: int, part: int, like: Tensor, grid: Grid) -> Tensor:
+        """Where an update that a later scale needs is to be written."""
+        dtype = self.runner.update_dtype or like.dtype
+        room = self._room(("update", scale, layer, part), like, dtype)
+        self._updates.setdefault(layer, {})[scale, part] = (room, grid)
+        return room
 
     def _forget(self, scale: int, layer: int) -> None:
         """Free updates that no later scale needs."""
@@ -199,23 +298,3 @@ class SparseBlocks:
             needed.add(scale)
         for key in [k for k in known if k[0] not in needed]:
             del known[key]
-
-
-def gather(x: Tensor, index: Tensor) -> Tensor:
-    """Tokens of ``x`` [R, N, C] at ``index`` [n] or [R, n]: a copy [R, n, C]."""
-    if index.ndim == 1:
-        return x.index_select(1, index)
-    return x.take_along_dim(index[..., None], dim=1)
-
-
-def gather_rotation(rotation: Tensor, index: Tensor) -> Tensor:
-    """Rows of the table [N, D / 2, 2]: [n, D / 2, 2], or [R, n, D / 2, 2]."""
-    return rotation.index_select(0, index) if index.ndim == 1 else rotation[index]
-
-
-def scatter_(x: Tensor, index: Tensor, part: Tensor) -> None:
-    """Puts ``part`` [R, n, C] back into ``x`` [R, N, C] at ``index``."""
-    if index.ndim == 1:
-        x.index_copy_(1, index, part.to(x.dtype))
-    else:
-        x.scatter_(1, index[..., None].expand_as(part), part.to(x.dtype))

@@ -72,13 +72,17 @@ class WorkTable:
         """Keys and values written, each of the model's width."""
         return 2 * self.token_layers
 
-    def flops(self, shape: TransformerConfig) -> float:
-        """Of all blocks and the head, a multiply-add counted as two."""
+    def scale_flops(self, shape: TransformerConfig) -> Table:
+        """[S] of each scale's blocks and head, a multiply-add counted as two."""
         linear = 2 * shape.width * (6 * shape.width + 2 * shape.mlp_hidden)
         attention = 4 * shape.width * (self.keys + TEXT_TOKENS)
         head = 2 * shape.width * 2 * shape.bits_per_token
-        blocks = self.rows * self.kept * (linear + attention)
-        return float(blocks.sum() + (self.rows * self.tokens * head).sum())
+        blocks = (self.rows * self.kept * (linear + attention)).sum(1)
+        return blocks + (self.rows * self.tokens).sum(1) * head
+
+    def flops(self, shape: TransformerConfig) -> float:
+        """Of all blocks and the head."""
+        return float(self.scale_flops(shape).sum())
 
 
 def count(plan: SparsityPlan, shape: TransformerConfig, guided: bool = True) -> PredictedCost:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ..ops.token_select import select_tokens
+from ..ops.token_select import LayerCounts, select_in_layers, select_tokens
 from .plan import ScalePlan, SparsityPlan
 
 
@@ -15,10 +18,14 @@ class Selector:
     Args:
         plan: names the rules and seeds the random one.
         batch: images of the run; rows are all conditional ones, then all unconditional ones.
+        constants: where what comes from the host is kept (random scores, tables of counts), for
+            runs whose scales are recorded: these read it where it lies.
     """
 
-    def __init__(self, plan: SparsityPlan, batch: int) -> None:
+    def __init__(self, plan: SparsityPlan, batch: int,
+                 constants: dict[Hashable, Any] | None = None) -> None:
         self.seed, self.batch = plan.seed, batch
+        self.constants: dict[Hashable, Any] = {} if constants is None else constants
 
     def select(self, scale: int, layer: int, step: ScalePlan, x: Tensor, entropy: Tensor | None,
                part: int = 0) -> Tensor:
@@ -36,9 +43,28 @@ class Selector:
         scores = self.scores(scale, layer, step, x, entropy, part)
         index = select_tokens(scores, step.grid, step.keep[layer], region=step.region,
                               min_per_region=step.min_per_region)
+        return self.rows(index, x.shape[0])
+
+    def select_in_layers(self, step: ScalePlan, layers: Sequence[int], entropy: Tensor
+                         ) -> list[Tensor]:
+        """``select`` for several layers of a scale at once, by an entropy rule.
+
+        Args:
+            entropy: [L, B, N] latest entropy maps of ``layers`` on this scale's grid.
+        """
+        each = tuple(step.keep[layer] for layer in layers)
+        key = (each, entropy.device)
+        if key not in self.constants:
+            self.constants[key] = LayerCounts.of(each, entropy.device)
+        scores = -entropy if step.rule == "entropy" else entropy
+        return select_in_layers(scores, step.grid, self.constants[key], region=step.region,
+                                min_per_region=step.min_per_region)
+
+    def rows(self, index: Tensor, rows: int) -> Tensor:
+        """[1, n] or [B, n] -> [n] where all rows are alike, else [rows, n]."""
         if index.shape[0] == 1:
             return index[0]
-        return index if index.shape[0] == x.shape[0] else index.repeat(x.shape[0] // self.batch, 1)
+        return index if index.shape[0] == rows else index.repeat(rows // self.batch, 1)
 
     def scores(self, scale: int, layer: int, step: ScalePlan, x: Tensor, entropy: Tensor | None,
                part: int) -> Tensor:
@@ -54,8 +80,15 @@ class Selector:
                 centred = rows.float() - rows.float().mean(1, keepdim=True)
                 return centred.square_().sum(-1)
             case "random":
-                # From the plan's seed alone, drawn on the CPU: the same on every device.
-                place = ((self.seed * 64 + scale) * 256 + layer) * 4 + part
-                generator = torch.Generator().manual_seed(place % 2**63)
                 rows = x.shape[0] if step.rows == "separate" else 1
-                return torch.rand(rows, x.shape[1], generator=generator).to(x.device)
+                return self._random(scale, layer, part, (rows, x.shape[1]), x.device)
+
+    def _random(self, scale: int, layer: int, part: int, shape: tuple[int, int],
+                device: torch.device) -> Tensor:
+        """From the plan's seed alone, drawn on the CPU: the same on every device."""
+        place = ((self.seed * 64 + scale) * 256 + layer) * 4 + part
+        key = (place, shape, device)
+        if key not in self.constants:
+            generator = torch.Generator().manual_seed(place % 2**63)
+            self.constants[key] = torch.rand(*shape, generator=generator).to(device)
+        return self.constants[key]

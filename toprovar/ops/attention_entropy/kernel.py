@@ -164,20 +164,29 @@ def attend_kernel(
     q_b, q_h, q_n, k_b, k_h, k_n, v_b, v_h, v_n, o_b, o_h, o_n, e_b, e_h,
     UNIT: tl.constexpr, W_0: tl.constexpr, W_1: tl.constexpr, W_2: tl.constexpr, D: tl.constexpr,
     CHUNK: tl.constexpr, DENSE: tl.constexpr, WALK: tl.constexpr, VALUES: tl.constexpr,
-    ENTROPY: tl.constexpr, PAIRED: tl.constexpr, SUBSET: tl.constexpr, QUERIES: tl.constexpr,
-    KEYS: tl.constexpr,
+    ENTROPY: tl.constexpr, PAIRED: tl.constexpr, SUBSET: tl.constexpr, UNEVEN: tl.constexpr,
+    QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):
     """One tile of queries of one head and batch row.
 
     Strides are in UNITs of elements, so that the compiler knows their alignment. ``count`` heads
     are visited. SUBSET: ``heads`` maps a visited head to its place among the entropies (-1: not
-    wanted), or without VALUES a place to its head.
+    wanted), or without VALUES a place to its head. UNEVEN: ``m_keys`` points to each row's number
+    of keys, and heads are visited side by side, as a projection's output has them.
     """
     tiles_of_queries = tl.cdiv(n, QUERIES)
-    pair = tl.program_id(0) // tiles_of_queries
-    start = (tl.program_id(0) % tiles_of_queries) * QUERIES
-    b = (pair // count).to(tl.int64)
-    head = (pair % count).to(tl.int64)
+    if UNEVEN:
+        tile_of_rows = tl.program_id(0) // count
+        head = (tl.program_id(0) % count).to(tl.int64)
+        start = (tile_of_rows % tiles_of_queries) * QUERIES
+        b = (tile_of_rows // tiles_of_queries).to(tl.int64)
+        present = tl.load(m_keys + b)
+    else:
+        pair = tl.program_id(0) // tiles_of_queries
+        start = (tl.program_id(0) % tiles_of_queries) * QUERIES
+        b = (pair // count).to(tl.int64)
+        head = (pair % count).to(tl.int64)
+        present = m_keys
     slot = head
     if SUBSET:
         listed = tl.load(heads + head).to(tl.int64)
@@ -210,7 +219,7 @@ def attend_kernel(
     # A constant distance between keys leaves one address to keep, not one a row.
     row_k = D if DENSE else k_n * UNIT
     row_v = D if DENSE else v_n * UNIT
-    whole = m_keys // KEYS * KEYS
+    whole = present // KEYS * KEYS
     for first in range(0, whole, KEYS):
         far = 0 if WALK else tl.cast(first, tl.int64)
         acc_0, acc_1, acc_2, m, total, weighted = _step(
@@ -221,12 +230,12 @@ def attend_kernel(
         if WALK:
             k_base += KEYS * row_k
             v_base += KEYS * row_v
-    if whole < m_keys:
+    if whole < present:
         far = 0 if WALK else tl.cast(whole, tl.int64)
         acc_0, acc_1, acc_2, m, total, weighted = _step(
             q_0, q_1, q_2, q_base, rows, q_n * UNIT, n - start,
             k_base + far * row_k, v_base + far * row_v, keys, row_k, row_v,
-            m_keys - whole, c, acc_0, acc_1, acc_2, m, total, weighted,
+            present - whole, c, acc_0, acc_1, acc_2, m, total, weighted,
             W_0, W_1, W_2, D, CHUNK, VALUES, ENTROPY, False, True)
 
     if VALUES:

@@ -41,9 +41,9 @@ def attend(
         target = torch.zeros(batch, n, dtype=torch.int64, device=q.device)
     values = k if v is None else v
     result = q if out is None else out
-    unit = _unit(q, k, values, result)
+    unit = unit_of(q, k, values, result)
     dense = k.stride(2) == values.stride(2) == d
-    capability, processors = _gpu(q.device)
+    capability, processors = gpu_of(q.device)
     if tile is None:
         few = triton.cdiv(n, 128) * batch * count < processors
         tile = tiles.choose(d, q.dtype, capability, few, dense)
@@ -57,7 +57,7 @@ def attend(
             q if heads is None else _head_table(heads, q.shape[1], out is not None, q.device),
             float(scale) * LOG2_E, count, n, k.shape[2], *strides, e_b, e_h,
             UNIT=unit, **shape_constants(d, q.dtype, capability), DENSE=dense,
-            VALUES=v is not None, ENTROPY=mode, SUBSET=heads is not None,
+            VALUES=v is not None, ENTROPY=mode, SUBSET=heads is not None, UNEVEN=False,
             QUERIES=tile.queries, KEYS=tile.keys, WALK=tile.walk, num_warps=tile.warps,
             num_stages=tile.stages, enable_fp_fusion=True,
         )
@@ -76,7 +76,7 @@ def shape_constants(d: int, dtype: torch.dtype, capability: int) -> dict[str, An
             "CHUNK": 16 if exact else 0}
 
 
-def _unit(*tensors: Tensor) -> int:
+def unit_of(*tensors: Tensor) -> int:
     """Elements in 16 bytes if everything is aligned to that, else 1."""
     unit = 16 // tensors[0].element_size()
     for x in tensors:
@@ -86,7 +86,7 @@ def _unit(*tensors: Tensor) -> int:
 
 
 @functools.cache
-def _gpu(device: torch.device) -> tuple[int, int]:
+def gpu_of(device: torch.device) -> tuple[int, int]:
     """Compute capability (80, 89, ...) and multiprocessors; the interpreter has any."""
     if device.type != "cuda":
         return 80, 1 << 30  # small tiles, so that small tests have several

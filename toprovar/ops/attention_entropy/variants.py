@@ -53,7 +53,7 @@ def _kernel(capability: int, narrow: str, d: int, tile: tiles.Tile, dense: bool,
     entropy = {NONE: pointer, PER_HEAD: "*fp32", MEAN: "*i64"}[mode]
     constants = {
         "UNIT": 16 // dtype.itemsize, **shape_constants(d, dtype, capability), "DENSE": dense,
-        "VALUES": values, "ENTROPY": mode, "SUBSET": False,
+        "VALUES": values, "ENTROPY": mode, "SUBSET": False, "UNEVEN": False,
         "QUERIES": tile.queries, "KEYS": tile.keys, "WALK": tile.walk,
     }
     types = {

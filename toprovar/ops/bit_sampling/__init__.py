@@ -66,5 +66,7 @@ def exponential_noise(like: Tensor, generators: Generators) -> Tensor:
             raise ValueError(f"{len(generators)} generators given for {like.shape[0]} images")
         return torch.cat([exponential_noise(like[i : i + 1], g) for i, g in enumerate(generators)])
     device = like.device if generators is None else generators.device
-    noise = torch.empty(like.shape, dtype=torch.float32, device=device)
-    return noise.exponential_(1.0, generator=generators).to(like.device)
+    # Drawn while the device still works on what was launched before, and copied without waiting.
+    pinned = device.type == "cpu" and like.is_cuda
+    noise = torch.empty(like.shape, dtype=torch.float32, device=device, pin_memory=pinned)
+    return noise.exponential_(1.0, generator=generators).to(like.device, non_blocking=True)

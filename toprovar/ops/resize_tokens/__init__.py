@@ -57,11 +57,14 @@ def resize_features(
     return tuple(needs)
 
 
-def resize_map(x: Tensor, new_grid: tuple[int, int], mode: str = "bilinear") -> Tensor:
-    """Resize maps of one number a token, such as entropies.
+def resize_map(
+    x: Tensor, new_grid: tuple[int, int], mode: str = "bilinear", *, backend: str = "auto"
+) -> Tensor:
+    """Resize maps of one number a token, such as entropies: all of them in one launch.
 
     Args:
-        x: [..., h, w] of any float dtype; leading dimensions at will, also none.
+        x: [..., h, w] of any float dtype; leading dimensions at will, also none. Maps may be apart
+            in memory, as in a buffer for the largest grid.
         new_grid: (h2, w2).
         mode: as in ``resize_tokens``.
 
@@ -72,7 +75,11 @@ def resize_map(x: Tensor, new_grid: tuple[int, int], mode: str = "bilinear") -> 
         raise ValueError(f"resize_map: expected [..., h, w], found shape {tuple(x.shape)}")
     grid = (x.shape[-2], x.shape[-1])
     tokens = x.reshape(-1, grid[0] * grid[1], 1)
-    resized = resize_tokens(tokens, grid, new_grid, mode, backend="torch")  # small
+    check_resize(tokens, grid, new_grid, mode)
+    if grid == new_grid:
+        return x.contiguous()
+    call = Call(x.device, x.dtype, 1, resize_features(tokens, grid, new_grid, mode))
+    resized = RESIZE_MAP.choose(call, backend).function(tokens, grid, new_grid, mode)
     return resized.reshape(*x.shape[:-2], *new_grid)
 
 
@@ -115,13 +122,16 @@ def _portable(
     return image.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
 
-def _triton() -> Callable[..., Any]:
-    return import_module(".triton", __name__).resize_tokens
+def _operation(name: str, summary: str) -> Op:
+    def load() -> Callable[..., Any]:
+        return getattr(import_module(".triton", __name__), name)
+
+    return register(Op(
+        name, summary, size_name="channel count",
+        backends=(Backend("triton", load, TRITON), Backend("torch", lambda: _portable)),
+        kernels=lambda capability: import_module(".triton", __name__).kernels(name),
+    ))
 
 
-RESIZE = register(Op(
-    "resize_tokens", "Token maps brought to the grid of another scale.",
-    backends=(Backend("triton", _triton, TRITON), Backend("torch", lambda: _portable)),
-    size_name="channel count",
-    kernels=lambda capability: import_module(".triton", __name__).kernels(),
-))
+RESIZE = _operation("resize_tokens", "Token maps brought to the grid of another scale.")
+RESIZE_MAP = _operation("resize_maps", "Maps of one number a token brought to another grid.")

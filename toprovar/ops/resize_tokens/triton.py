@@ -22,6 +22,7 @@ from ..registry import Kernel
 NEAREST, BILINEAR, AREA = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 MODE_NUMBERS = {"nearest": 0, "bilinear": 1, "area": 2}
 WIDTHS = (2048, 3584)
+MAP_BLOCK = 512
 
 
 @triton.jit
@@ -71,6 +72,18 @@ def resize_rows(
     tl.store(target, value.to(out.dtype.element_ty), mask=live)
 
 
+@triton.jit
+def resize_map_rows(
+    x, out, x_row, out_row, h, w, new_h, new_w, MODE: tl.constexpr, BLOCK: tl.constexpr,
+):
+    """Maps of one number a token: a program makes BLOCK of them."""
+    row = tl.program_id(1).to(tl.int64)
+    token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    live = token < new_h * new_w
+    value = resized_row(x + row * x_row, 1, token, h, w, new_h, new_w, 0, live, MODE)
+    tl.store(out + row * out_row + token, value.to(out.dtype.element_ty), mask=live)
+
+
 def resize_tokens(
     x: Tensor, grid: tuple[int, int], new_grid: tuple[int, int], mode: str
 ) -> Tensor:
@@ -88,13 +101,33 @@ def resize_tokens(
     return out
 
 
+def resize_maps(
+    x: Tensor, grid: tuple[int, int], new_grid: tuple[int, int], mode: str
+) -> Tensor:
+    """[M, h * w, 1] -> [M, h2 * w2, 1]."""
+    maps, tokens = x.shape[0], new_grid[0] * new_grid[1]
+    if x.stride(1) != 1:
+        x = x.contiguous()
+    out = torch.empty(maps, tokens, 1, dtype=x.dtype, device=x.device)
+    if maps:
+        with torch.cuda.device_of(x):
+            resize_map_rows[(triton.cdiv(tokens, MAP_BLOCK), maps)](
+                x, out, x.stride(0), tokens, *grid, *new_grid, MODE=MODE_NUMBERS[mode],
+                BLOCK=MAP_BLOCK, num_warps=4,
+            )
+    return out
+
+
 def warps(block: int) -> int:
     """Warps for ``block`` channels: 16 of them a thread."""
     return max(1, min(8, block // 512))
 
 
-def kernels() -> list[Kernel]:
-    """What ``benchmarks.compile_kernels`` compiles."""
+def kernels(operation: str) -> list[Kernel]:
+    """What ``benchmarks.compile_kernels`` compiles for ``resize_tokens`` or ``resize_maps``."""
+    if operation == "resize_maps":
+        return [_map_kernel(dtype, mode) for dtype in ("fp32", "bf16", "fp16")
+                for mode in MODE_NUMBERS]
     return [
         compiled(
             f"{dtype} {mode}, {channels} channels", resize_rows,
@@ -103,6 +136,17 @@ def kernels() -> list[Kernel]:
         )
         for channels in WIDTHS for dtype in ("bf16", "fp16", "fp32") for mode in MODE_NUMBERS
     ]
+
+
+def _map_kernel(dtype: str, mode: str) -> Kernel:
+    constants = {"MODE": MODE_NUMBERS[mode], "BLOCK": MAP_BLOCK}
+    sizes = ("x_row", "out_row", "h", "w", "new_h", "new_w")
+    return Kernel(
+        label=f"{dtype} {mode}", function=resize_map_rows,
+        signature={"x": f"*{dtype}", "out": f"*{dtype}", **dict.fromkeys(sizes, "i32"),
+                   **dict.fromkeys(constants, "constexpr")},
+        constants=constants, aligned=("x", "out"), options={"num_warps": 4}, quick=dtype == "fp32",
+    )
 
 
 def compiled(

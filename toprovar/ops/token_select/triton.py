@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..registry import Kernel
+from .layers import LayerCounts
 
 INDEX_BITS = tl.constexpr(14)
 LAST_INDEX = tl.constexpr((1 << 14) - 1)
@@ -36,10 +37,14 @@ def _keys(scores, token, live):
 
 @triton.jit
 def select_mask(
-    scores, mask, scores_row, h, w, count, minimum, regions_across,
-    REGION: tl.constexpr, REGIONS: tl.constexpr, PLACES: tl.constexpr,
+    scores, mask, counts, scores_row, h, w, count, minimum, regions_across, batch,
+    REGION: tl.constexpr, REGIONS: tl.constexpr, PLACES: tl.constexpr, TABLE: tl.constexpr,
 ):
+    """TABLE: ``counts`` [layers, 2] has what each layer's ``batch`` rows keep, in place of
+    ``count``."""
     row = tl.program_id(0).to(tl.int64)
+    if TABLE:
+        count = tl.load(counts + row // batch * 2)
     scores += row * scores_row
     mask += row * h * w
     region, place = tl.arange(0, REGIONS)[:, None], tl.arange(0, PLACES)[None, :]
@@ -71,37 +76,64 @@ def select_mask(
 
 
 @triton.jit
-def number_tokens(mask, out, total, count, BLOCK: tl.constexpr):
-    """Indices of the tokens whose mask is 1, in rising order."""
+def number_tokens(
+    mask, out, counts, total, count, batch, BLOCK: tl.constexpr, TABLE: tl.constexpr
+):
+    """Indices of the tokens whose mask is 1, in rising order. TABLE: a layer's rows begin after
+    those of the layers before it."""
     row = tl.program_id(0).to(tl.int64)
+    first = row * count
+    if TABLE:
+        layer = counts + row // batch * 2
+        first = tl.load(layer + 1).to(tl.int64) * batch + row % batch * tl.load(layer)
     token = tl.arange(0, BLOCK)
     kept = tl.load(mask + row * total + token, mask=token < total, other=0).to(tl.int32)
     place = tl.cumsum(kept, 0) - 1
-    tl.store(out + row * count + place, token.to(tl.int64), mask=kept == 1)
+    tl.store(out + first + place, token.to(tl.int64), mask=kept == 1)
 
 
 def select(
     scores: Tensor, grid: tuple[int, int], count: int, region: int, min_per_region: int
 ) -> Tensor:
     """As ``select_tokens``, whose checks have been made."""
-    total = scores.shape[-1]
-    batch = scores.reshape(-1, total)
-    out = torch.empty(batch.shape[0], count, dtype=torch.int64, device=scores.device)
+    rows = scores.reshape(-1, scores.shape[-1])
+    out = torch.empty(rows.shape[0], count, dtype=torch.int64, device=scores.device)
     if out.numel():
-        region = region if min_per_region else 0
-        mask = torch.empty(batch.shape, dtype=torch.int8, device=scores.device)
-        regions, places = tile(grid, region)
-        across = -(-grid[1] // region) if region else 1
-        with torch.cuda.device_of(scores):
-            select_mask[(batch.shape[0],)](
-                batch, mask, batch.stride(0), *grid, count, min_per_region, across,
-                **_options(region, regions, places),
-            )
-            block = triton.next_power_of_2(total)
-            number_tokens[(batch.shape[0],)](
-                mask, out, total, count, **{"BLOCK": block, "num_warps": 4}
-            )
+        _launch(rows, grid, count, None, 1, region, min_per_region, out)
     return out.reshape(*scores.shape[:-1], count)
+
+
+def select_in_layers(
+    scores: Tensor, grid: tuple[int, int], counts: LayerCounts, region: int, min_per_region: int
+) -> list[Tensor]:
+    """As ``layers.select_in_layers``, whose checks have been made."""
+    batch, total = scores.shape[1:]
+    out = torch.empty(batch * sum(counts.each), dtype=torch.int64, device=scores.device)
+    if out.numel():
+        rows = scores.reshape(-1, total)
+        _launch(rows, grid, 0, counts.table, batch, region, min_per_region, out)
+    parts = out.split([batch * count for count in counts.each])
+    return [part.view(batch, count) for part, count in zip(parts, counts.each, strict=True)]
+
+
+def _launch(
+    rows: Tensor, grid: tuple[int, int], count: int, counts: Tensor | None, batch: int,
+    region: int, min_per_region: int, out: Tensor,
+) -> None:
+    total = rows.shape[-1]
+    region = region if min_per_region else 0
+    mask = torch.empty(rows.shape, dtype=torch.int8, device=rows.device)
+    regions, places = tile(grid, region)
+    across = -(-grid[1] // region) if region else 1
+    with torch.cuda.device_of(rows):
+        select_mask[(rows.shape[0],)](
+            rows, mask, counts, rows.stride(0), *grid, count, min_per_region, across, batch,
+            TABLE=counts is not None, **_options(region, regions, places),
+        )
+        number_tokens[(rows.shape[0],)](
+            mask, out, counts, total, count, batch, BLOCK=triton.next_power_of_2(total),
+            TABLE=counts is not None, num_warps=4,
+        )
 
 
 def tile(grid: tuple[int, int], region: int) -> tuple[int, int]:
@@ -117,27 +149,30 @@ def _options(region: int, regions: int, places: int) -> dict[str, int]:
             "num_warps": max(1, min(16, regions * places // 256))}
 
 
-def kernels() -> list[Kernel]:
-    """What ``benchmarks.compile_kernels`` compiles."""
+def kernels(table: bool) -> list[Kernel]:
+    """What ``benchmarks.compile_kernels`` compiles for one of the operations."""
+    absent = {"TABLE": table} if table else {"TABLE": table, "counts": None}
+    pointers = {"scores": "*fp32", "mask": "*i8", "counts": "*i32"}
+    numbers = ("scores_row", "h", "w", "count", "minimum", "regions_across", "batch")
     found = []
     for grid, region in (((64, 64), 0), ((64, 64), 8), ((40, 40), 5), ((64, 64), 16)):
         options = _options(region, *tile(grid, region))
-        constants = {name: options[name] for name in ("REGION", "REGIONS", "PLACES")}
-        numbers = ("scores_row", "h", "w", "count", "minimum", "regions_across")
+        sizes = {name: options[name] for name in ("REGION", "REGIONS", "PLACES")}
+        constants = {**sizes, **absent}
         found.append(Kernel(
             label=f"{grid[0]} x {grid[1]}, regions of {region}",
             function=select_mask,
-            signature={"scores": "*fp32", "mask": "*i8", **dict.fromkeys(numbers, "i32"),
+            signature={**pointers, **dict.fromkeys(numbers, "i32"),
                        **dict.fromkeys(constants, "constexpr")},
             constants=constants, aligned=("scores", "mask", "scores_row"),
             options={"num_warps": options["num_warps"]},
         ))
     for total in (1600, 4096):
+        constants = {"BLOCK": triton.next_power_of_2(total), **absent}
         found.append(Kernel(
             label=f"numbering of {total}", function=number_tokens,
-            signature={"mask": "*i8", "out": "*i64", "total": "i32", "count": "i32",
-                       "BLOCK": "constexpr"},
-            constants={"BLOCK": triton.next_power_of_2(total)}, aligned=("mask", "out", "total"),
-            options={"num_warps": 4},
+            signature={"mask": "*i8", "out": "*i64", "counts": "*i32", "total": "i32",
+                       "count": "i32", "batch": "i32", **dict.fromkeys(constants, "constexpr")},
+            constants=constants, aligned=("mask", "out", "total"), options={"num_warps": 4},
         ))
     return found

@@ -1,0 +1,238 @@
+"""Tables and figures out of results: docs/benchmarks/gpu.md, .json and .png."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import strategies
+from benchmarks.gpu.figures import draw
+from benchmarks.gpu.results import rounded
+from toprovar.files import replace_file
+
+Found = dict[str, Any]
+
+AIMS = (
+    # section, row's name begins with, milliseconds a picture
+    ("dense", "dense", 255), ("strategies", strategies.PRESET, 145),
+    ("strategies", strategies.PRESET_UNGUIDED, 120),
+    ("8b", "dense", 760), ("8b", strategies.PRESET, 380),
+)
+"""Set beforehand for one H100, prompt to uint8 picture, 1024 px, warm."""
+OVERHEAD_AIM = 0.03
+DENSE = ("dense", "dense, graphs", "dense, eager")
+"""Rows that ratios to dense are of, the first that there is. Others (plain blocks, a narrow
+residual) are variants."""
+
+
+def write_report(results: Sequence[Path], docs: Path) -> list[Path]:
+    """Merge results (a later one replaces sections of those before) and write the report.
+
+    Returns:
+        the files.
+    """
+    merged = merge([json.loads(path.read_text(encoding="utf-8")) for path in results])
+    docs.mkdir(parents=True, exist_ok=True)
+    files = {
+        docs / "gpu.json": (json.dumps(rounded(merged), indent=1) + "\n").encode(),
+        docs / "gpu.md": report(merged).encode(),
+        docs / "gpu.png": draw(merged),
+    }
+    for path, content in files.items():
+        replace_file(path, content)
+    return list(files)
+
+
+def merge(results: Sequence[Found]) -> Found:
+    """One result; each section knows the run it comes from, as ratios hold within a run only."""
+    merged: Found = {"runs": [], "sections": {}, "left_out": {}}
+    for i, result in enumerate(results):
+        head = {key: value for key, value in result.items()
+                if key not in ("sections", "left_out")}
+        merged["runs"].append(head)
+        for name, section in result["sections"].items():
+            merged["sections"][name] = section | {"run": i}
+            merged["left_out"].pop(name, None)
+        merged["left_out"] |= result["left_out"]
+    return merged
+
+
+def report(merged: Found) -> str:
+    """The whole page."""
+    parts = ["# GPU benchmark\n\nMade by `python -m benchmarks.gpu report` from "
+             "[gpu.json](gpu.json); what is measured and how is in "
+             "[benchmarks/README.md](../../benchmarks/README.md). Weights are random, so times "
+             "are those of the shapes and say nothing about pictures. Busy is the time in which "
+             "at least one kernel, copy or fill ran.\n\n![times](gpu.png)\n"]
+    parts += [run_line(i, run) for i, run in enumerate(merged["runs"])]
+    sections = merged["sections"]
+    parts += aims(sections)
+    for name, title in (("dense", "The official loop and ours"), ("strategies", "Strategies"),
+                        ("8b", "The large model")):
+        if name in sections:
+            parts += speed(name, title, sections[name], sections)
+    writers: dict[str, Callable[[Found], list[str]]] = {
+        "batches": batches, "overhead": overhead, "correctness": correctness}
+    for name, writer in writers.items():
+        if name in sections:
+            parts += writer(sections[name])
+    if merged["left_out"]:
+        parts.append("## Left out\n\n" + "\n".join(
+            f"- {what}: {why}" for what, why in merged["left_out"].items()) + "\n")
+    return "\n".join(parts)
+
+
+def run_line(index: int, run: Found) -> str:
+    machine, ceilings = run["machine"], run.get("ceilings", {})
+    versions = ", ".join(f"{name} {machine[name]}" for name in
+                         ("torch", "cuda", "triton", "transformers", "toprovar")
+                         if machine.get(name))
+    line = f"Run {index + 1}, {run['date']}: {machine['name']}; {versions}. `{run['command']}`"
+    if ceilings:
+        line += (f". One large product: {ceilings['flops_per_second'] / 1e12:.0f} TFLOP/s "
+                 f"({run['dtype']}); one large copy: {ceilings['bytes_per_second'] / 1e12:.2f} "
+                 "TB/s, read and written")
+    return line + ".\n"
+
+
+def aims(sections: Found) -> list[str]:
+    """What was aimed at and what came out, where the models are those of the aims."""
+    rows = []
+    for section, name, limit in AIMS:
+        found = sections.get(section, {})
+        if (found.get("model"), found.get("pn")) != ("8b" if section == "8b" else "2b", "1M"):
+            continue
+        own = [row for row in every_row(found)
+               if row["name"] in (DENSE if name == "dense" else (name,))]
+        if own:
+            best = min(own, key=lambda row: row["seconds"])
+            rows.append((found["model"], best["name"], f"{limit} ms",
+                         f"{best['seconds'] * 1e3:.0f} ms",
+                         "yes" if best["seconds"] * 1e3 <= limit else "no"))
+    first = sections.get("dense", {}).get("rows", [])
+    eager = next((row for row in first if row["name"] == "dense, eager"), None)
+    graphs = next((row for row in first if row["name"] == "dense, graphs"), None)
+    if eager and graphs:
+        factor = graphs["first_seconds"] / eager["seconds"]
+        rows.append((sections["dense"]["model"], "first picture with graphs, against a warm eager",
+                     "2.00 x", f"{factor:.2f} x", "yes" if factor <= 2 else "no"))
+    if not rows:
+        return []
+    return ["## Aims\n", table(("model", "what", "aim", "measured", "met"), rows)]
+
+
+def every_row(found: Found) -> list[Found]:
+    return [*found.get("rows", []), *found.get("strategies", {}).get("rows", [])]
+
+
+def speed(name: str, title: str, found: Found, sections: Found) -> list[str]:
+    """Prompt to picture, stage by stage, and by kernels."""
+    rows = every_row(found)
+    source = found if name != "strategies" else sections.get("dense", {})
+    official = None
+    if source.get("run") == found.get("run") and source.get("model") == found.get("model"):
+        official = next((row for row in source.get("rows", []) if row["name"] == "official"), None)
+    parts = [f"## {title}: {found['model']}, {found['pn']}\n", table(
+        ("", "wall, ms", "busy, ms", "against dense: wall", "busy", "against official: wall",
+         "busy", "first, s", "run's peak, GB", "TFLOP", "scales' share of roofline"),
+        [speed_row(row, rows, official) for row in rows])]
+    if found.get("engine"):
+        parts.append(f"The engine ran: {found['engine']}. Ratios of wall time to dense are of "
+                     "runs in turn; those to the official loop are of medians of one process.\n")
+    notes = sorted({note for row in rows for note in row.get("notes", [])})
+    parts += [f"- {note}" for note in notes] + ([""] if notes else [])
+    shown = [row for row in rows if row["name"].startswith(("official", "dense"))
+             or row["name"] in (strategies.PRESET, strategies.PRESET_UNGUIDED)]
+    parts += ["### Stage by stage, ms (share of roofline)\n", stages(shown),
+              "### Kernels\n", groups(shown)]
+    parts += [top(row) for row in shown[-2:]]
+    return parts
+
+
+def speed_row(row: Found, rows: Sequence[Found], official: Found | None) -> tuple[str, ...]:
+    named = {r["name"]: r for r in rows}
+    dense = next((named[name] for name in DENSE if name in named), row)
+    against = row.get("dense_seconds", dense["seconds"])
+    ratio = (row["faster_than_first"] if "dense_seconds" in row else against / row["seconds"])
+    return (
+        row["name"], f"{row['seconds'] * 1e3:.1f}", f"{row['busy_seconds'] * 1e3:.1f}",
+        f"{ratio:.2f} x", f"{dense['busy_seconds'] / row['busy_seconds']:.2f} x",
+        f"{official['seconds'] / row['seconds']:.2f} x" if official else "-",
+        f"{official['busy_seconds'] / row['busy_seconds']:.2f} x" if official else "-",
+        f"{row['first_seconds']:.2f}",
+        f"{row['run_bytes'] / 1e9:.2f}" if "run_bytes" in row else "-",
+        f"{row['flops'] / 1e12:.2f}", f"{row['roofline']['scales']['share']:.0%}",
+    )
+
+
+def stages(rows: Sequence[Found]) -> str:
+    """Stages down, contenders across."""
+    names = list(dict.fromkeys(stage for row in rows for stage in row["roofline"]))
+    return table(("stage", *(row["name"] for row in rows)), [
+        (stage, *(f"{one['seconds'] * 1e3:.2f} ({one['share']:.0%})"
+                  if (one := row["roofline"].get(stage)) else "-" for row in rows))
+        for stage in names])
+
+
+def groups(rows: Sequence[Found]) -> str:
+    """Milliseconds by kind of kernel."""
+    kinds = list(rows[0]["trace"]["groups"]) if rows else []
+    return table(("", *kinds, "launches"), [
+        (row["name"], *(f"{row['trace']['groups'][kind] * 1e3:.1f}" for kind in kinds),
+         str(row["trace"]["launches"])) for row in rows])
+
+
+def top(row: Found) -> str:
+    """The kernels that take longest."""
+    return f"Longest kernels of {row['name']}:\n\n" + table(
+        ("kernel", "kind", "calls", "ms"),
+        [(f"`{kernel['name'][:70]}`", kernel["group"], str(kernel["calls"]),
+          f"{kernel['seconds'] * 1e3:.2f}") for kernel in row["trace"]["top"]])
+
+
+def batches(found: Found) -> list[str]:
+    sizes = list(dict.fromkeys(row["images"] for row in found["rows"]))
+    names = list(dict.fromkeys(row["name"] for row in found["rows"]))
+    rate = {(row["name"], row["images"]): row for row in found["rows"]}
+    return [f"## Pictures a second by batch: {found['model']}, {found['pn']}\n", table(
+        ("", *map(str, sizes)),
+        [(name, *(f"{rate[name, size]['images_per_second']:.2f}" if (name, size) in rate else "-"
+                  for size in sizes)) for name in names])]
+
+
+def overhead(found: Found) -> list[str]:
+    rows = [(what, f"{row['wall_share']:.1%}", f"{row['busy_share']:.1%}",
+             "yes" if row["wall_share"] <= OVERHEAD_AIM else "no")
+            for what, row in found.items() if isinstance(row, dict)]
+    return [f"## What deciding costs: {found['model']}, share of the scale loop\n", table(
+        ("", "of wall", "of GPU busy", f"within {OVERHEAD_AIM:.0%}"), rows)]
+
+
+def correctness(found: Found) -> list[str]:
+    lines = ["## Correctness\n"]
+    for name, row in found.get("float32", {}).items():
+        lines.append(f"- {name}, float32 without TF32: " + ", ".join(
+            f"{key.replace('_', ' ')} {value:.3g}" if isinstance(value, float)
+            else f"{key.replace('_', ' ')} {value}" for key, value in row.items()) + ".")
+    recorded = found.get("conformance", {})
+    lines.append("- Recorded results of the official code: "
+                 f"{recorded.get('summary') or recorded.get('left_out')}.")
+    narrow = found.get("narrow", {})
+    for name, row in narrow.items():
+        if isinstance(row, int):
+            lines.append(f"- {narrow['model']}, {narrow['dtype']}, {name}: {row} bits.")
+        if isinstance(row, dict):
+            lines.append(
+                f"- {narrow['model']}, {narrow['dtype']}, {name}, under the float32 engine's bits: "
+                f"{row['equal_bits']:.2%} of greedy bits equal, logits off by "
+                f"{row['logits_error']:.1%} of their spread, latent by {row['latent_error']:.1%}.")
+    return [*lines, ""]
+
+
+def table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    head = tuple(head)
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -1,0 +1,1 @@
+"""Pictures for the official scorers, and their scores back (docs/scorers.md)."""

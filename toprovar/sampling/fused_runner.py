@@ -1,0 +1,153 @@
+"""Runs blocks on a GPU: 12 launches a block, token sets by index, everything at fixed addresses.
+
+Same arithmetic as ``BlockRunner``, its reference, in another order of passes: each residual add is
+one pass with the norm that follows it, the last one with the first norm of the next block where
+that works on the same tokens. Nothing is gathered: kernels read and write the residual by index.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.blocks import Block
+from ..models.transformer import InfinityTransformer
+from ..ops import attention as attention_ops
+from ..ops.adaln import gated_add_, gated_add_norm, modulated_norm
+from ..ops.attention_entropy import attention_with_entropy
+from ..ops.linear_gelu import linear_gelu
+from ..ops.qk_rope import rotate_qkv
+from ..ops.text_attention import text_attention
+from ..ops.token_merge import merge_update_
+from .block_runner import Standin
+from .cache import KVCache
+from .device_text import DeviceText
+from .params import EngineOptions
+from .streaming import stream_of
+
+
+class FusedRunner:
+    """The blocks of one run; attributes and methods as of ``BlockRunner``."""
+
+    cache: KVCache
+
+    def __init__(
+        self, transformer: InfinityTransformer, text: DeviceText, batch: int,
+        options: EngineOptions, probe: Any = None, by_head: bool = False,
+    ) -> None:
+        self.transformer, self.text, self.batch = transformer, text, batch
+        self.probe, self.by_head = probe, by_head
+        self.dtype = options.cache_dtype or transformer.compute_dtype
+        self._narrow = self.update_dtype = transformer.compute_dtype
+        self._stream = stream_of(transformer)
+        self._next: tuple[int, Tensor] | None = None
+
+    def block(
+        self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
+        index: Tensor | None = None, standin: Standin | None = None, follow: bool = False,
+    ) -> Tensor | None:
+        """See ``BlockRunner.block``."""
+        entropy = None
+        if index is None or index.numel():
+            entropy = self._block(scale, layer, x, rotation, measure, index, follow)
+        if index is not None and standin is not None:
+            merge_update_(x, None, index, standin.update, standin.grid, standin.new_grid,
+                          standin.resize)
+        return entropy
+
+    def end(self) -> None:
+        """The blocks of a scale are done."""
+        if self._stream is not None:
+            self._stream.join()
+
+    def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
+             index: Tensor | None = None) -> Tensor:
+        """See ``BlockRunner.part``."""
+        block, text = self._weights(layer), self.text.layer(layer)
+        rows = x.shape[0]
+        if part == 0:
+            y = modulated_norm(x, text.gain1[:rows], text.shift1[:rows], self._narrow, index)
+            attended, _ = self._attend(block, scale, layer, y, rotation, False, index)
+            update = F.linear(attended, block.self_attn.proj.weight, block.self_attn.proj.bias)
+            return update.float().mul_(text.gamma1[:rows, None])
+        if part == 1:
+            y = modulated_norm(x, text.cross_gain, text.cross_shift, self._narrow, index)
+            return self._see_text(block, layer, y).float()
+        y = modulated_norm(x, text.gain2[:rows], text.shift2[:rows], self._narrow, index)
+        return self._feed(block, y).float().mul_(text.gamma2[:rows, None])
+
+    def _weights(self, layer: int) -> Block:
+        """A block whose weights are on the device."""
+        if self._stream is None:
+            return self.transformer.block(layer)
+        return self._stream.use(layer)
+
+    def _block(
+        self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool,
+        index: Tensor | None, follow: bool,
+    ) -> Tensor | None:
+        rows, block, text = x.shape[0], self._weights(layer), self.text.layer(layer)
+        ready, self._next = self._next, None
+        if ready is not None and ready[0] == layer:
+            y = ready[1]
+        else:
+            y = modulated_norm(x, text.gain1[:rows], text.shift1[:rows], self._narrow, index)
+        attended, entropy = self._attend(block, scale, layer, y, rotation, measure, index)
+        update = F.linear(attended, block.self_attn.proj.weight, block.self_attn.proj.bias)
+        y = gated_add_norm(x, update, text.gamma1[:rows], text.cross_gain, text.cross_shift,
+                           self._narrow, index)
+        update = self._see_text(block, layer, y)
+        y = gated_add_norm(x, update, None, text.gain2[:rows], text.shift2[:rows], self._narrow,
+                           index)
+        update = self._feed(block, y)
+        gate = text.gamma2[:rows]
+        if follow:
+            after = self.text.layer(layer + 1)
+            self._next = layer + 1, gated_add_norm(
+                x, update, gate, after.gain1[:rows], after.shift1[:rows], self._narrow, index
+            )
+        else:
+            gated_add_(x, update, gate, index)
+        return entropy
+
+    def _attend(
+        self, block: Block, scale: int, layer: int, y: Tensor, rotation: Tensor, measure: bool,
+        index: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Self-attention of normalised tokens [R, n, C], whose keys and values join the cache:
+        [R, n, C] of the blocks' dtype before the projection, and entropy as ``block`` returns."""
+        heads = self.transformer.shape.num_heads
+        rows, count, width = y.shape
+        text = self.text.layer(layer)
+        qkv = F.linear(y, block.self_attn.to_qkv.weight, text.qkv_bias)
+        q = torch.empty(rows, count, heads, width // heads, dtype=self.dtype, device=y.device)
+        k_new, v_new = self.cache.new(layer, count, rows)
+        rotate_qkv(qkv.view(rows, count, 3, heads, -1), rotation, q, k_new, v_new,
+                   text.head_scale, index)
+        q = q.transpose(1, 2)
+        k, v = self.cache.visible(layer, rows)
+        entropy = None
+        if measure:  # of all rows: cheaper than a second launch for those that need none
+            out, entropy = attention_with_entropy(q, k, v, 1.0, mean_heads=not self.by_head)
+            entropy = entropy[: self.batch]
+        else:
+            out = attention_ops.attention(q, k, v, 1.0)
+        if self.probe:
+            self.probe.attention(scale, layer, q, k, v, out)
+        return out.transpose(1, 2).flatten(-2).to(self._narrow), entropy
+
+    def _see_text(self, block: Block, layer: int, y: Tensor) -> Tensor:
+        """Cross-attention of normalised tokens [R, n, C], projected."""
+        attn, text = block.cross_attn, self.text.layer(layer)
+        rows = y.shape[0]
+        q = F.linear(y, attn.to_q.weight, attn.to_q.bias)
+        seen = text_attention(q, text.text_k[:rows], text.text_v[:rows], self.text.lengths[:rows],
+                              self.transformer.shape.head_dim ** -0.5)
+        return F.linear(seen, attn.proj.weight, attn.proj.bias)
+
+    def _feed(self, block: Block, y: Tensor) -> Tensor:
+        ffn = block.ffn
+        return F.linear(linear_gelu(y, ffn.fc1.weight, ffn.fc1.bias), ffn.fc2.weight, ffn.fc2.bias)

@@ -1,0 +1,201 @@
+"""Everything of fixed address that recorded scales read and write, kept from one run to the next.
+
+A run borrows a workspace for as long as it samples. The workspace owns the KV cache, the text's
+share, summed codes and what scales leave behind for later ones, and the graphs recorded on them.
+Nothing in it outlives the weights: it is dropped when the model goes, moves or changes its dtype.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..graphs import GraphPool
+from ..models.rope import schedule_rotations
+from ..models.text import PackedText
+from ..models.transformer import InfinityTransformer
+from ..schedules import ScaleSchedule
+from .cache import CacheLayout, KVCache
+from .device_text import DeviceText
+from .params import EngineOptions
+from .sparse import Memory, SparseBlocks
+
+MOST_GRAPHS = 512
+"""Recorded scales that a workspace keeps, the latest used. A dense run has 13 at 1M pixels."""
+IDLE_SHARE = 1 / 8
+"""Of the device's memory: what idle workspaces beside the latest may hold."""
+
+
+@dataclass
+class Recorded:
+    """A scale that was recorded.
+
+    Attributes:
+        graph: to be replayed; result: what it computes; after: what it leaves behind.
+    """
+
+    graph: Any
+    result: Tensor
+    after: Memory
+
+
+class Workspace:
+    """Fixed addresses for runs of one model, schedule and number of rows.
+
+    Args:
+        batch: images; rows: twice as many with guidance.
+        room: longest prompt in text tokens.
+    """
+
+    def __init__(self, transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int,
+                 rows: int, room: int, options: EngineOptions) -> None:
+        shape, self.device = transformer.shape, transformer.null_text.device
+        self.room = room
+        self.text = DeviceText(transformer, rows, room)
+        self.cache = KVCache(
+            # A dense run's: any plan's keys fit in, and a scale that two plans begin with alike
+            # is recorded once.
+            CacheLayout.plan([(n,) * shape.depth for n in schedule.tokens]), rows,
+            shape.num_heads, shape.head_dim, options.cache_dtype or transformer.compute_dtype,
+            self.device,
+        )
+        height, width = (side * shape.patch for side in schedule.grids[-1])
+        self.codes = torch.zeros(batch, shape.latent_channels, height, width, device=self.device)
+        self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
+        self.pool = GraphPool(self.device)
+        self.busy = False
+        self.replays = 0
+        #: what recorded scales read but never change
+        self.constants: dict[Hashable, Any] = {}
+        self._held: dict[Hashable, Tensor] = {}
+        self._graphs: OrderedDict[Hashable, Recorded] = OrderedDict()
+        self._seen: set[int] = set()
+
+    @property
+    def nbytes(self) -> int:
+        held = sum(tensor.nbytes for tensor in self._held.values())
+        return self.cache.nbytes + self.text.nbytes + held
+
+    @property
+    def recorded(self) -> int:
+        """Graphs at hand."""
+        return len(self._graphs)
+
+    def place(self, name: Hashable, like: Tensor, dtype: torch.dtype) -> Tensor:
+        """The room of ``name`` for a tensor of this shape; see ``sparse.Room``."""
+        name = (name, like.shape, dtype)
+        if name not in self._held:
+            self._held[name] = torch.empty(like.shape, dtype=dtype, device=like.device)
+        return self._held[name]
+
+    def load(self, transformer: InfinityTransformer, text: PackedText) -> None:
+        """Prepare the text of a new run, and forget the last run's keys."""
+        self.cache.lengths = [0] * len(self.cache.lengths)
+        bucket = self.text.load(text)
+        self.run(("text", bucket), lambda: self.text.prepare(transformer, bucket))
+
+    def run(self, key: Hashable, work: Callable[[], Tensor], blocks: SparseBlocks | None = None,
+            at_once: bool = True) -> Tensor:
+        """The result of ``work``, computed or replayed.
+
+        Args:
+            key: of all that decides what ``work`` does, beside the contents of fixed addresses.
+            blocks: whose memory ``work`` changes.
+            at_once: record at the first call, not at the second: for what is sure to come again.
+        """
+        known = self._graphs.get(key)
+        if known is not None:
+            self._graphs.move_to_end(key)
+            known.graph.replay()
+            self.replays += 1
+            if blocks is not None:
+                blocks.remember(known.after)
+            return known.result
+        before = None if blocks is None else blocks.memory()
+        result = work()
+        number = hash(key)
+        if at_once or number in self._seen:
+            self._record(key, work, blocks, before)
+        self._seen.add(number)
+        return result
+
+    def _record(self, key: Hashable, work: Callable[[], Tensor], blocks: SparseBlocks | None,
+                before: Memory | None) -> None:
+        if blocks is None or before is None:
+            graph, result = self.pool.record(work)
+            self._graphs[key] = Recorded(graph, result, NOTHING)
+        else:
+            now = blocks.memory()
+            blocks.remember(before)
+            graph, result = self.pool.record(work)
+            self._graphs[key] = Recorded(graph, result, blocks.memory())
+            blocks.remember(now)
+        while len(self._graphs) > MOST_GRAPHS:
+            self._graphs.popitem(last=False)
+
+
+NOTHING = Memory((), {}, {}, {}, None, ())
+
+_ROOMS: weakref.WeakKeyDictionary[InfinityTransformer, OrderedDict[Hashable, list[Workspace]]] = \
+    weakref.WeakKeyDictionary()
+
+
+def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, rows: int,
+           longest: int, options: EngineOptions) -> Workspace:
+    """A workspace that nobody else uses, until ``give_back``."""
+    places = _places(transformer)
+    key = (schedule.grids, schedule.rope_grid, batch, rows, options, places)
+    rooms = _ROOMS.setdefault(transformer, OrderedDict())
+    for old in [k for k in rooms if k[-1] != places]:  # type: ignore[index]  # keys are tuples
+        del rooms[old]
+    mine = rooms.setdefault(key, [])
+    rooms.move_to_end(key)
+    for workspace in mine:
+        if not workspace.busy and workspace.room >= longest:
+            workspace.busy = True
+            return workspace
+    _make_room(rooms, transformer.null_text.device)
+    room = min(transformer.shape.text_max_length, max(128, longest))
+    if longest > 128:
+        room = transformer.shape.text_max_length
+    workspace = Workspace(transformer, schedule, batch, rows, room, options)
+    workspace.busy = True
+    mine.append(workspace)
+    return workspace
+
+
+def give_back(workspace: Workspace) -> None:
+    workspace.busy = False
+
+
+def release(transformer: InfinityTransformer) -> None:
+    """Free what idle workspaces of a model hold: recorded scales and their memory."""
+    rooms = _ROOMS.pop(transformer, None)
+    if rooms:
+        rooms.clear()
+
+
+def _places(transformer: InfinityTransformer) -> Hashable:
+    """Where the weights lie, and as what: recorded scales read them there."""
+    return (transformer.null_text.device, transformer.compute_dtype,
+            *(p.data_ptr() for p in transformer.parameters()))
+
+
+def _make_room(rooms: OrderedDict[Hashable, list[Workspace]], device: torch.device) -> None:
+    """Drop idle workspaces, the longest unused first, until the rest is small."""
+    allowed = float("inf")
+    if device.type == "cuda":
+        allowed = torch.cuda.get_device_properties(device).total_memory * IDLE_SHARE
+    idle = [(key, w) for key, own in rooms.items() for w in own if not w.busy]
+    total = sum(w.nbytes for _, w in idle)
+    for key, workspace in idle:
+        if total <= allowed:
+            return
+        total -= workspace.nbytes
+        rooms[key].remove(workspace)
