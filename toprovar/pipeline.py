@@ -357,7 +357,7 @@ class InfinityPipeline(DiffusionPipeline):
             image = torch.cat([self.vae.decode(one, tile, graph=graph)
                                for one in codes.split(1)])
         if output_type == "pil":
-            return [Image.fromarray(array) for array in to_uint8(image).cpu().numpy()]
+            return [Image.fromarray(array) for array in _to_host(to_uint8(image)).numpy()]
         unit = (image + 1) / 2
         return unit.clone() if output_type == "pt" else np.asarray(unit.permute(0, 2, 3, 1).cpu())
 
@@ -369,3 +369,13 @@ class InfinityPipeline(DiffusionPipeline):
         hook = getattr(getattr(self, name), "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(getattr(self, name))
+
+
+def _to_host(pixels: Tensor) -> Tensor:
+    """A copy on the CPU; from a GPU through pinned memory, several times faster."""
+    if pixels.device.type != "cuda":
+        return pixels.cpu()
+    host = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+    host.copy_(pixels, non_blocking=True)
+    torch.cuda.current_stream(pixels.device).synchronize()
+    return host

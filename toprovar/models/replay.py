@@ -26,9 +26,13 @@ class Weights:
     """Where a module's parameters lie and which version they are, as of now.
 
     It holds the module's parts but not the module itself.
+
+    Args:
+        versions: False = only where they lie; changes in place are no matter then.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, versions: bool = True) -> None:
+        self._versions = versions
         self._slots = [(part._parameters, name) for part in module.modules()
                        for name in part._parameters]
         self._seen = self._now()
@@ -37,13 +41,13 @@ class Weights:
         return self._now() == self._seen
 
     def _now(self) -> list[tuple[int, int] | None]:
-        return [_state(parameters.get(name)) for parameters, name in self._slots]
+        return [_state(parameters.get(name), self._versions) for parameters, name in self._slots]
 
 
-def _state(parameter: Tensor | None) -> tuple[int, int] | None:
+def _state(parameter: Tensor | None, versions: bool) -> tuple[int, int] | None:
     if parameter is None or parameter.device.type == "meta":
         return None
-    version = 0 if parameter.is_inference() else parameter._version
+    version = parameter._version if versions and not parameter.is_inference() else 0
     return parameter.data_ptr(), version
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..graphs import GraphPool
+from ..models.replay import Weights
 from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
@@ -142,18 +143,19 @@ class Workspace:
 
 NOTHING = Memory((), {}, {}, {}, None, ())
 
-_ROOMS: weakref.WeakKeyDictionary[InfinityTransformer, OrderedDict[Hashable, list[Workspace]]] = \
+Rooms = OrderedDict[Hashable, list[Workspace]]
+_ROOMS: weakref.WeakKeyDictionary[InfinityTransformer, tuple[Weights, Rooms]] = \
     weakref.WeakKeyDictionary()
 
 
 def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, rows: int,
            longest: int, options: EngineOptions) -> Workspace:
     """A workspace that nobody else uses, until ``give_back``."""
-    places = _places(transformer)
-    key = (schedule.grids, schedule.rope_grid, batch, rows, options, places)
-    rooms = _ROOMS.setdefault(transformer, OrderedDict())
-    for old in [k for k in rooms if k[-1] != places]:  # type: ignore[index]  # keys are tuples
-        del rooms[old]
+    key = (schedule.grids, schedule.rope_grid, batch, rows, options)
+    weights, rooms = _ROOMS.get(transformer, (None, OrderedDict()))
+    if weights is None or not weights.unchanged():
+        rooms = OrderedDict()  # recorded scales read the weights where they were
+        _ROOMS[transformer] = (Weights(transformer, versions=False), rooms)
     mine = rooms.setdefault(key, [])
     rooms.move_to_end(key)
     for workspace in mine:
@@ -176,18 +178,10 @@ def give_back(workspace: Workspace) -> None:
 
 def release(transformer: InfinityTransformer) -> None:
     """Free what idle workspaces of a model hold: recorded scales and their memory."""
-    rooms = _ROOMS.pop(transformer, None)
-    if rooms:
-        rooms.clear()
+    _ROOMS.pop(transformer, None)
 
 
-def _places(transformer: InfinityTransformer) -> Hashable:
-    """Where the weights lie, and as what: recorded scales read them there."""
-    return (transformer.null_text.device, transformer.compute_dtype,
-            *(p.data_ptr() for p in transformer.parameters()))
-
-
-def _make_room(rooms: OrderedDict[Hashable, list[Workspace]], device: torch.device) -> None:
+def _make_room(rooms: Rooms, device: torch.device) -> None:
     """Drop idle workspaces, the longest unused first, until the rest is small."""
     allowed = float("inf")
     if device.type == "cuda":

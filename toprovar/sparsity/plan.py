@@ -8,8 +8,7 @@ kept is decided inside the run (``selection``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -319,9 +318,10 @@ def dense_scales(schedule: ScaleSchedule, depth: int) -> tuple[ScalePlan, ...]:
     return tuple(ScalePlan(grid=g, keep=(g[0] * g[1],) * depth) for g in schedule.grids)
 
 
+@lru_cache(maxsize=64)
 def dense_plan(shape: TransformerConfig, schedule: ScaleSchedule, strategy: str = "dense",
-               notes: Sequence[str] = ()) -> SparsityPlan:
-    """The plan that leaves nothing out."""
+               notes: tuple[str, ...] = ()) -> SparsityPlan:
+    """The plan that leaves nothing out. Plans are values, so runs share it."""
     return SparsityPlan(
         strategy=strategy, model=ModelTag.of(shape), schedule=schedule_name(schedule),
         scales=dense_scales(schedule, shape.depth), notes=tuple(notes),

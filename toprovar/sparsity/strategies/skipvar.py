@@ -91,10 +91,10 @@ class SkipVar:
         """
         shape, schedule = setting.shape, setting.schedule
         if len(schedule) < MIN_SCALES:
-            return Session(dense_plan(shape, schedule, "skipvar", [
+            return Session(dense_plan(shape, schedule, "skipvar", (
                 f"SkipVAR decides nothing on {len(schedule)} scales, it needs {MIN_SCALES}: all "
-                "were run"
-            ]))
+                "were run",
+            )))
         models = self.models
         if isinstance(models, DecisionModel):
             models = DecisionModels({"": models})
@@ -114,7 +114,7 @@ class SkipVarSession(Session):
 
     def __init__(self, director: SkipVar, setting: Setting, model: DecisionModel,
                  notes: tuple[str, ...] = ()) -> None:
-        super().__init__(dense_plan(setting.shape, setting.schedule, "skipvar", notes))
+        super().__init__(dense_plan(setting.shape, setting.schedule, "skipvar", tuple(notes)))
         self.features: Features | None = None
         self._director, self._setting = director, setting
         self._model, self._notes = model, notes
