@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from toprovar.ops.fp8 import E4M3
+from toprovar.ops.fp8 import E4M3, Factor
 from toprovar.ops.fp8_linear import reference
 
 
@@ -17,6 +17,17 @@ def check_rounded(found: tuple[Tensor, Tensor], exact: Tensor, slack: float = 1e
     assert data.shape == exact.shape and scale.shape == (*exact.shape[:-1], 1)
     _, expected = reference.quantize_rows(exact)
     torch.testing.assert_close(scale.double(), expected, rtol=2e-6, atol=0)
-    wanted = exact / scale.double()
+    check_nearest(data, exact / scale.double(), slack)
+
+
+def check_nearest(data: Tensor, wanted: Tensor, slack: float) -> None:
     step = torch.exp2(wanted.abs().clamp_min(2.0**-6).log2().floor() - 3)
     assert ((data.double() - wanted).abs() <= step * (0.5 + slack)).all()
+
+
+def some_factors(by_head: bool, heads: int, device: str) -> tuple[Factor, Factor]:
+    """Of keys, whose channels are at most 1, and of values."""
+    if not by_head:
+        return 1 / 448, 0.02
+    keys, values = (1 + torch.rand(2, heads, device=device)).unbind(0)
+    return keys / 448, values / 50
