@@ -25,17 +25,30 @@ from torch import Tensor
 from benchmarks.machine import describe, timed
 from toprovar.devices import choose_device
 from toprovar.files import replace_file
-from toprovar.ops import adaln, bit_sampling, linear_gelu, qk_rope
+from toprovar.ops import adaln, bit_sampling, fp8_linear, linear_gelu, qk_rope
 from toprovar.ops.bit_sampling.fast import FAST
+from toprovar.ops.fp8 import E4M3
 from toprovar.ops.registry import Call, Op
-from toprovar.ops.resize_tokens import RESIZE, resize_tokens
+from toprovar.ops.resize_tokens import RESIZE, RESIZE_MAP, resize_map, resize_tokens
+from toprovar.ops.text_attention import TEXT_ATTENTION, text_attention
 from toprovar.ops.token_index import token_slots
 from toprovar.ops.token_merge import MERGE, merge_update_
-from toprovar.ops.token_select import SELECT, select_tokens
+from toprovar.ops.token_select import (
+    SELECT,
+    SELECT_IN_LAYERS,
+    LayerCounts,
+    select_in_layers,
+    select_tokens,
+)
+from toprovar.ops.widen_cache import WIDEN_CACHE, widen_cache
 
 HEAD = 128
 ROWS = 2
 """Conditional and unconditional."""
+LAYERS = 32
+"""That choose their tokens together."""
+TEXTS = (32, 128, 512)
+"""Tokens of text, in a buffer for the longest."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,68 @@ def cases(width: int, side: int, keep: float, dtype: torch.dtype, device: torch.
         of("linear_gelu", linear_gelu.LINEAR_GELU,
            lambda b: linear_gelu.linear_gelu(part, weight, bias, backend=b),
            (kept * 5 + 4 * width * width) * small, Call(device, dtype, width)),
+        *_engine_cases(width, side, count, dtype, device),
+    ]
+
+
+def _engine_cases(width: int, side: int, count: int, dtype: torch.dtype, device: torch.device
+                  ) -> list[Case]:
+    """Operations of the recorded engine, on all tokens, and of 8-bit numbers."""
+    tokens, heads, source = side * side, width // HEAD, max(side * 3 // 4, 1)
+    small, full = dtype.itemsize, ROWS * tokens * width
+    q, hidden = (torch.randn(ROWS, tokens, c, device=device).to(dtype) for c in (width, 4 * width))
+    room = torch.randn(2, ROWS, heads, TEXTS[-1], HEAD, device=device).to(dtype)
+    maps = torch.rand(LAYERS, 1, source, source, device=device)
+    scores = torch.rand(LAYERS, 1, tokens, device=device)
+    counts = LayerCounts.of([count - 64 * (i % 2) for i in range(LAYERS)], device)
+    x = torch.randn(ROWS, tokens, width, device=device)
+    update = q.clone()
+    gate, gain, shift = torch.randn(3, ROWS, width, device=device).unbind(0)
+    rounded = fp8_linear.quantize_rows(q)
+    weight = fp8_linear.Fp8Weight.of(torch.randn(4 * width, width, device=device))
+    qkv = torch.randn(ROWS, tokens, 3, heads, HEAD, device=device).to(dtype)
+    turn = torch.randn(tokens, HEAD // 2, 2, device=device)
+    stored = torch.zeros(2, ROWS, heads, tokens, HEAD, device=device).to(E4M3)
+    k, v = stored.transpose(2, 3).unbind(0)
+    factors, scratch = (1 / 448, 0.02), torch.empty(stored.shape, dtype=dtype, device=device)
+    turned = torch.empty_like(qkv[:, :, 0])
+    wide, by_head = Call(device, x.dtype, width), Call(device, dtype, HEAD)
+
+    def to_text(length: int) -> Case:
+        lengths = torch.full((ROWS,), length, dtype=torch.int32, device=device)
+        return Case(
+            f"text_attention, {length} keys", TEXT_ATTENTION,
+            lambda b: text_attention(q, room[0], room[1], lengths, HEAD**-0.5, backend=b),
+            (2 * full + 2 * ROWS * width * length) * small, by_head)
+
+    return [
+        *map(to_text, TEXTS),
+        Case("resize_map, all layers", RESIZE_MAP,
+             lambda b: resize_map(maps, (side, side), backend=b),
+             4 * (maps.numel() + scores.numel()), Call(device, maps.dtype, 1)),
+        Case("select_in_layers", SELECT_IN_LAYERS,
+             lambda b: select_in_layers(scores, (side, side), counts, backend=b),
+             scores.numel() * 4 + sum(counts.each) * 8, Call(device, scores.dtype, tokens)),
+        Case("modulated_norm_fp8", adaln.MODULATED_NORM_FP8,
+             lambda b: adaln.modulated_norm_fp8(x, gain, shift, backend=b), full * 5, wide),
+        Case("gated_add_norm_fp8", adaln.GATED_ADD_NORM_FP8,
+             lambda b: adaln.gated_add_norm_fp8(x, update, gate, gain, shift, backend=b),
+             full * (9 + small), wide),
+        Case("quantize_rows", fp8_linear.QUANTIZE_ROWS,
+             lambda b: fp8_linear.quantize_rows(q, backend=b), full * (1 + small),
+             Call(device, dtype, width)),
+        Case("gelu_quantize", fp8_linear.GELU_QUANTIZE,
+             lambda b: fp8_linear.gelu_quantize(hidden, backend=b), 4 * full * (1 + small),
+             Call(device, dtype, 4 * width)),
+        Case("fp8_linear", fp8_linear.FP8_LINEAR,
+             lambda b: fp8_linear.fp8_linear(*rounded, weight, backend=b),
+             full + weight.nbytes + 4 * full * 2, Call(device, E4M3, width)),
+        Case("rotate_qkv_fp8", qk_rope.ROTATE_QKV_FP8,
+             lambda b: qk_rope.rotate_qkv(qkv, turn, turned, k, v, factors=factors, backend=b),
+             full * (4 * small + 2), by_head),
+        Case("widen_cache", WIDEN_CACHE,
+             lambda b: widen_cache(stored[0], stored[1], factors, scratch, backend=b),
+             stored.numel() * (1 + small), by_head),
     ]
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.ops.fp8_cases import check_rounded
 from tests.ops.lanes import LANES, TOLERANCE, Lane, some_index
 from toprovar.ops import adaln
 from toprovar.ops.adaln import reference
@@ -74,6 +75,31 @@ def test_all_forms_in_all_lanes(
         found.float(), reference.modulated_norm(given, scale[0], shift[0], index), atol=tolerance,
         rtol=tolerance,
     )
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("residual", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("shape", [(1, 5, 24), (3, 6, 131)])
+def test_rounded_to_8_bit_rows(
+    lane: Lane, residual: torch.dtype, indexed: bool, shape: tuple[int, int, int]
+) -> None:
+    rows, tokens, channels = shape
+    x = (torch.randn(shape, device=lane.device) * 3 + 1).to(residual)
+    gain, shift, gate = torch.randn(3, rows, channels, device=lane.device).unbind(0)
+    index = some_index(rows, tokens, tokens // 2, lane.device) if indexed else None
+    count = tokens // 2 if indexed else tokens
+    update = torch.randn(rows, count, channels, device=lane.device).bfloat16()
+
+    plain = adaln.modulated_norm(x, gain, shift, torch.float32, index, backend=lane.backend)
+    check_rounded(adaln.modulated_norm_fp8(x, gain, shift, index, backend=lane.backend),
+                  plain.cpu().double())
+    other = x.clone()
+    plain = adaln.gated_add_norm(x, update, gate, gain, shift, torch.float32, index,
+                                 backend=lane.backend)
+    check_rounded(adaln.gated_add_norm_fp8(other, update, gate, gain, shift, index,
+                                           backend=lane.backend), plain.cpu().double())
+    assert torch.equal(x, other)
 
 
 def test_fused_torch_path_has_the_bits_of_the_separate_one() -> None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.ops.fp8_cases import check_nearest, some_factors
 from tests.ops.lanes import LANES, TOLERANCE, Lane, poisoned, some_index
 from toprovar.models.rope import rotation_table
 from toprovar.ops import qk_rope
+from toprovar.ops.fp8 import E4M3
 from toprovar.ops.qk_rope import portable, reference
+from toprovar.ops.widen_cache import widen_cache
 
 
 @pytest.mark.parametrize("head_dim", [8, 48, 96, 128])
@@ -73,6 +76,33 @@ def test_queries_keys_and_values_at_once(
 
 
 @pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("by_head", [False, True])
+@pytest.mark.parametrize(("heads", "size"), [(1, 8), (3, 48), (5, 128)])
+def test_into_a_cache_of_8_bits_and_back(lane: Lane, by_head: bool, heads: int, size: int) -> None:
+    rows, tokens = 2, 6
+    rotation = rotation_table((2, 3), (2, 3), size).to(lane.device)
+    qkv = torch.randn(rows, tokens, 3, heads, size, device=lane.device)
+    qkv[0, 0, 2, 0, :4] = torch.tensor([1e4, -1e4, 1e-9, 0.0])  # beyond what can be stored
+    factors = some_factors(by_head, heads, lane.device)
+    wanted, *wide = reference.rotate_qkv(qkv.cpu(), rotation.cpu(), None)
+    room = torch.zeros(2, rows, heads, tokens + 2, size, device=lane.device).to(E4M3)
+    stored = room[..., 1:-1, :]
+    k, v = stored.transpose(2, 3).unbind(0)
+    q = poisoned((rows, tokens, heads, size), torch.float32, lane.device)
+    qk_rope.rotate_qkv(qkv, rotation, q, k, v, factors=factors, backend=lane.backend)
+    torch.testing.assert_close(q.cpu(), wanted, atol=1e-5, rtol=1e-5)
+    assert (room[..., 0, :].float() == 0).all() and (room[..., -1, :].float() == 0).all()
+    for out, exact, factor in zip((k, v), wide, factors, strict=True):
+        scaled = exact.double() / (factor.cpu()[:, None] if isinstance(factor, torch.Tensor)
+                                   else factor)
+        check_nearest(out.cpu(), scaled.clamp(-448, 448), slack=2e-3)
+    found = torch.empty(stored.shape, device=lane.device)
+    widen_cache(stored[0], stored[1], factors, found, backend=lane.backend)
+    error = (found[0].transpose(1, 2).cpu() - wide[0]).norm() / wide[0].norm()
+    assert 0.01 < error < 0.04
+
+
+@pytest.mark.parametrize("lane", LANES)
 def test_zero_vectors_stay_zero(lane: Lane) -> None:
     qkv = torch.zeros(1, 2, 3, 2, 8, device=lane.device)
     q, k, v = outs = poisoned((3, 1, 2, 2, 8), torch.float32, lane.device).unbind(0)
@@ -102,3 +132,8 @@ def test_what_does_not_fit_is_said() -> None:
         qk_rope.rotate_qkv(qkv, rotation, q, k, v, index=torch.arange(5))
     with pytest.raises(ValueError, match=r"expected v_out of shape \(1, 6, 2, 16\)"):
         qk_rope.rotate_qkv(qkv, rotation, q, k, torch.empty(1, 6, 2, 8))
+    rotation = rotation_table((2, 3), (2, 3), 16)
+    with pytest.raises(ValueError, match="must both be float8_e4m3fn where factors are given"):
+        qk_rope.rotate_qkv(qkv, rotation, q, k, v, factors=(1.0, 1.0))
+    with pytest.raises(ValueError, match=r"found torch\.float8_e4m3fn and torch\.float32, fac"):
+        qk_rope.rotate_qkv(qkv, rotation, q, k.to(E4M3), v)

@@ -5,14 +5,15 @@ README.md counts the bytes of each form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..registry import FLOATS, Backend, Call, Constraints, Op, register
+from ..registry import FLOATS, Backend, Call, Constraints, Kernel, Op, register
 from ..token_index import check_index
 from . import portable
 
@@ -20,30 +21,40 @@ TRITON = Constraints(
     devices=("cuda",), dtypes=FLOATS, capability=(8, 0), max_size=8192,
     lacks=frozenset({"gradients", "strided channels"}),
 )
+FP8 = replace(TRITON, capability=(8, 9))
 SUMMARIES = {
     "modulated_norm": "LayerNorm, gain and shift of all or gathered tokens.",
     "gated_add_": "gate * update into the residual, for all or scattered tokens.",
     "gated_add_norm": "The gated residual and the next modulated LayerNorm in one pass.",
+    "modulated_norm_fp8": "LayerNorm, gain and shift, rounded to 8-bit rows.",
+    "gated_add_norm_fp8": "The gated residual and the next LayerNorm, rounded to 8-bit rows.",
 }
 
 
-def _operation(name: str, add: bool, norm: bool) -> Op:
+def _operation(name: str, add: bool, norm: bool, fp8: bool = False) -> Op:
     def load() -> Callable[..., Any]:
         return getattr(import_module(".triton", __name__), name)
+
+    def kernels(capability: int) -> Sequence[Kernel]:
+        if fp8 and capability < 89:
+            return ()
+        return import_module(".triton", __name__).kernels(add, norm, fp8)
 
     return register(Op(
         name, SUMMARIES[name], size_name="channel count",
         backends=(
-            Backend("triton", load, TRITON),
+            Backend("triton", load, FP8 if fp8 else TRITON),
             Backend("torch", lambda: getattr(portable, name)),
         ),
-        kernels=lambda capability: import_module(".triton", __name__).kernels(add, norm),
+        kernels=kernels,
     ))
 
 
 MODULATED_NORM = _operation("modulated_norm", add=False, norm=True)
 GATED_ADD = _operation("gated_add_", add=True, norm=False)
 GATED_ADD_NORM = _operation("gated_add_norm", add=True, norm=True)
+MODULATED_NORM_FP8 = _operation("modulated_norm_fp8", add=False, norm=True, fp8=True)
+GATED_ADD_NORM_FP8 = _operation("gated_add_norm_fp8", add=True, norm=True, fp8=True)
 
 
 def modulated_norm(
@@ -94,6 +105,30 @@ def gated_add_norm(
     """
     chosen = _chosen(GATED_ADD_NORM, x, index, backend)
     return chosen(x, update, gate, gain, shift, dtype, index)
+
+
+def modulated_norm_fp8(
+    x: Tensor, gain: Tensor, shift: Tensor, index: Tensor | None = None, *, backend: str = "auto"
+) -> tuple[Tensor, Tensor]:
+    """``modulated_norm``, handed on as e4m3 and a factor a token (see ops/fp8_linear).
+
+    Returns:
+        [R, N, C] or [R, n, C] e4m3, and [R, N, 1] or [R, n, 1] float32.
+    """
+    return _chosen(MODULATED_NORM_FP8, x, index, backend)(x, gain, shift, index)
+
+
+def gated_add_norm_fp8(
+    x: Tensor, update: Tensor, gate: Tensor | None, gain: Tensor, shift: Tensor,
+    index: Tensor | None = None, *, backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """``gated_add_norm``, handed on as e4m3 and a factor a token; ``x`` is changed in place.
+
+    Returns:
+        as ``modulated_norm_fp8``.
+    """
+    chosen = _chosen(GATED_ADD_NORM_FP8, x, index, backend)
+    return chosen(x, update, gate, gain, shift, index)
 
 
 def _chosen(op: Op, x: Tensor, index: Tensor | None, backend: str) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..fp8 import quantize
 from ..token_index import put_tokens_, take_tokens
 from .reference import EPS
 
@@ -43,3 +44,16 @@ def gated_add_norm(
     part = gated_add_(take_tokens(x, index), update, gate)
     put_tokens_(x, index, part)
     return modulated_norm(part, gain, shift, dtype)
+
+
+def modulated_norm_fp8(
+    x: Tensor, gain: Tensor, shift: Tensor, index: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    return quantize(modulated_norm(x, gain, shift, torch.float32, index))
+
+
+def gated_add_norm_fp8(
+    x: Tensor, update: Tensor, gate: Tensor | None, gain: Tensor, shift: Tensor,
+    index: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    return quantize(gated_add_norm(x, update, gate, gain, shift, torch.float32, index))

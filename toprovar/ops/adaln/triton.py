@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..fp8 import E4M3
+from ..fp8_kernels import store_row
 from ..registry import Kernel
 from ..token_index import index_row_stride
 from .reference import EPS
@@ -24,11 +26,11 @@ WIDTHS = (2048, 3584)
 
 @triton.jit
 def residual_rows(
-    x, index, update, gate, gain, shift, out,
+    x, index, update, gate, gain, shift, out, out_scale,
     x_row, x_token, index_row, update_row, update_token, gate_row, gain_row, shift_row, out_row,
     channels, eps,
     HAS_INDEX: tl.constexpr, ADD: tl.constexpr, HAS_GATE: tl.constexpr, NORM: tl.constexpr,
-    BLOCK: tl.constexpr,
+    FP8: tl.constexpr, BLOCK: tl.constexpr,
 ):
     token = tl.program_id(0)
     row = tl.program_id(1).to(tl.int64)
@@ -55,7 +57,10 @@ def residual_rows(
         b = tl.load(shift + row * shift_row + c, mask=live, other=0.0).to(tl.float32)
         y = centred * scale * a + b
         target = out + row * out_row + token.to(tl.int64) * channels + c
-        tl.store(target, y.to(out.dtype.element_ty), mask=live)
+        if FP8:
+            store_row(y, target, out_scale + row * tl.num_programs(0) + token, live)
+        else:
+            tl.store(target, y.to(out.dtype.element_ty), mask=live)
 
 
 def modulated_norm(
@@ -82,6 +87,28 @@ def gated_add_norm(
     return out
 
 
+def modulated_norm_fp8(
+    x: Tensor, gain: Tensor, shift: Tensor, index: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    out, scale = _room(x, E4M3, index), _room_for_scale(x, index)
+    _launch(x, None, None, gain, shift, out, index, scale)
+    return out, scale
+
+
+def gated_add_norm_fp8(
+    x: Tensor, update: Tensor, gate: Tensor | None, gain: Tensor, shift: Tensor,
+    index: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    out, scale = _room(x, E4M3, index), _room_for_scale(x, index)
+    _launch(x, update, gate, gain, shift, out, index, scale)
+    return out, scale
+
+
+def _room_for_scale(x: Tensor, index: Tensor | None) -> Tensor:
+    tokens = x.shape[1] if index is None else index.shape[-1]
+    return torch.empty(x.shape[0], tokens, 1, dtype=torch.float32, device=x.device)
+
+
 def _room(x: Tensor, dtype: torch.dtype, index: Tensor | None) -> Tensor:
     tokens = x.shape[1] if index is None else index.shape[-1]
     return torch.empty(x.shape[0], tokens, x.shape[2], dtype=dtype, device=x.device)
@@ -90,6 +117,7 @@ def _room(x: Tensor, dtype: torch.dtype, index: Tensor | None) -> Tensor:
 def _launch(
     x: Tensor, update: Tensor | None, gate: Tensor | None, gain: Tensor | None,
     shift: Tensor | None, out: Tensor | None, index: Tensor | None,
+    out_scale: Tensor | None = None,
 ) -> None:
     rows, tokens, channels = x.shape
     if index is not None:
@@ -103,7 +131,7 @@ def _launch(
     block = triton.next_power_of_2(channels)
     with torch.cuda.device_of(x):
         residual_rows[(tokens, rows)](
-            x, index, update, gate, gain, shift, out,
+            x, index, update, gate, gain, shift, out, out_scale,
             x.stride(0), x.stride(1),
             0 if index is None else index_row_stride(index),
             0 if update is None else update.stride(0), 0 if update is None else update.stride(1),
@@ -111,7 +139,7 @@ def _launch(
             0 if out is None else out.stride(0),
             channels, EPS,
             HAS_INDEX=index is not None, ADD=update is not None, HAS_GATE=gate is not None,
-            NORM=out is not None, BLOCK=block, num_warps=warps(block),
+            NORM=out is not None, FP8=out_scale is not None, BLOCK=block, num_warps=warps(block),
         )
 
 
@@ -128,31 +156,32 @@ def _row_stride(vector: Tensor | None) -> int:
     return 0 if vector is None or vector.ndim == 1 else vector.stride(0)
 
 
-def kernels(add: bool, norm: bool) -> list[Kernel]:
+def kernels(add: bool, norm: bool, fp8: bool) -> list[Kernel]:
     """What ``benchmarks.compile_kernels`` compiles for one of the operations."""
-    found = []
-    for channels in WIDTHS:
-        for residual, narrow in (("fp32", "bf16"), ("bf16", "bf16"), ("fp32", "fp32"),
-                                 ("fp32", "fp16")):
-            for indexed in (False, True):
-                found.append(_kernel(channels, residual, narrow, indexed, add, norm))
-    return found
+    types = (("fp32", "bf16"), ("bf16", "bf16"), ("fp32", "fp32"), ("fp32", "fp16"))
+    return [
+        _kernel(channels, residual, narrow, indexed, add, norm, fp8)
+        for channels in WIDTHS for residual, narrow in types for indexed in (False, True)
+        if not fp8 or narrow == "bf16"
+    ]
 
 
 def _kernel(
-    channels: int, residual: str, narrow: str, indexed: bool, add: bool, norm: bool
+    channels: int, residual: str, narrow: str, indexed: bool, add: bool, norm: bool, fp8: bool
 ) -> Kernel:
     absent = {
         name: None for name, there in (
             ("index", indexed), ("update", add), ("gate", add), ("gain", norm), ("shift", norm),
-            ("out", norm),
+            ("out", norm), ("out_scale", fp8),
         ) if not there
     }
     block = triton.next_power_of_2(channels)
-    flags = {"HAS_INDEX": indexed, "ADD": add, "HAS_GATE": add, "NORM": norm, "BLOCK": block}
+    flags = {"HAS_INDEX": indexed, "ADD": add, "HAS_GATE": add, "NORM": norm, "FP8": fp8,
+             "BLOCK": block}
     types = {
         "x": f"*{residual}", "index": "*i64", "update": f"*{narrow}", "gate": "*fp32",
-        "gain": "*fp32", "shift": "*fp32", "out": f"*{narrow}",
+        "gain": "*fp32", "shift": "*fp32", "out": "*fp8e4nv" if fp8 else f"*{narrow}",
+        "out_scale": "*fp32",
     }
     numbers = ("x_row", "x_token", "index_row", "update_row", "update_token", "gate_row",
                "gain_row", "shift_row", "out_row", "channels")

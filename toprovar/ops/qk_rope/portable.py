@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..fp8 import E4M3, LARGEST, Factor, shaped
 from . import reference
 from .reference import EPS
 
@@ -34,13 +35,19 @@ def normalise_rotate(
 def rotate_qkv(
     qkv: Tensor, rotation: Tensor, q_out: Tensor, k_out: Tensor, v_out: Tensor,
     head_scale: Tensor | None, index: Tensor | None = None,
+    factors: tuple[Factor, Factor] | None = None,
 ) -> None:
     if index is not None:
         rotation = rotated_places(rotation, index)
     q, k, v = qkv.unbind(2)
     normalise_rotate(q, rotation, q_out, head_scale)
-    normalise_rotate(k, rotation, k_out)
-    v_out.copy_(v)
+    if factors is None:
+        normalise_rotate(k, rotation, k_out)
+        v_out.copy_(v)
+        return
+    turned = normalise_rotate(k, rotation, torch.empty(k.shape, device=k.device))
+    for out, wide, factor in zip((k_out, v_out), (turned, v.float()), factors, strict=True):
+        out.copy_((wide / shaped(factor)).clamp_(-LARGEST, LARGEST).to(E4M3))
 
 
 def rotated_places(rotation: Tensor, index: Tensor) -> Tensor:

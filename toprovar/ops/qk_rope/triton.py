@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..fp8 import Factor
+from ..fp8_kernels import to_e4m3
 from ..registry import Kernel
 from ..token_index import index_row_stride
 from .reference import EPS
@@ -39,13 +41,23 @@ def _turn(x, cos, sin, HEADS: tl.constexpr, SIZE: tl.constexpr):
 
 
 @triton.jit
+def _narrowed(x, factor, head, heads, BY_HEAD: tl.constexpr):
+    """``x`` [HEADS, SIZE] by its factor, in 8 bits."""
+    if BY_HEAD:
+        factor = tl.load(factor + head, mask=head < heads, other=1.0)[:, None]
+    return to_e4m3(x / factor)
+
+
+@triton.jit
 def qkv_rows(
-    qkv, rotation, index, head_scale, q_out, k_out, v_out,
+    qkv, rotation, index, head_scale, q_out, k_out, v_out, k_factor, v_factor,
     qkv_row, qkv_token, qkv_part, qkv_head, rotation_row, index_row,
     q_row, q_token, q_head, k_row, k_token, k_head, v_row, v_token, v_head,
     heads, size, eps,
     HAS_INDEX: tl.constexpr, HAS_SCALE: tl.constexpr, HEADS: tl.constexpr, SIZE: tl.constexpr,
+    FP8: tl.constexpr, BY_HEAD: tl.constexpr,
 ):
+    """FP8: keys and values are divided by their factors, numbers or (BY_HEAD) one a head."""
     token = tl.program_id(0).to(tl.int64)
     row = tl.program_id(1).to(tl.int64)
     place = token
@@ -70,16 +82,24 @@ def qkv_rows(
     k = _unit(tl.load(source + qkv_part, mask=live, other=0.0).to(tl.float32), eps)
     target = k_out + row * k_row + token * k_token + head[:, None] * k_head + channel[None, :]
     k = _turn(k, cos, sin, HEADS, SIZE)
-    tl.store(target, k.to(k_out.dtype.element_ty), mask=live)
+    if FP8:
+        tl.store(target, _narrowed(k, k_factor, head, heads, BY_HEAD), mask=live)
+    else:
+        tl.store(target, k.to(k_out.dtype.element_ty), mask=live)
 
     v = tl.load(source + 2 * qkv_part, mask=live, other=0.0)
     target = v_out + row * v_row + token * v_token + head[:, None] * v_head + channel[None, :]
-    tl.store(target, v.to(v_out.dtype.element_ty), mask=live)
+    if FP8:
+        v = v.to(tl.float32)
+        tl.store(target, _narrowed(v, v_factor, head, heads, BY_HEAD), mask=live)
+    else:
+        tl.store(target, v.to(v_out.dtype.element_ty), mask=live)
 
 
 def rotate_qkv(
     qkv: Tensor, rotation: Tensor, q_out: Tensor, k_out: Tensor, v_out: Tensor,
     head_scale: Tensor | None, index: Tensor | None = None,
+    factors: tuple[Factor, Factor] | None = None,
 ) -> None:
     rows, tokens, _, heads, size = qkv.shape
     if rows == 0 or tokens == 0:
@@ -89,12 +109,13 @@ def rotate_qkv(
     options = _options(heads, size)
     with torch.cuda.device_of(qkv):
         qkv_rows[(tokens, rows)](
-            qkv, rotation, index, head_scale, q_out, k_out, v_out,
+            qkv, rotation, index, head_scale, q_out, k_out, v_out, *(factors or (None, None)),
             *qkv.stride()[:4], rotation.stride(0) if rotation.ndim == 4 else 0,
             0 if index is None else index_row_stride(index),
             *q_out.stride()[:3], *k_out.stride()[:3], *v_out.stride()[:3],
             heads, size, EPS, HAS_INDEX=index is not None, HAS_SCALE=head_scale is not None,
-            **options,
+            FP8=factors is not None,
+            BY_HEAD=factors is not None and isinstance(factors[0], Tensor), **options,
         )
 
 
@@ -103,36 +124,45 @@ def _options(heads: int, size: int) -> dict[str, int]:
     return {**blocks, "num_warps": max(1, min(8, blocks["HEADS"] * blocks["SIZE"] // 512))}
 
 
-def kernels() -> list[Kernel]:
-    """What ``benchmarks.compile_kernels`` compiles."""
-    found = []
-    for heads, size in HEADS:
-        for given, taken in (("bf16", "bf16"), ("fp16", "fp16"), ("fp32", "fp32"),
-                             ("fp32", "bf16"), ("bf16", "fp32")):
-            for indexed in (False, True):
-                found.append(_kernel(heads, size, given, taken, indexed))
-    return found
+def kernels(fp8: bool) -> list[Kernel]:
+    """What ``benchmarks.compile_kernels`` compiles, with a cache of 8 bits or without."""
+    types = (("bf16", "bf16"), ("fp16", "fp16"), ("fp32", "fp32"), ("fp32", "bf16"),
+             ("bf16", "fp32"))
+    return [
+        _kernel(heads, size, given, taken, indexed, by_head if fp8 else None)
+        for heads, size in HEADS for given, taken in types for indexed in (False, True)
+        for by_head in ((False, True) if fp8 else (False,))
+        if not fp8 or given == taken
+    ]
 
 
-def _kernel(heads: int, size: int, given: str, taken: str, indexed: bool) -> Kernel:
+def _kernel(heads: int, size: int, given: str, taken: str, indexed: bool, by_head: bool | None
+            ) -> Kernel:
     options = _options(heads, size)
     numbers = [
         "qkv_row", "qkv_token", "qkv_part", "qkv_head", "rotation_row", "index_row",
         *(f"{name}_{axis}" for name in "qkv" for axis in ("row", "token", "head")),
         "heads", "size",
     ]
+    fp8 = by_head is not None
     constants = {
         "HAS_INDEX": indexed, "HAS_SCALE": True, "HEADS": options["HEADS"],
-        "SIZE": options["SIZE"], **({} if indexed else {"index": None}),
+        "SIZE": options["SIZE"], "FP8": fp8, "BY_HEAD": bool(by_head),
+        **({} if indexed else {"index": None}),
+        **({} if fp8 else {"k_factor": None, "v_factor": None}),
     }
+    kept = "*fp8e4nv" if fp8 else f"*{taken}"
     pointers = {
         "qkv": f"*{given}", "rotation": "*fp32", "index": "*i64", "head_scale": "*fp32",
-        "q_out": f"*{taken}", "k_out": f"*{taken}", "v_out": f"*{taken}",
+        "q_out": f"*{taken}", "k_out": kept, "v_out": kept,
     }
-    signature = {**pointers, **dict.fromkeys(numbers, "i32"), "eps": "fp32",
+    factor = "*fp32" if by_head else "fp32"
+    signature = {**pointers, "k_factor": factor, "v_factor": factor,
+                 **dict.fromkeys(numbers, "i32"), "eps": "fp32",
                  **dict.fromkeys(constants, "constexpr")}
+    label = f"{given} to {taken}, {heads} x {size}{', indexed' if indexed else ''}"
     return Kernel(
-        label=f"{given} to {taken}, {heads} x {size}{', indexed' if indexed else ''}",
+        label=label + (", factor a head" if by_head else ""),
         function=qkv_rows,
         signature=signature,
         constants=constants,
