@@ -11,11 +11,12 @@ from torch import nn
 from tests.sampling.tape import TapePool
 from tests.sampling.test_graphs import GPU, SCHEDULE, draw, plans, same
 from tests.tiny import random_text, tiny_transformer
+from toprovar.models.fp8 import LAYERS
 from toprovar.models.transformer import InfinityTransformer
 from toprovar.sampling import setup, workspace
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import SamplingRun
-from toprovar.sampling.streaming import LARGE, TEXT, stream_blocks
+from toprovar.sampling.streaming import TEXT, stream_blocks
 
 
 @pytest.fixture(params=["cpu", GPU])
@@ -46,7 +47,7 @@ def test_streamed_pictures_are_the_same(
     for seed, length in ((1, 5), (2, 3)):
         found, _ = draw(model, random_text(length), plan, graphs, seed)
         same(found, draw(resident, random_text(length), plan, False, seed)[0])
-    large = sum(resident.block(0).get_parameter(f"{n}.weight").nbytes for n in (*LARGE, TEXT))
+    large = sum(resident.block(0).get_parameter(f"{n}.weight").nbytes for n in (*LAYERS, TEXT))
     assert stream.device_bytes == (0 if kept == 4 else 2 * large)
     workspace.release(model)
 
@@ -54,7 +55,7 @@ def test_streamed_pictures_are_the_same(
 def test_only_fused_blocks_can_be_streamed() -> None:
     model = tiny_transformer()
     stream_blocks(model, "cpu")
-    with pytest.raises(ValueError, match="only be run fused"):
+    with pytest.raises(ValueError, match="streamed blocks can only be run fused"):
         SamplingRun(model, random_text(3), SamplingParams(SCHEDULE),
                     options=EngineOptions(fused=False))
 

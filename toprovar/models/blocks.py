@@ -87,7 +87,7 @@ class Block(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.ffn.fc1.weight.dtype
+        return self.cross_attn.to_kv.weight.dtype
 
     def prepare(self, shared: Tensor, text: Tensor, text_mask: Tensor | None) -> BlockContext:
         """Everything about a run that does not change from scale to scale.

@@ -10,23 +10,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.blocks import Block
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
-from ..ops.adaln import gated_add_, gated_add_norm, modulated_norm
+from ..ops.adaln import gated_add_
 from ..ops.attention_entropy import attention_with_entropy
-from ..ops.linear_gelu import linear_gelu
+from ..ops.fp8 import E4M3
 from ..ops.qk_rope import rotate_qkv
 from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
+from ..ops.widen_cache import widen_cache
 from .block_runner import Standin
 from .cache import KVCache
 from .device_text import DeviceText
+from .layers import Activations, Layers
 from .params import EngineOptions
 from .streaming import stream_of
+
+FACTORS = (1 / 448, 1 / 8)
+"""Of keys and of values in a cache of 8-bit numbers. Keys have length 1; values up to 56 fit."""
 
 
 class FusedRunner:
@@ -40,10 +44,12 @@ class FusedRunner:
     ) -> None:
         self.transformer, self.text, self.batch = transformer, text, batch
         self.probe, self.by_head = probe, by_head
+        #: of the KV cache
         self.dtype = options.cache_dtype or transformer.compute_dtype
         self._narrow = self.update_dtype = transformer.compute_dtype
+        self._layers = Layers(transformer)
         self._stream = stream_of(transformer)
-        self._next: tuple[int, Tensor] | None = None
+        self._next: tuple[int, Activations] | None = None
 
     def block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
@@ -66,18 +72,18 @@ class FusedRunner:
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
              index: Tensor | None = None) -> Tensor:
         """See ``BlockRunner.part``."""
-        block, text = self._weights(layer), self.text.layer(layer)
+        block, text, run = self._weights(layer), self.text.layer(layer), self._layers
         rows = x.shape[0]
         if part == 0:
-            y = modulated_norm(x, text.gain1[:rows], text.shift1[:rows], self._narrow, index)
+            y = run.norm(x, text.gain1[:rows], text.shift1[:rows], index)
             attended, _ = self._attend(block, scale, layer, y, rotation, False, index)
-            update = F.linear(attended, block.self_attn.proj.weight, block.self_attn.proj.bias)
+            update = run.linear(attended, block.self_attn.proj)
             return update.float().mul_(text.gamma1[:rows, None])
         if part == 1:
-            y = modulated_norm(x, text.cross_gain, text.cross_shift, self._narrow, index)
-            return self._see_text(block, layer, y).float()
-        y = modulated_norm(x, text.gain2[:rows], text.shift2[:rows], self._narrow, index)
-        return self._feed(block, y).float().mul_(text.gamma2[:rows, None])
+            y = run.norm(x, text.cross_gain, text.cross_shift, index)
+            return self._see_text(block, layer, y, rows).float()
+        y = run.norm(x, text.gain2[:rows], text.shift2[:rows], index)
+        return run.feed(y, block).float().mul_(text.gamma2[:rows, None])
 
     def _weights(self, layer: int) -> Block:
         """A block whose weights are on the device."""
@@ -90,45 +96,48 @@ class FusedRunner:
         index: Tensor | None, follow: bool,
     ) -> Tensor | None:
         rows, block, text = x.shape[0], self._weights(layer), self.text.layer(layer)
+        run = self._layers
         ready, self._next = self._next, None
         if ready is not None and ready[0] == layer:
             y = ready[1]
         else:
-            y = modulated_norm(x, text.gain1[:rows], text.shift1[:rows], self._narrow, index)
+            y = run.norm(x, text.gain1[:rows], text.shift1[:rows], index)
         attended, entropy = self._attend(block, scale, layer, y, rotation, measure, index)
-        update = F.linear(attended, block.self_attn.proj.weight, block.self_attn.proj.bias)
-        y = gated_add_norm(x, update, text.gamma1[:rows], text.cross_gain, text.cross_shift,
-                           self._narrow, index)
-        update = self._see_text(block, layer, y)
-        y = gated_add_norm(x, update, None, text.gain2[:rows], text.shift2[:rows], self._narrow,
-                           index)
-        update = self._feed(block, y)
+        update = run.linear(attended, block.self_attn.proj)
+        y = run.add_norm(x, update, text.gamma1[:rows], text.cross_gain, text.cross_shift, index)
+        update = self._see_text(block, layer, y, rows)
+        y = run.add_norm(x, update, None, text.gain2[:rows], text.shift2[:rows], index)
+        update = run.feed(y, block)
         gate = text.gamma2[:rows]
         if follow:
             after = self.text.layer(layer + 1)
-            self._next = layer + 1, gated_add_norm(
-                x, update, gate, after.gain1[:rows], after.shift1[:rows], self._narrow, index
+            self._next = layer + 1, run.add_norm(
+                x, update, gate, after.gain1[:rows], after.shift1[:rows], index
             )
         else:
             gated_add_(x, update, gate, index)
         return entropy
 
     def _attend(
-        self, block: Block, scale: int, layer: int, y: Tensor, rotation: Tensor, measure: bool,
-        index: Tensor | None,
+        self, block: Block, scale: int, layer: int, y: Activations, rotation: Tensor,
+        measure: bool, index: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Self-attention of normalised tokens [R, n, C], whose keys and values join the cache:
         [R, n, C] of the blocks' dtype before the projection, and entropy as ``block`` returns."""
-        heads = self.transformer.shape.num_heads
-        rows, count, width = y.shape
-        text = self.text.layer(layer)
-        qkv = F.linear(y, block.self_attn.to_qkv.weight, text.qkv_bias)
-        q = torch.empty(rows, count, heads, width // heads, dtype=self.dtype, device=y.device)
+        heads, text = self.transformer.shape.num_heads, self.text.layer(layer)
+        qkv = self._layers.linear(y, block.self_attn.to_qkv, text.qkv_bias)
+        rows, count, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+        wide = self._narrow if self.dtype == E4M3 else self.dtype
+        factors = FACTORS if self.dtype == E4M3 else None
+        q = torch.empty(rows, count, heads, width // heads, dtype=wide, device=qkv.device)
         k_new, v_new = self.cache.new(layer, count, rows)
         rotate_qkv(qkv.view(rows, count, 3, heads, -1), rotation, q, k_new, v_new,
-                   text.head_scale, index)
+                   text.head_scale, index, factors=factors)
         q = q.transpose(1, 2)
         k, v = self.cache.visible(layer, rows)
+        if factors is not None:
+            scratch = torch.empty(2, *k.shape, dtype=wide, device=k.device)
+            k, v = widen_cache(k, v, factors, scratch)
         entropy = None
         if measure:  # of all rows: cheaper than a second launch for those that need none
             out, entropy = attention_with_entropy(q, k, v, 1.0, mean_heads=not self.by_head)
@@ -139,15 +148,10 @@ class FusedRunner:
             self.probe.attention(scale, layer, q, k, v, out)
         return out.transpose(1, 2).flatten(-2).to(self._narrow), entropy
 
-    def _see_text(self, block: Block, layer: int, y: Tensor) -> Tensor:
+    def _see_text(self, block: Block, layer: int, y: Activations, rows: int) -> Tensor:
         """Cross-attention of normalised tokens [R, n, C], projected."""
         attn, text = block.cross_attn, self.text.layer(layer)
-        rows = y.shape[0]
-        q = F.linear(y, attn.to_q.weight, attn.to_q.bias)
+        q = self._layers.linear(y, attn.to_q)
         seen = text_attention(q, text.text_k[:rows], text.text_v[:rows], self.text.lengths[:rows],
                               self.transformer.shape.head_dim ** -0.5)
-        return F.linear(seen, attn.proj.weight, attn.proj.bias)
-
-    def _feed(self, block: Block, y: Tensor) -> Tensor:
-        ffn = block.ffn
-        return F.linear(linear_gelu(y, ffn.fc1.weight, ffn.fc1.bias), ffn.fc2.weight, ffn.fc2.bias)
+        return self._layers.linear(seen, attn.proj)

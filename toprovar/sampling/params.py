@@ -95,6 +95,8 @@ class EngineOptions:
 
     Attributes:
         cache_dtype: dtype of the KV cache and of attention; None = that of the blocks.
+            ``torch.float8_e4m3fn`` keeps keys and values in 8 bits and widens each layer's part
+            for its attention.
         residual_dtype: dtype of the residual stream. float32 is the exact choice. The blocks'
             half-precision dtype saves memory traffic on large GPUs.
         attention_backend: see :mod:`toprovar.ops.attention`.

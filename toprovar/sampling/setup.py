@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..graphs import why_no_graphs
+from ..models.fp8 import is_quantized
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
+from ..ops.fp8 import E4M3
 from ..schedules import ScaleSchedule
 from .block_runner import BlockRunner
 from .device_text import DeviceText
@@ -59,15 +59,25 @@ def make_runner(
         runner.cache = workspace.cache
         workspace.load(transformer, text)
         return runner
-    if not fuses(options, transformer.null_text.device):
-        if stream_of(transformer) is not None:
-            raise ValueError("streamed blocks can only be run fused: leave out fused=False")
+    if not fuses(options, transformer):
         return BlockRunner(transformer, text, batch, options, probe, by_head)
     own = DeviceText(transformer, len(text), max(text.lengths))
     own.prepare(transformer, own.load(text))
     return FusedRunner(transformer, own, batch, options, probe, by_head)
 
 
-def fuses(options: EngineOptions, device: torch.device) -> bool:
-    """Whether blocks are run in few passes."""
-    return device.type == "cuda" if options.fused is None else options.fused
+def fuses(options: EngineOptions, transformer: InfinityTransformer) -> bool:
+    """Whether blocks are run in few passes.
+
+    Raises:
+        ValueError: they are not to be, but cannot be run otherwise.
+    """
+    for needed, what in ((stream_of(transformer) is not None, "streamed blocks"),
+                         (is_quantized(transformer), "blocks of 8-bit weights"),
+                         (options.cache_dtype == E4M3, "a KV cache of 8-bit numbers")):
+        if needed and options.fused is False:
+            raise ValueError(f"{what} can only be run fused: leave out fused=False")
+        if needed:
+            return True
+    cuda = transformer.null_text.device.type == "cuda"
+    return cuda if options.fused is None else options.fused

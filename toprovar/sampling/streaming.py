@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from ..models.blocks import Block
+from ..models.fp8 import LAYERS
 from ..models.transformer import InfinityTransformer
 
-LARGE = ("self_attn.to_qkv", "self_attn.proj", "cross_attn.to_q", "cross_attn.proj", "ffn.fc1",
-         "ffn.fc2")
-"""Linear layers of a block whose weights are streamed; text keys and values apart."""
 TEXT = "cross_attn.to_kv"
+"""Streamed apart from the others, for the text's keys and values."""
 
 
 class BlockStream:
@@ -39,7 +38,7 @@ class BlockStream:
         blocks = [transformer.block(layer) for layer in range(self.depth)]
         pinned = device.type == "cuda"
         for block in blocks[self.resident :]:
-            for name in (*LARGE, TEXT):
+            for name in (*LAYERS, TEXT):
                 weight = _weight(block, name)
                 host = weight.detach().to("cpu", copy=True)
                 weight.data = host.pin_memory() if pinned else host
@@ -50,7 +49,7 @@ class BlockStream:
         if self.resident < self.depth:
             self._rooms = [
                 {name: torch.empty_like(_weight(blocks[-1], name), device=device)
-                 for name in (*LARGE, TEXT)} for _ in range(2)
+                 for name in (*LAYERS, TEXT)} for _ in range(2)
             ]
         for layer, block in enumerate(blocks):
             streamed = layer >= self.resident
@@ -89,7 +88,7 @@ class BlockStream:
     def _fetch(self, layer: int, text: bool) -> None:
         """Copy a block's matrices into the room that the block before the last one used."""
         room, block = self._rooms[layer % 2], self._blocks[layer]
-        names = (TEXT,) if text else LARGE
+        names = (TEXT,) if text else LAYERS
         if self._copies is None:
             for name in names:
                 room[name].copy_(_weight(block, name))
@@ -131,7 +130,7 @@ def stream_of(transformer: InfinityTransformer) -> BlockStream | None:
 
 
 def _streamed(blocks: list[Block]) -> list[Tensor]:
-    return [_weight(block, name) for block in blocks for name in (*LARGE, TEXT)]
+    return [_weight(block, name) for block in blocks for name in (*LAYERS, TEXT)]
 
 
 def _weight(block: Block, name: str) -> Tensor:
