@@ -35,6 +35,13 @@ def _why_no_gpu() -> str | None:
     return "TRITON_INTERPRET is on: kernels would not run on the GPU" if interpreting() else None
 
 
+def _why_no_fp8_gpu() -> str | None:
+    reason = _why_no_gpu()
+    if reason is None and torch.cuda.get_device_capability() < (8, 9):
+        reason = "8-bit numbers need a GPU of compute capability 8.9"
+    return reason
+
+
 def _skip(reason: str | None) -> pytest.MarkDecorator:
     return pytest.mark.skipif(reason is not None, reason=reason or "")
 
@@ -45,6 +52,12 @@ KERNEL_LANES = [
     pytest.param(Lane("cuda", "triton"), id="gpu", marks=GPU_ONLY),
 ]
 LANES = [pytest.param(Lane("cpu", "torch"), id="torch"), *KERNEL_LANES]
+FP8_LANES = [
+    *LANES[:2],
+    pytest.param(Lane("cuda", "triton"), id="gpu",
+                 marks=[pytest.mark.gpu, _skip(_why_no_fp8_gpu())]),
+]
+"""For kernels that read or write 8-bit numbers."""
 
 
 def some_index(rows: int | None, total: int, count: int, device: str) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.ops.fp8_cases import check_rounded
-from tests.ops.lanes import LANES, TOLERANCE, Lane, some_index
+from tests.ops.lanes import FP8_LANES, LANES, TOLERANCE, Lane, some_index
 from toprovar.ops import adaln
 from toprovar.ops.adaln import reference
 from toprovar.ops.registry import Call
@@ -77,7 +77,7 @@ def test_all_forms_in_all_lanes(
     )
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", FP8_LANES)
 @pytest.mark.parametrize("residual", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("indexed", [False, True])
 @pytest.mark.parametrize("shape", [(1, 5, 24), (3, 6, 131)])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.ops.fp8_cases import check_rounded
-from tests.ops.lanes import GPU_ONLY, LANES, Lane
+from tests.ops.lanes import FP8_LANES, GPU_ONLY, Lane
 from toprovar.ops import fp8_linear as ops
 from toprovar.ops.fp8 import E4M3
 from toprovar.ops.fp8_linear import Fp8Weight, fp8_linear, gelu_quantize, quantize_rows, reference
@@ -27,7 +27,7 @@ def test_the_definition_knows_every_number() -> None:
     assert torch.equal(reference.round_e4m3(around).float(), by_torch)
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", FP8_LANES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [(1, 16), (2, 3, 131), (5, 2048)])
 @pytest.mark.parametrize(("op", "exactly"), [
@@ -44,7 +44,7 @@ def test_rounded_rows(
                   slack=0.02 if op is gelu_quantize else 1e-4)  # 1 + tanh cancels
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", FP8_LANES)
 def test_rows_of_zeros_and_of_every_number(lane: Lane) -> None:
     zeros = torch.zeros(2, 40, device=lane.device)
     for op in (quantize_rows, gelu_quantize):

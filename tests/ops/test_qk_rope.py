@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.ops.fp8_cases import check_nearest, some_factors
-from tests.ops.lanes import LANES, TOLERANCE, Lane, poisoned, some_index
+from tests.ops.lanes import FP8_LANES, LANES, TOLERANCE, Lane, poisoned, some_index
 from toprovar.models.rope import rotation_table
 from toprovar.ops import qk_rope
 from toprovar.ops.fp8 import E4M3
@@ -75,7 +75,7 @@ def test_queries_keys_and_values_at_once(
         assert cache[:, :, :4].isnan().all() and cache[:, :, 4 + tokens :].isnan().all()
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", FP8_LANES)
 @pytest.mark.parametrize("by_head", [False, True])
 @pytest.mark.parametrize(("heads", "size"), [(1, 8), (3, 48), (5, 128)])
 def test_into_a_cache_of_8_bits_and_back(lane: Lane, by_head: bool, heads: int, size: int) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from tests.ops.lanes import KERNEL_LANES, Lane
 from toprovar.ops import adaln, qk_rope
 from toprovar.ops.bit_sampling import sample_bits_fast, seed_tensor
-from toprovar.ops.resize_tokens import resize_tokens
+from toprovar.ops.resize_tokens import resize_map, resize_tokens
 from toprovar.ops.token_merge import merge_update_
-from toprovar.ops.token_select import select_tokens
+from toprovar.ops.token_select import LayerCounts, select_in_layers, select_tokens
 
 GPU = [param for param in KERNEL_LANES if param.id == "gpu"]
 
@@ -36,6 +36,8 @@ def sparse_step(
     update = torch.randn(rows, count, width, device=device).bfloat16()
     logits = torch.randn(rows, tokens, 64, device=device)
     seeds = seed_tensor([5], device)
+    maps = torch.rand(3, 1, 48, 48, device=device)
+    counts = LayerCounts.of([1664, 64, 640], device)
 
     def step() -> dict[str, Tensor]:
         index = select_tokens(scores, (side, side), count, region=8, min_per_region=6,
@@ -46,9 +48,13 @@ def sparse_step(
         z = adaln.gated_add_norm(x, update, gate, gain, shift, torch.bfloat16, index,
                                  backend=backend)
         adaln.gated_add_(x, update, gate, index, backend=backend)
+        by_layer = select_in_layers(scores.expand(3, 1, -1), (side, side), counts, region=8,
+                                    min_per_region=1, backend=backend)
         merge_update_(x, update, index, cached, (48, 48), (side, side), gate=gate, backend=backend)
         return {
-            "index": index, "y": y, "z": z, "x": x, "cache": cache,
+            "index": index, "by layer": torch.cat(by_layer, -1),
+            "maps": resize_map(maps, (side, side), backend=backend),
+            "y": y, "z": z, "x": x, "cache": cache,
             "resized": resize_tokens(cached, (48, 48), (side, side), backend=backend),
             "bits": sample_bits_fast(logits, seeds, 12, cfg=3.0, tau=0.5, top_p=0.97,
                                      backend=backend),

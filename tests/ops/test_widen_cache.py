@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tests.ops.fp8_cases import some_factors
-from tests.ops.lanes import LANES, TOLERANCE, Lane, poisoned
+from tests.ops.lanes import FP8_LANES, TOLERANCE, Lane, poisoned
 from toprovar.ops.fp8 import E4M3
 from toprovar.ops.widen_cache import reference, widen_cache
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", FP8_LANES)
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("by_head", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 8), (2, 3, 70, 96), (1, 2, 65, 128)])
