@@ -29,7 +29,7 @@ from toprovar.files import replace_file
 from toprovar.models.autoencoder import InfinityAutoencoder, Upsample, to_uint8
 from toprovar.models.config import AutoencoderConfig
 from toprovar.models.decoding import DecodeRunner, finish_image, why_plain
-from toprovar.models.fast_decoder import cudnn_chooses
+from toprovar.models.fast_decoder import fixed_algorithms
 from toprovar.models.text_runner import BUCKET, EncodeRunner
 from toprovar.models.variants import autoencoder_variants
 from toprovar.ops import group_norm_silu as gns
@@ -214,7 +214,7 @@ def passes(channels: int, side: int, device: torch.device, rounds: int, dtype: t
         "conv in phases": (2 * size, 16 * flops // 9,
                            lambda: F.conv2d(small, conv_phases, padding=1)),
     }
-    with torch.inference_mode(), cudnn_chooses():
+    with torch.inference_mode(), fixed_algorithms():
         times = in_turn({name: call for name, (_, _, call) in table.items()}, device, rounds)
     return {name: {"milliseconds": ms, "bytes": table[name][0], "operations": table[name][1]}
             for name, ms in times.items()}

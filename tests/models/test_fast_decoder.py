@@ -12,7 +12,7 @@ from tests.tiny import tiny_autoencoder
 from toprovar.models import decoding
 from toprovar.models.autoencoder import InfinityAutoencoder, to_uint8
 from toprovar.models.decoding import DecodeRunner, runner_of, why_plain
-from toprovar.models.fast_decoder import FastDecoder, cudnn_chooses, scratch_bytes
+from toprovar.models.fast_decoder import FastDecoder, fixed_algorithms, scratch_bytes
 
 SHAPES = [
     {}, {"stem_patch": 1, "channel_multipliers": (1, 1, 2, 2, 2), "blocks_per_level": 2},
@@ -28,9 +28,12 @@ def moved(vae: Any, *where: Any) -> InfinityAutoencoder:
 
 @pytest.mark.parametrize("lane", LANES)
 @pytest.mark.parametrize("changes", SHAPES)
-def test_the_fast_decoder_is_the_plain_one(lane: Lane, changes: dict) -> None:
+def test_the_fast_decoder_is_the_plain_one(
+    lane: Lane, changes: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     vae = moved(tiny_autoencoder(**changes), lane.device)
     codes = torch.randn(2, 8, 3, 2, device=lane.device)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     with torch.inference_mode():
         plain = vae.decoder(codes)
         fast = FastDecoder(vae.decoder, torch.float32, lane.backend)(codes)
@@ -103,10 +106,11 @@ def test_recorded_weights_are_copies_of_the_present_ones() -> None:
 
 
 def test_cudnn_is_left_as_it_was() -> None:
-    before = torch.backends.cudnn.benchmark
-    with cudnn_chooses():
-        assert torch.backends.cudnn.benchmark
-    assert torch.backends.cudnn.benchmark == before
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    with fixed_algorithms():
+        assert (cudnn.benchmark, cudnn.deterministic) == (False, True)
+    assert (cudnn.benchmark, cudnn.deterministic) == before
 
 
 def test_scratch_covers_what_a_decode_holds() -> None:

@@ -65,14 +65,14 @@ def apart(a: list[ScaleState], b: list[ScaleState]) -> float:
 
 @pytest.mark.parametrize("name", ["dense", "cached", "fastvar"])
 def test_eight_bits_change_little(model: InfinityTransformer, name: str) -> None:
-    """In random weights nothing is redundant: 0.04 of a matrix product's error each at most."""
+    """Each product is off by 0.04; in random weights nothing evens that out."""
     plan = plans(model)[name]
     wide = forced(model, plan, graphs=False, fused=True)
     cache = forced(model, plan, graphs=False, cache_dtype=E4M3)
     quantize_blocks(model)
     weights = forced(model, plan, graphs=False)
     assert 0 < apart(cache, wide) < 0.1
-    assert 0 < apart(weights, wide) < 0.15
+    assert 0 < apart(weights, wide) < 0.25
 
 
 @pytest.mark.parametrize("name", ["dense", "identity", "exit"])

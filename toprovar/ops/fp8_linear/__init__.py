@@ -20,6 +20,10 @@ from ..fp8 import E4M3, quantize
 from ..registry import FLOATS, Backend, Call, Constraints, Op, register
 
 
+LEAST_TOKENS = 16
+"""cuBLASLt has no product of fewer rows by 8192 channels on Hopper (torch 2.11)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fp8Weight:
     """A weight of a linear layer, rounded once.
@@ -123,8 +127,14 @@ def why_no_fp8(device: torch.device) -> str | None:
 def _scaled_mm(
     x: Tensor, x_scale: Tensor, weight: Fp8Weight, bias: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    return torch.ops.aten._scaled_mm(x, weight.data.t(), x_scale, weight.scale.t(), bias,
-                                     out_dtype=dtype, use_fast_accum=True)
+    few = x.shape[0]
+    if few < LEAST_TOKENS:
+        more = (0, 0, 0, LEAST_TOKENS - few)
+        x = F.pad(x.view(torch.uint8), more).view(E4M3)
+        x_scale = F.pad(x_scale, more, value=1.0)
+    y = torch.ops.aten._scaled_mm(x, weight.data.t(), x_scale, weight.scale.t(), bias,
+                                  out_dtype=dtype, use_fast_accum=True)
+    return y[:few]
 
 
 def _portable(
