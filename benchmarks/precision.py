@@ -21,6 +21,7 @@ from benchmarks.machine import describe
 from toprovar.bundled import bundled_model
 from toprovar.devices import choose_device
 from toprovar.files import replace_file
+from toprovar.models.fp8 import quantize_blocks
 from toprovar.ops.bit_sampling import greedy_bits
 from toprovar.pipeline import InfinityPipeline
 from toprovar.sampling.bits import ForcedBits
@@ -29,12 +30,16 @@ from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule
 
 PROMPTS = ["a red apple", "two cats", "a dog to the left of a car", "a blue star above a cup"]
+E4M3 = torch.float8_e4m3fn
 SETTINGS = {
     "float32, bfloat16 cache": (torch.float32, EngineOptions(cache_dtype=torch.bfloat16)),
     "bfloat16 (default on GPUs)": (torch.bfloat16, EngineOptions()),
     "bfloat16, residual too (fast)": (
         torch.bfloat16, EngineOptions(residual_dtype=torch.bfloat16)),
     "float16": (torch.float16, EngineOptions()),
+    "float32, 8-bit cache": (torch.float32, EngineOptions(cache_dtype=E4M3)),
+    "bfloat16, 8-bit weights": (E4M3, EngineOptions()),
+    "bfloat16, 8-bit weights and cache": (E4M3, EngineOptions(cache_dtype=E4M3)),
 }
 
 
@@ -63,7 +68,11 @@ def main() -> int:
     bits = [greedy_bits(x) for x in exact]
     found = {}
     for name, (dtype, options) in SETTINGS.items():
-        model.blocks.to(dtype)
+        if dtype == E4M3:  # of the weights; for good, so these settings come last
+            model.blocks.to(torch.bfloat16)
+            quantize_blocks(model)
+        else:
+            model.blocks.to(dtype)
         other = logits(options, bits)
         error = torch.cat([(a - b).flatten() for a, b in zip(exact, other, strict=True)])
         spread = torch.cat([x.flatten() for x in exact]).std()
@@ -73,7 +82,8 @@ def main() -> int:
             "bits": changed / sum(b.numel() for b in bits),
         }
         print(f"{name:32} logits {found[name]['logits']:.2e}   bits {found[name]['bits']:.2e}")
-        model.blocks.to(torch.float32)
+        if dtype != E4M3:
+            model.blocks.to(torch.float32)
     if given.json:
         result = {"command": " ".join(["python -m benchmarks.precision", *sys.argv[1:]]),
                   "machine": describe(device), "settings": found}

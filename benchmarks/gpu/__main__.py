@@ -15,6 +15,7 @@ import torch
 from benchmarks.gpu import models
 from benchmarks.gpu.correctness import run_correctness
 from benchmarks.gpu.engine import engines
+from benchmarks.gpu.memory import run_memory
 from benchmarks.gpu.overhead import run_overhead
 from benchmarks.gpu.report import write_report
 from benchmarks.gpu.results import Results
@@ -31,7 +32,8 @@ from benchmarks.machine import describe
 from toprovar.devices import choose_device, choose_dtype
 from toprovar.sampling.workspace import release
 
-SECTIONS = ("dense", "strategies", "batches", "overhead", "correctness", "8b")
+SECTIONS = ("dense", "strategies", "batches", "overhead", "correctness", "memory", "8b",
+            "8b-memory")
 DESCRIPTION = """The official loop, our engine and every strategy, side by side, with random weights
 of the released geometries: wall and GPU-busy time, memory, share of roofline, kernels, correctness.
 
@@ -94,7 +96,7 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
     for name in wanted:
         if not results.may_begin(name):
             continue
-        model = given.large if name == "8b" else given.model
+        model = given.large if name.startswith("8b") else given.model
         if bench is None or bench.subject.name != model:
             encoder = None
             if bench is not None:
@@ -111,6 +113,9 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
             found |= {"model": model, "pn": bench.subject.schedule.pn,
                       "weights_bytes": bench.subject.weights}
             run_section(name, bench, found, given)
+        if name.endswith("memory"):  # its weights are not what they were
+            release(bench.subject.pipeline.transformer)
+            bench = None
         free(device)
 
 
@@ -126,8 +131,12 @@ def run_section(name: str, bench: Bench, found: dict[str, Any], given: argparse.
             run_overhead(bench, found)
         case "correctness":
             run_correctness(bench, found, given.fixtures)
+        case "memory":
+            run_memory(bench, found)
         case "8b":
             run_large(bench, found)
+        case "8b-memory":
+            run_memory(bench, found, streamed=False)
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def report(merged: Found) -> str:
         if name in sections:
             parts += speed(name, title, sections[name], sections)
     writers: dict[str, Callable[[Found], list[str]]] = {
-        "batches": batches, "overhead": overhead, "correctness": correctness}
+        "batches": batches, "overhead": overhead, "correctness": correctness,
+        "memory": memory, "8b-memory": memory}
     for name, writer in writers.items():
         if name in sections:
             parts += writer(sections[name])
@@ -208,6 +209,18 @@ def overhead(found: Found) -> list[str]:
             for what, row in found.items() if isinstance(row, dict)]
     return [f"## What deciding costs: {found['model']}, share of the scale loop\n", table(
         ("", "of wall", "of GPU busy", f"within {OVERHEAD_AIM:.0%}"), rows)]
+
+
+def memory(found: Found) -> list[str]:
+    rows = [(row["name"], *(f"{row[what]['seconds'] * 1e3:.0f}" for what in ("dense", "preset")),
+             *(f"{row['dense'].get(key, 0) / 2**30:.1f}" for key in ("peak_bytes",
+                                                                     "reserved_bytes")),
+             f"{row['logits_error']:.1%}", f"{row['equal_bits']:.2%}") for row in found["rows"]]
+    return [f"## Memory: {found['model']}, {found['pn']}\n",
+            "One picture from encoded text, the text encoder away. Logits and greedy bits are "
+            "against the first row, under the same forced bits; weights are random.\n",
+            table(("", "dense, ms", "preset, late guidance off, ms", "peak, GiB", "reserved, GiB",
+                   "logits off by", "equal bits"), rows)]
 
 
 def correctness(found: Found) -> list[str]:

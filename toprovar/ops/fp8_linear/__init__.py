@@ -19,7 +19,6 @@ from torch import Tensor
 from ..fp8 import E4M3, quantize
 from ..registry import FLOATS, Backend, Call, Constraints, Op, register
 
-
 LEAST_TOKENS = 16
 """cuBLASLt has no product of fewer rows by 8192 channels on Hopper (torch 2.11)."""
 
