@@ -19,7 +19,7 @@ from torch import Tensor
 from ..fp8 import E4M3, quantize
 from ..registry import FLOATS, Backend, Call, Constraints, Op, register
 
-LEAST_TOKENS = 16
+LEAST_TOKENS = 128
 """cuBLASLt has no product of fewer rows by 8192 channels on Hopper (torch 2.11)."""
 
 
