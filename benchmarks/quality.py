@@ -52,8 +52,8 @@ def load(device: torch.device) -> InfinityPipeline:
 
 
 def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]], entry: Entry
-         ) -> tuple[Tensor, Tensor, list[Tensor], float]:
-    """Codes [B, d, h, w], pictures [B, 3, H, W], bits of every scale, share of the dense FLOPs."""
+         ) -> tuple[Tensor, Tensor, dict[int, Tensor], float]:
+    """Codes [B, d, h, w], pictures [B, 3, H, W], bits by scale, share of the dense FLOPs."""
     bits: dict[int, list[Tensor]] = {}
 
     def take(state: ScaleState) -> None:
@@ -67,7 +67,7 @@ def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]]
     shares = [r.used_plan.predicted.flop_share for r in done.reports
               if r.used_plan is not None and r.used_plan.predicted is not None]
     return (codes, ((pictures + 1) / 2).clamp(0, 1).clone(),
-            [torch.cat(bits[s]) for s in sorted(bits)] if len(done.reports) == 1 else [],
+            {s: torch.cat(own) for s, own in bits.items()} if len(done.reports) == 1 else {},
             sum(shares) / len(shares) if shares else 1.0)
 
 
@@ -87,7 +87,8 @@ def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple
             "ssim": _listed(ssim(pictures, dense)), "psnr": _listed(psnr(pictures, dense)),
             "latent": _listed(latent_distance(codes, dense_codes)),
             "sharpness": _listed(sharpness(pictures, dense)),
-            **({"bits": _listed(equal_bits(bits, dense_bits))} if bits else {}),
+            **({"bits": _listed(equal_bits(list(bits.values()), [dense_bits[s] for s in bits]))}
+               if bits else {}),
         }
     return found
 
