@@ -94,7 +94,7 @@ def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple
 
 
 def _listed(values: Tensor) -> list[float]:
-    return [round(float(v), 4) for v in values]
+    return [round(v, 4) for v in values.tolist()]  # one wait for the device
 
 
 def work(number: int, arguments: argparse.Namespace) -> None:
