@@ -3,9 +3,10 @@
     python -m benchmarks.quality --folder out/quality [--pn 0.06M,0.25M] [--processes 4]
     python -m benchmarks.quality --folder out/quality --only-report
 
-Prompt i of a task is drawn with seed 1000 + i, with 2000 + i, and so on for ``--seeds``; every method
-draws the same pictures. Work is cut into parts of ``--batch`` pictures, each written when done: what
-was interrupted goes on where it stopped, and processes share the parts. Methods that plan every
+Prompt i of a task is drawn with seed 1000 + i, with 2000 + i, and so on for ``--seeds``; every
+method draws the same pictures. Work is cut into parts of ``--batch`` pictures, each written when
+done: what was interrupted goes on where it stopped, rows that are new are added, and processes
+share the parts. (After a change of the calibration use a new folder.) Methods that plan every
 picture by itself draw one at a time, so only the first ``--alone`` parts.
 """
 
@@ -13,14 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
-import torch.multiprocessing as multiprocessing
 from torch import Tensor
 
 from benchmarks.machine import describe
@@ -35,6 +36,7 @@ from toprovar.files import replace_file
 from toprovar.pipeline import InfinityPipeline
 from toprovar.sampling.run import ScaleState
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.plan import PredictedCost
 
 
 def jobs(per_task: int, seeds: int) -> list[tuple[PromptSpec, int]]:
@@ -52,8 +54,8 @@ def load(device: torch.device) -> InfinityPipeline:
 
 
 def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]], entry: Entry
-         ) -> tuple[Tensor, Tensor, dict[int, Tensor], float]:
-    """Codes [B, d, h, w], pictures [B, 3, H, W], bits by scale, share of the dense FLOPs."""
+         ) -> tuple[Tensor, Tensor, dict[int, Tensor], list[PredictedCost]]:
+    """Codes [B, d, h, w], pictures [B, 3, H, W], bits by scale, what the plans were to cost."""
     bits: dict[int, list[Tensor]] = {}
 
     def take(state: ScaleState) -> None:
@@ -64,26 +66,28 @@ def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]]
     codes = done.images
     with torch.inference_mode():
         pictures = torch.cat([pipeline.vae.decode(c) for c in codes.split(32)])
-    shares = [r.used_plan.predicted.flop_share for r in done.reports
-              if r.used_plan is not None and r.used_plan.predicted is not None]
+    costs = [r.used_plan.predicted for r in done.reports
+             if r.used_plan is not None and r.used_plan.predicted is not None]
     return (codes, ((pictures + 1) / 2).clamp(0, 1).clone(),
             {s: torch.cat(own) for s, own in bits.items()} if len(done.reports) == 1 else {},
-            sum(shares) / len(shares) if shares else 1.0)
+            costs)
 
 
 def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple[PromptSpec, int]],
              rows: list[Entry]) -> dict[str, dict[str, Any]]:
-    """Every row's figures for one part, a list with a value for each picture."""
+    """Every row's figures for one part: for each picture, and shares of the dense work (a run
+    that never planned did all of it)."""
     prompts = [p for p, _ in part]
     found: dict[str, dict[str, Any]] = {}
     dense_codes, dense, dense_bits, _ = draw(pipeline, pn, part, Entry("dense", None, None))
     passed = [r.verdict.passed for r in judge.results(dense, prompts)]
     found["dense"] = {"passed": [int(x) for x in passed]}
     for entry in rows:
-        codes, pictures, bits, share = draw(pipeline, pn, part, entry)
+        codes, pictures, bits, costs = draw(pipeline, pn, part, entry)
         found[entry.key] = {
             "passed": [int(r.verdict.passed) for r in judge.results(pictures, prompts)],
-            "flops": share,
+            "flops": fmean([c.flop_share for c in costs] or [1.0]),
+            "token_layers": fmean([c.token_layer_share for c in costs] or [1.0]),
             "ssim": _listed(ssim(pictures, dense)), "psnr": _listed(psnr(pictures, dense)),
             "latent": _listed(latent_distance(codes, dense_codes)),
             "sharpness": _listed(sharpness(pictures, dense)),
@@ -110,21 +114,22 @@ def work(number: int, arguments: argparse.Namespace) -> None:
     turns = [(i, pn) for i in range(len(starts)) for pn in arguments.pn]
     for i, pn in turns[number :: arguments.processes]:
         path = arguments.folder / f"part-{pn}-{i:04}.json"
-        if path.exists() or time.time() > until:
-            continue
         part = todo[starts[i] : starts[i] + arguments.batch]
-        use = [e for e in rows[pn] if not e.adaptive or i < arguments.alone]
+        done = json.loads(path.read_text())["rows"] if path.exists() else {}
+        use = [e for e in rows[pn] if e.key not in done
+               and (not e.adaptive or i < arguments.alone)]
+        if not use or time.time() > until:
+            continue
         result = {"tasks": [p.task for p, _ in part], "batch": arguments.batch,
-                  "rows": measured(pipeline, judge, pn, part, use)}
+                  "rows": done | measured(pipeline, judge, pn, part, use)}
         replace_file(path, json.dumps(result).encode())
 
 
 def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
-    many: Callable[[str], tuple[str, ...]] = lambda text: tuple(text.split(","))  # noqa: E731
     add("--folder", type=Path, required=True, help="parts, and the results made of them")
-    add("--pn", type=many, default=("0.06M", "0.25M"))
+    add("--pn", type=lambda text: tuple(text.split(",")), default=("0.06M", "0.25M"))
     add("--budgets", type=lambda text: tuple(map(float, text.split(","))), default=BUDGETS)
     add("--per-task", type=int, default=80)
     add("--seeds", type=int, default=3)
@@ -136,7 +141,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     add("--device", default="auto")
     add("--times", action="store_true", help="measure times, too (after all parts)")
     add("--only-report", action="store_true")
-    add("--docs", type=Path, help="write tables and plots for the docs into this folder")
+    add("--docs", type=Path, help="write the tables into quality.md of this folder, and the plot")
     given = parser.parse_args(argv)
     given.folder.mkdir(parents=True, exist_ok=True)
     return given
@@ -148,7 +153,8 @@ def main() -> int:
         if arguments.processes == 1:
             work(0, arguments)
         else:
-            multiprocessing.spawn(work, (arguments,), arguments.processes)
+            with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
+                pool.starmap(work, [(i, arguments) for i in range(arguments.processes)], 1)
         device = choose_device(arguments.device)
         about = {"command": "python -m benchmarks.quality " + " ".join(sys.argv[1:]),
                  "machine": describe(device)}

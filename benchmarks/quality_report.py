@@ -17,6 +17,8 @@ from toprovar.files import replace_file
 
 DRAWS = 2000
 COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c"}
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+"""Between them lie the tables of docs/quality.md."""
 MEANS = ("ssim", "psnr", "latent", "sharpness", "bits")
 
 
@@ -74,7 +76,8 @@ def summary(folder: Path, pn: str) -> dict[str, Any]:
             row["to_dense"] = round(value - reference, 4)
             row["to_dense_interval"] = [round(x, 4) for x in interval(marks, dense_marks)]
             row["mcnemar_dense"] = round(mcnemar(passed, dense), 5)
-            row["flops"] = round(fmean(part["rows"][name]["flops"] for part in own), 4)
+            for key in ("flops", "token_layers"):
+                row[key] = round(fmean(part["rows"][name][key] for part in own), 4)
             for key in MEANS:
                 values = [x for part in own for x in part["rows"][name].get(key, [])]
                 if values:
@@ -89,11 +92,13 @@ def summary(folder: Path, pn: str) -> dict[str, Any]:
 
 def table(rows: dict[str, Any], times: dict[str, float]) -> str:
     """Markdown, in the order of the work."""
-    lines = ["| | FLOPs | score | to dense (95 %) | p | SSIM | PSNR | latent | sharpness | faster | n |",
-             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    heads = ("", "FLOPs", "token-layers", "score", "to dense (95 %)", "p", "SSIM", "PSNR",
+             "latent", "sharpness", "faster", "n")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     dense = rows["dense"]
     low, high = dense["interval"]
-    lines.append(f"| dense | 100 % | {dense['score']:.1%} ({low:.1%}–{high:.1%}) | | | | | | | 1 | "
+    lines.append(f"| dense | 100 % | 100 % | {dense['score']:.1%} ({low:.1%} to {high:.1%}) | "
+                 "| | | | | | 1 | "
                  f"{dense['pictures']} |")
     for name, row in sorted(rows.items(), key=lambda item: -item[1].get("flops", 2)):
         if name == "dense":
@@ -101,12 +106,17 @@ def table(rows: dict[str, Any], times: dict[str, float]) -> str:
         low, high = row["to_dense_interval"]
         bold = "**" if name.startswith("toprovar @") else ""
         lines.append(
-            f"| {bold}{name}{bold} | {row['flops']:.1%} | {row['score']:.1%} | "
+            f"| {bold}{name}{bold} | {row['flops']:.1%} | {row['token_layers']:.1%} | "
+            f"{row['score']:.1%} | "
             f"{100 * row['to_dense']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) | "
             f"{row['mcnemar_dense']:.2g} | {row['ssim']:.3f} | {row['psnr']:.1f} | "
             f"{row['latent']:.3f} | {row['sharpness']:.2f} | "
-            f"{times.get(name, math.nan):.2f} | {row['pictures']} |".replace("nan", ""))
+            f"{_ratio(times.get(name))} | {row['pictures']} |")
     return "\n".join(lines)
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} x"
 
 
 def by_task(rows: dict[str, Any]) -> str:
@@ -123,14 +133,14 @@ def plot(found: dict[str, dict[str, Any]], times: dict[str, dict[str, float]], p
     """Score and SSIM against FLOPs, score against measured speed-up; a row of panels a size."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.6 * len(found)), layout="constrained")
-    axes = figure.subplots(len(found), 3, squeeze=False)
+    figure = Figure(figsize=(10 if not times else 13, 3.4 * len(found)), layout="constrained")
+    panels = [("flops", "score", "share of the dense FLOPs"),
+              ("flops", "ssim", "share of the dense FLOPs")]
+    if times:
+        panels.append(("time", "score", "share of the dense time"))
+    axes = figure.subplots(len(found), len(panels), squeeze=False)
     for line, (pn, rows) in zip(axes, found.items(), strict=True):
-        for axis, (x, y, label) in zip(line, (
-            ("flops", "score", "share of the dense FLOPs"),
-            ("flops", "ssim", "share of the dense FLOPs"),
-            ("time", "score", "share of the dense time"),
-        ), strict=True):
+        for axis, (x, y, label) in zip(line, panels, strict=True):
             for method, colour in COLOURS.items():
                 points = sorted(
                     (1 / times[pn][name] if x == "time" else row["flops"], row[y])
@@ -166,4 +176,8 @@ def report(folder: Path, sizes: Sequence[str], docs: Path | None = None) -> None
         for pn, rows in found.items())
     replace_file(folder / "tables.md", (text + "\n").encode())
     if docs:
+        page = docs / "quality.md"
+        before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+        page_text = before + BEGIN + "\n\n" + text + "\n\n" + END + rest.split(END)[1]
+        replace_file(page, page_text.encode())
         plot(found, times, docs / "images" / "quality.png")

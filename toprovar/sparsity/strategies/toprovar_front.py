@@ -8,6 +8,7 @@ plan is worth is taken to grow evenly with the share that stays; entropy makes i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...entropy.calibration import Choice
 from ...models.config import TransformerConfig
@@ -22,7 +23,7 @@ def front_plan(
     settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
     choices: Sequence[Choice], target: Target, guided: bool = True, *,
     guide: tuple[int, ...] = (), fingerprint: str | None = None,
-    provenance: dict[str, object] | None = None, notes: Sequence[str] = (),
+    provenance: dict[str, Any] | None = None, notes: Sequence[str] = (),
 ) -> SparsityPlan | None:
     """The plan of the highest expected likeness that meets the target; None if no choice does.
 
