@@ -167,11 +167,13 @@ def test_the_box_holds_a_calibration_of_the_embedded_model(pipeline: InfinityPip
     assert found.depth == pipeline.transformer.shape.depth
 
 
-def test_runs_needed_is_what_is_run(pipeline: InfinityPipeline) -> None:
+def test_runs_needed_bounds_what_is_run(pipeline: InfinityPipeline) -> None:
     done: list[int] = []
     found = calibrate(pipeline, PROMPTS[:1], seeds=[1, 2], schedules=[SMALL],
                       on_images=done.append, target_ssim=1.0)
-    assert sum(done) == runs_needed(1, 2, [SMALL]) == 20
+    ways = 2 * (1 + 3 + 3 + 3)  # dense, ways to drop, scales unguided, start scales
+    tried = 2 * (len(found.main.choices) - 1) if found.dropped == "exit" else 0
+    assert sum(done) == ways + tried <= runs_needed(1, 2, [SMALL])
     # A target that nothing reaches: prune nothing, and there is nothing to fit
     assert found.start_scale == {"0.06M": None} and "no scale" in found.main.start_reason
     assert found.rho_accuracy is None and not found.rho_informative

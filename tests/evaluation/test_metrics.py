@@ -15,7 +15,9 @@ from toprovar.evaluation.metrics import (
     difference_map,
     equal_bits,
     latent_distance,
+    likeness,
     psnr,
+    sharpness,
     ssim,
 )
 
@@ -126,3 +128,18 @@ def test_latent_distance() -> None:
     assert latent_distance(torch.ones(1, 2), torch.zeros(1, 2)).tolist() == [math.inf]
     with pytest.raises(ValueError, match="shape"):
         latent_distance(a, b[:2])
+
+
+def test_sharpness_is_the_share_of_neighbours_differences() -> None:
+    a = pictures()
+    assert sharpness(a, a).tolist() == pytest.approx([1, 1])
+    assert sharpness(0.5 + (a - 0.5) / 4, a).tolist() == pytest.approx([0.25, 0.25], abs=1e-6)
+    flat = torch.full((1, 3, 24, 24), 0.3)
+    assert float(sharpness(flat, flat)) == 1
+
+
+def test_likeness_takes_softness_for_a_loss_but_no_sharpening_for_a_gain() -> None:
+    a = pictures(1)
+    soft = 0.5 + (a - 0.5) / 4
+    assert float(likeness(soft, a)) == pytest.approx(float(ssim(soft, a)) / 2, abs=1e-6)
+    assert float(likeness(a, soft)) == pytest.approx(float(ssim(a, soft)))

@@ -6,7 +6,8 @@ representative scale. Then it is run again with half the last scale's tokens dro
 there is, and with the last scales unguided: SSIM to the dense picture says which way suits the
 model, and how long guidance is needed. At last it is run with pruning from each candidate scale on,
 in that way; tau, the crossing direction and the start scale are what predicts best where that is
-safe.
+safe. Where tokens exit, runs with fewer scales and less guidance follow (``choices``): a plan for a
+budget is the best of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..entropy.calibration import Calibration, ScheduleEntry
+from ..entropy.calibration import Calibration, Choice, ScheduleEntry
 from ..entropy.statistics import LayerClass, RatioScale, order_stability, rho_informative
 from ..entropy.summary import (
     LayerFit,
@@ -32,12 +33,13 @@ from ..entropy.summary import (
     spread_of,
 )
 from ..entropy.trace import EntropyTrace, TraceRecorder
-from ..evaluation.metrics import ssim
+from ..evaluation.metrics import likeness, ssim
 from ..models.fingerprint import model_fingerprint
 from ..pipeline import InfinityPipeline
 from ..sampling.run import ScaleState
 from ..schedules import ScaleSchedule, get_schedule
 from ..sparsity.plan import Dropped, ModelTag, ScalePlan, SparsityPlan, schedule_name
+from .choices import explore, most_choices
 from .crossing import fit_crossing
 from .measure import OnImage, batches
 
@@ -117,6 +119,7 @@ def calibrate(
             for m in measured]
     pruned = [_pruned(draw, m, way, probe_keep, target_ssim, fit.layer_classes)
               for m, fit in zip(measured, fits, strict=True)]
+    choices = [_choices(draw, m) if way == "exit" else () for m in measured]
     rhos = [rho_table(m.trace) for m in measured]
     fine = [p >= target_ssim for p in pruned]
     tried = [_tried(p) for p in pruned]
@@ -133,8 +136,8 @@ def calibrate(
         model=model_fingerprint(pipeline.transformer),
         name=name,
         depth=pipeline.transformer.shape.depth,
-        entries={m.schedule.pn: _entry(m, found, fit, way, target_ssim)
-                 for m, found, fit in zip(measured, pruned, fits, strict=True)},
+        entries={m.schedule.pn: _entry(m, found, fit, way, target_ssim, tried_)
+                 for m, found, fit, tried_ in zip(measured, pruned, fits, choices, strict=True)},
         tau=crossing.tau,
         crossing=crossing.direction,
         rho_informative=informative,
@@ -165,9 +168,10 @@ def calibrate(
 
 
 def runs_needed(prompts: int, seeds: int, schedules: Sequence[ScaleSchedule]) -> int:
-    """Images that :func:`calibrate` draws."""
+    """Images that :func:`calibrate` draws at most."""
     return prompts * seeds * sum(
-        1 + len(WAYS) + _unguided(s) + len(_candidates(s)) for s in schedules)
+        1 + len(WAYS) + _unguided(s) + len(_candidates(s)) + most_choices(s, FEWEST_TOKENS)
+        for s in schedules)
 
 
 def _candidates(schedule: ScaleSchedule) -> list[int]:
@@ -193,17 +197,24 @@ class _Draw:
     on_images: OnImage | None
     how: dict[str, Any]
 
-    def likeness(self, plan: SparsityPlan, schedule: ScaleSchedule, dense: Tensor) -> Tensor:
+    def similarity(self, plan: SparsityPlan, schedule: ScaleSchedule, dense: Tensor) -> Tensor:
         """[P] SSIM of the plan's pictures to the dense ones."""
-        found = []
+        return self.compared(plan, schedule, dense)[1]
+
+    def compared(self, plan: SparsityPlan, schedule: ScaleSchedule, dense: Tensor
+                 ) -> tuple[Tensor, Tensor]:
+        """[P] likeness and [P] SSIM of the plan's pictures to the dense ones."""
+        alike, found = [], []
         for part in batches(range(len(self.jobs)), self.batch):
             texts, seeds = [self.jobs[i][0] for i in part], [self.jobs[i][1] for i in part]
             images = self.pipeline(texts, seed=seeds, schedule=schedule, plan=plan,
                                    output_type="pt", **self.how).images
-            found.append(ssim(images.clamp(0, 1).cpu(), dense[part[0] : part[-1] + 1]))
+            images, own = images.clamp(0, 1), dense[part[0] : part[-1] + 1]
+            alike.append(likeness(images, own).cpu())
+            found.append(ssim(images, own).cpu())
             if self.on_images:
                 self.on_images(len(part))
-        return torch.cat(found)
+        return torch.cat(alike), torch.cat(found)
 
 
 def _probe_plan(pipeline: InfinityPipeline, schedule: ScaleSchedule, start: int, keep: float,
@@ -251,11 +262,11 @@ def _measure(draw: _Draw, schedule: ScaleSchedule, keep: float) -> Measured:
         ], 1))
     dense = torch.cat(pictures)
     ways: dict[Dropped, Tensor] = {
-        way: draw.likeness(_probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
+        way: draw.similarity(_probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
         for way in WAYS
     }
     unguided = torch.stack([
-        draw.likeness(_probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
+        draw.similarity(_probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
                       dense)
         for off in range(1, _unguided(schedule) + 1)
     ], 1)
@@ -272,8 +283,15 @@ def _pruned(draw: _Draw, measured: Measured, way: Dropped, keep: float, target: 
     guide = tuple(i for i, kind in enumerate(classes) if kind == "detail")
     for start in _candidates(schedule):
         plan = _probe_plan(draw.pipeline, schedule, start, keep, way, off, guide)
-        found[:, start] = draw.likeness(plan, schedule, measured.dense)
+        found[:, start] = draw.similarity(plan, schedule, measured.dense)
     return found
+
+
+def _choices(draw: _Draw, measured: Measured) -> tuple[Choice, ...]:
+    """What fewer scales, and fewer with guidance, do to these pictures."""
+    return explore(
+        draw.pipeline.transformer.shape, measured.schedule,
+        lambda plan: draw.compared(plan, measured.schedule, measured.dense), FEWEST_TOKENS)
 
 
 def _decoded(pipeline: InfinityPipeline, codes: Tensor) -> Tensor:
@@ -282,8 +300,8 @@ def _decoded(pipeline: InfinityPipeline, codes: Tensor) -> Tensor:
     return ((pictures + 1) / 2).clamp(0, 1).float().cpu()
 
 
-def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Dropped, target: float
-           ) -> ScheduleEntry:
+def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Dropped, target: float,
+           choices: tuple[Choice, ...]) -> ScheduleEntry:
     trace, schedule = measured.trace, measured.schedule
     means = pruned.mean(0)
     start, reason = None, f"no scale can be pruned and keep a mean SSIM of {target:g}"
@@ -302,7 +320,7 @@ def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Dropped, targ
     )
     return ScheduleEntry(
         pn=schedule.pn, template=schedule.template, scales=scales, start_scale=start,
-        start_reason=reason, representative_scale=scale,
+        start_reason=reason, representative_scale=scale, choices=choices,
         unconditional_off=measured.unconditional_off(target) if way == "exit" else 0,
         order_stability=None if math.isnan(stability) else stability,
         **{name: getattr(fit, name) for name in fit.__dataclass_fields__},

@@ -57,6 +57,24 @@ class ScaleStatistics(BaseModel):
     pruned_ssim: Spread | None = None
 
 
+class Choice(BaseModel):
+    """A way to do less that was tried.
+
+    Attributes:
+        guided: scales at the start that run with guidance.
+        skipped: scales that are not run, ascending.
+        likeness: mean likeness to the dense pictures (``evaluation.metrics.likeness``); ssim: mean
+            SSIM.
+    """
+
+    model_config = _FROZEN
+
+    guided: int = Field(ge=1)
+    skipped: tuple[int, ...] = ()
+    likeness: float
+    ssim: float
+
+
 class ScheduleEntry(BaseModel):
     """A model on one schedule.
 
@@ -64,6 +82,8 @@ class ScheduleEntry(BaseModel):
         start_scale: the first scale to be pruned by default; None = prune nothing.
         start_reason: why this one, in words.
         unconditional_off: scales at the end whose guidance may be left out.
+        choices: what was tried of running fewer scales, and fewer with guidance; a plan for a
+            budget takes the best that it can pay.
         representative_scale: the scale whose maps say which layers are Global.
         order_stability: mean Spearman correlation of the layers' order between prompts, there.
         beta, ratio_reference: of ``statistics.layer_score``.
@@ -82,6 +102,7 @@ class ScheduleEntry(BaseModel):
     start_scale: int | None
     start_reason: str = ""
     unconditional_off: int = Field(default=0, ge=0)
+    choices: tuple[Choice, ...] = ()
     representative_scale: int
     order_stability: float | None = None
     beta: float = Field(ge=0)
@@ -115,6 +136,12 @@ class ScheduleEntry(BaseModel):
         if not self.class_low < self.class_high:
             raise ValueError(f"{self.pn}: class_low {self.class_low} must be below class_high "
                              f"{self.class_high}")
+        for choice in self.choices:
+            if choice.guided > len(self.scales) or not all(
+                0 < s < len(self.scales) for s in choice.skipped
+            ):
+                raise ValueError(f"{self.pn}: a choice of {choice.guided} guided scales without "
+                                 f"{list(choice.skipped)} does not fit {len(self.scales)} scales")
         return self
 
 
@@ -230,7 +257,7 @@ class Calibration(BaseModel):
                        for s, g in zip(scales, schedule.grids, strict=True))
         entry = found.model_copy(update={
             "pn": schedule.pn, "template": schedule.template, "scales": scales,
-            "start_scale": start,
+            "start_scale": start, "choices": (),
             "representative_scale": min(found.representative_scale, last),
         })
         return entry, (f"not calibrated for {schedule.pn}: taken from {found.pn}",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...entropy.calibration import Calibration, ScheduleEntry
+from ...entropy.calibration import Calibration, Choice, ScheduleEntry
 from ...entropy.statistics import classify, layer_score
 from ...models.config import TransformerConfig
 from ...schedules import ScaleSchedule
@@ -17,6 +17,7 @@ from .toprovar import (
     settled,
     with_strength,
 )
+from .toprovar_front import front_plan
 
 
 def toprovar_plan(
@@ -29,8 +30,9 @@ def toprovar_plan(
         calibration: of the model; without one, ``settings.start_scale`` must be given and all
             layers count as Detail.
         target: solve alpha for this cost; if alpha alone does not reach it, pruning starts
-            earlier, as far as need be. Where tokens exit: late scales lose their guidance first,
-            then tokens leave from the last scale on backwards.
+            earlier, as far as need be. Where tokens exit: the best of the calibration's choices
+            (``toprovar_front``); without any, late scales lose their guidance first, then tokens
+            leave from the last scale on backwards.
 
     Raises:
         ValueError: neither a calibration nor a start scale.
@@ -38,6 +40,7 @@ def toprovar_plan(
     depth, last = shape.depth, len(schedule) - 1
     notes: list[str] = []
     free_off = settings.unconditional_off is None
+    choices: tuple[Choice, ...] = ()
     if calibration is None:
         settings = settled(settings, None, None)
         if settings.start_scale is None and (target is None or settings.dropped != "exit"):
@@ -51,6 +54,7 @@ def toprovar_plan(
         provenance = {}
     else:
         entry, fit = calibration.entry(schedule)
+        choices = entry.choices
         settings = settled(settings, calibration, entry)
         notes += fit
         start = settings.start_scale or entry.start_scale
@@ -86,6 +90,11 @@ def toprovar_plan(
     if target is None or settings.exits:
         return build(settings, start)
     wanted = last if start is None else start
+    if exit_mode and free_off and calibration is not None and settings.start_scale is None:
+        plan = front_plan(settings, shape, schedule, choices, target, guided, guide=guide,
+                          fingerprint=fingerprint, provenance=provenance, notes=notes)
+        if plan is not None:
+            return plan
     if exit_mode:
         wanted = last
         for off in range(settings.unconditional_off or 0) if free_off else ():

@@ -1,0 +1,174 @@
+"""Quality of all methods at several budgets: compositional score, likeness to dense, cost and time.
+
+    python -m benchmarks.quality --folder out/quality [--pn 0.06M,0.25M] [--processes 4]
+    python -m benchmarks.quality --folder out/quality --only-report
+
+Prompt i of a task is drawn with seed 1000 + i, with 2000 + i, and so on for ``--seeds``; every
+method draws the same pictures. Work is cut into parts of ``--batch`` pictures, each written when
+done: what was interrupted goes on where it stopped, rows that are new are added, and processes
+share the parts. (After a change of the calibration use a new folder.) Methods that plan every
+picture by itself draw one at a time, so only the first ``--alone`` parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.machine import describe
+from benchmarks.quality_plans import BUDGETS, Entry, entries
+from benchmarks.quality_report import report
+from benchmarks.quality_times import measure_times
+from toprovar.bundled import bundled_model
+from toprovar.devices import choose_device
+from toprovar.evaluation.compositional import TASKS, Judge, PromptSpec, bundled_prompts
+from toprovar.evaluation.metrics import equal_bits, latent_distance, psnr, sharpness, ssim
+from toprovar.files import replace_file
+from toprovar.pipeline import InfinityPipeline
+from toprovar.sampling.run import ScaleState
+from toprovar.schedules import get_schedule
+from toprovar.sparsity.plan import PredictedCost
+
+
+def jobs(per_task: int, seeds: int) -> list[tuple[PromptSpec, int]]:
+    """Every picture's prompt and seed; neighbours are of different tasks."""
+    by_task = [bundled_prompts("seen", task)[:per_task] for task in TASKS]
+    return [(prompts[i], 1000 * (1 + s) + i) for s in range(seeds) for i in range(per_task)
+            for prompts in by_task if i < len(prompts)]
+
+
+def load(device: torch.device) -> InfinityPipeline:
+    pipeline = InfinityPipeline.from_folder(bundled_model(), torch.float32)
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]], entry: Entry
+         ) -> tuple[Tensor, Tensor, dict[int, Tensor], list[PredictedCost]]:
+    """Codes [B, d, h, w], pictures [B, 3, H, W], bits by scale, what the plans were to cost."""
+    bits: dict[int, list[Tensor]] = {}
+
+    def take(state: ScaleState) -> None:
+        bits.setdefault(state.index, []).append(state.bits.clone())
+
+    done = pipeline([p.text for p, _ in part], seed=[s for _, s in part], plan=entry.plan,
+                    schedule=get_schedule("1.0", pn), output_type="latent", on_scale=take)
+    codes = done.images
+    with torch.inference_mode():
+        pictures = torch.cat([pipeline.vae.decode(c) for c in codes.split(32)])
+    costs = [r.used_plan.predicted for r in done.reports
+             if r.used_plan is not None and r.used_plan.predicted is not None]
+    return (codes, ((pictures + 1) / 2).clamp(0, 1).clone(),
+            {s: torch.cat(own) for s, own in bits.items()} if len(done.reports) == 1 else {},
+            costs)
+
+
+def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple[PromptSpec, int]],
+             rows: list[Entry]) -> dict[str, dict[str, Any]]:
+    """Every row's figures for one part: for each picture, and shares of the dense work (a run
+    that never planned did all of it)."""
+    prompts = [p for p, _ in part]
+    found: dict[str, dict[str, Any]] = {}
+    dense_codes, dense, dense_bits, _ = draw(pipeline, pn, part, Entry("dense", None, None))
+    passed = [r.verdict.passed for r in judge.results(dense, prompts)]
+    found["dense"] = {"passed": [int(x) for x in passed]}
+    for entry in rows:
+        codes, pictures, bits, costs = draw(pipeline, pn, part, entry)
+        found[entry.key] = {
+            "passed": [int(r.verdict.passed) for r in judge.results(pictures, prompts)],
+            "flops": fmean([c.flop_share for c in costs] or [1.0]),
+            "token_layers": fmean([c.token_layer_share for c in costs] or [1.0]),
+            "ssim": _listed(ssim(pictures, dense)), "psnr": _listed(psnr(pictures, dense)),
+            "latent": _listed(latent_distance(codes, dense_codes)),
+            "sharpness": _listed(sharpness(pictures, dense)),
+            **({"bits": _listed(equal_bits(list(bits.values()), [dense_bits[s] for s in bits]))}
+               if bits else {}),
+        }
+    return found
+
+
+def _listed(values: Tensor) -> list[float]:
+    return [round(v, 4) for v in values.tolist()]  # one wait for the device
+
+
+def work(number: int, arguments: argparse.Namespace) -> None:
+    """One process: every part that is not done and not another's."""
+    until = time.time() + arguments.minutes * 60
+    device = choose_device(arguments.device)
+    torch.set_num_threads(max(1, arguments.threads))
+    pipeline, judge = load(device), Judge.load(device=device)
+    todo = jobs(arguments.per_task, arguments.seeds)
+    rows = {pn: entries(pipeline, get_schedule("1.0", pn), arguments.budgets)
+            for pn in arguments.pn}
+    starts = range(0, len(todo), arguments.batch)
+    turns = [(i, pn) for i in range(len(starts)) for pn in arguments.pn]
+    for i, pn in turns[number :: arguments.processes]:
+        path = arguments.folder / f"part-{pn}-{i:04}.json"
+        part = todo[starts[i] : starts[i] + arguments.batch]
+        done = json.loads(path.read_text())["rows"] if path.exists() else {}
+        use = [e for e in rows[pn] if e.key not in done
+               and (not e.adaptive or i < arguments.alone)]
+        if not use or time.time() > until:
+            continue
+        result = {"tasks": [p.task for p, _ in part], "batch": arguments.batch,
+                  "rows": done | measured(pipeline, judge, pn, part, use)}
+        replace_file(path, json.dumps(result).encode())
+
+
+def arguments_of(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add = parser.add_argument
+    add("--folder", type=Path, required=True, help="parts, and the results made of them")
+    add("--pn", type=lambda text: tuple(text.split(",")), default=("0.06M", "0.25M"))
+    add("--budgets", type=lambda text: tuple(map(float, text.split(","))), default=BUDGETS)
+    add("--per-task", type=int, default=80)
+    add("--seeds", type=int, default=3)
+    add("--batch", type=int, default=48)
+    add("--alone", type=int, default=2, help="parts that methods which plan inside the run draw")
+    add("--processes", type=int, default=1)
+    add("--threads", type=int, default=2, help="of each process")
+    add("--minutes", type=float, default=1e6, help="begin no part after so many")
+    add("--device", default="auto")
+    add("--times", action="store_true", help="measure times, too (after all parts)")
+    add("--only-report", action="store_true")
+    add("--docs", type=Path, help="write the tables into quality.md of this folder, and the plot")
+    given = parser.parse_args(argv)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    return given
+
+
+def main() -> int:
+    arguments = arguments_of(sys.argv[1:])
+    if not arguments.only_report:
+        if arguments.processes == 1:
+            work(0, arguments)
+        else:
+            with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
+                pool.starmap(work, [(i, arguments) for i in range(arguments.processes)], 1)
+        device = choose_device(arguments.device)
+        about = {"command": "python -m benchmarks.quality " + " ".join(sys.argv[1:]),
+                 "machine": describe(device)}
+        if arguments.times:
+            pipeline = load(device)
+            about["times"] = {
+                pn: measure_times(pipeline, pn, entries(pipeline, get_schedule("1.0", pn),
+                                                        arguments.budgets))
+                for pn in arguments.pn
+            }
+        replace_file(arguments.folder / "about.json", json.dumps(about, indent=1).encode())
+    report(arguments.folder, arguments.pn, arguments.docs)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

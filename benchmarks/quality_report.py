@@ -1,0 +1,183 @@
+"""Figures, tables and plots from the parts that ``benchmarks.quality`` has written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from toprovar.evaluation.compositional import TASKS
+from toprovar.evaluation.compositional.report import wilson
+from toprovar.files import replace_file
+
+DRAWS = 2000
+COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c"}
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+"""Between them lie the tables of docs/quality.md."""
+MEANS = ("ssim", "psnr", "latent", "sharpness", "bits")
+
+
+def mcnemar(a: Sequence[int], b: Sequence[int]) -> float:
+    """Exact two-sided McNemar test: how likely pairs of verdicts differ this unevenly by chance."""
+    better = sum(x > y for x, y in zip(a, b, strict=True))
+    worse = sum(x < y for x, y in zip(a, b, strict=True))
+    count = better + worse
+    tail = sum(math.comb(count, i) for i in range(min(better, worse) + 1)) / 2**count
+    return min(1.0, 2 * tail)
+
+
+def score(passed: Sequence[int], tasks: Sequence[str]) -> tuple[float, dict[str, list[int]]]:
+    """Mean over tasks of the share passed, and the verdicts by task."""
+    marks = {t: [p for p, own in zip(passed, tasks, strict=True) if own == t] for t in TASKS}
+    marks = {t: m for t, m in marks.items() if m}
+    return fmean(fmean(m) for m in marks.values()), marks
+
+
+def interval(marks: dict[str, list[int]], other: dict[str, list[int]] | None = None
+             ) -> tuple[float, float]:
+    """95 % bootstrap interval within tasks, of the score or of its (paired) distance to another."""
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(DRAWS)
+    for task, values in marks.items():
+        own = torch.tensor(values, dtype=torch.float32)
+        if other is not None:
+            own = own - torch.tensor(other[task], dtype=torch.float32)
+        total += own[torch.randint(len(own), (DRAWS, len(own)), generator=generator)].mean(1)
+    low, high = (total / len(marks)).quantile(torch.tensor([0.025, 0.975])).tolist()
+    return low, high
+
+
+def summary(folder: Path, pn: str) -> dict[str, Any]:
+    """All rows of one size, from its parts."""
+    parts = [json.loads(p.read_text()) for p in sorted(folder.glob(f"part-{pn}-*.json"))]
+    if not parts:
+        raise ValueError(f"no parts of {pn} in {folder}: run the benchmark without --only-report")
+    names = list(dict.fromkeys(name for part in parts for name in part["rows"]))
+    rows: dict[str, Any] = {}
+    for name in names:
+        own = [part for part in parts if name in part["rows"]]
+        tasks = [t for part in own for t in part["tasks"]]
+        passed = [x for part in own for x in part["rows"][name]["passed"]]
+        dense = [x for part in own for x in part["rows"]["dense"]["passed"]]
+        value, marks = score(passed, tasks)
+        reference, dense_marks = score(dense, tasks)
+        row: dict[str, Any] = {
+            "pictures": len(passed), "score": round(value, 4),
+            "interval": [round(x, 4) for x in interval(marks)],
+            "tasks": {t: [round(fmean(m), 4), *(round(x, 4) for x in wilson(sum(m), len(m)))]
+                      for t, m in marks.items()},
+        }
+        if name != "dense":
+            row["to_dense"] = round(value - reference, 4)
+            row["to_dense_interval"] = [round(x, 4) for x in interval(marks, dense_marks)]
+            row["mcnemar_dense"] = round(mcnemar(passed, dense), 5)
+            for key in ("flops", "token_layers"):
+                row[key] = round(fmean(part["rows"][name][key] for part in own), 4)
+            for key in MEANS:
+                values = [x for part in own for x in part["rows"][name].get(key, [])]
+                if values:
+                    row[key] = round(fmean(values), 4)
+            rival = "toprovar @ " + name.split(" @ ")[-1]
+            if " @ " in name and rival in names and rival != name:
+                theirs = [x for part in own for x in part["rows"][rival]["passed"]]
+                row["mcnemar_toprovar"] = round(mcnemar(passed, theirs), 5)
+        rows[name] = row
+    return rows
+
+
+def table(rows: dict[str, Any], times: dict[str, float]) -> str:
+    """Markdown, in the order of the work."""
+    heads = ("", "FLOPs", "token-layers", "score", "to dense (95 %)", "p", "SSIM", "PSNR",
+             "latent", "sharpness", "faster", "n")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    dense = rows["dense"]
+    low, high = dense["interval"]
+    lines.append(f"| dense | 100 % | 100 % | {dense['score']:.1%} ({low:.1%} to {high:.1%}) | "
+                 "| | | | | | 1 | "
+                 f"{dense['pictures']} |")
+    for name, row in sorted(rows.items(), key=lambda item: -item[1].get("flops", 2)):
+        if name == "dense":
+            continue
+        low, high = row["to_dense_interval"]
+        bold = "**" if name.startswith("toprovar @") else ""
+        lines.append(
+            f"| {bold}{name}{bold} | {row['flops']:.1%} | {row['token_layers']:.1%} | "
+            f"{row['score']:.1%} | "
+            f"{100 * row['to_dense']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) | "
+            f"{row['mcnemar_dense']:.2g} | {row['ssim']:.3f} | {row['psnr']:.1f} | "
+            f"{row['latent']:.3f} | {row['sharpness']:.2f} | "
+            f"{_ratio(times.get(name))} | {row['pictures']} |")
+    return "\n".join(lines)
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f} x"
+
+
+def by_task(rows: dict[str, Any]) -> str:
+    """Markdown: score of each task."""
+    lines = ["| | " + " | ".join(TASKS) + " |", "|---|" + "---|" * len(TASKS)]
+    for name, row in rows.items():
+        if name == "dense" or name.startswith(("toprovar @", "fastvar", "skipvar")):
+            lines.append(f"| {name} | " + " | ".join(
+                f"{row['tasks'][t][0]:.1%}" if t in row["tasks"] else "" for t in TASKS) + " |")
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, dict[str, Any]], times: dict[str, dict[str, float]], path: Path) -> None:
+    """Score and SSIM against FLOPs, score against measured speed-up; a row of panels a size."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10 if not times else 13, 3.4 * len(found)), layout="constrained")
+    panels = [("flops", "score", "share of the dense FLOPs"),
+              ("flops", "ssim", "share of the dense FLOPs")]
+    if times:
+        panels.append(("time", "score", "share of the dense time"))
+    axes = figure.subplots(len(found), len(panels), squeeze=False)
+    for line, (pn, rows) in zip(axes, found.items(), strict=True):
+        for axis, (x, y, label) in zip(line, panels, strict=True):
+            for method, colour in COLOURS.items():
+                points = sorted(
+                    (1 / times[pn][name] if x == "time" else row["flops"], row[y])
+                    for name, row in rows.items()
+                    if name.startswith(f"{method} @") or (
+                        method != "toprovar" and name.startswith(method)
+                        and row["pictures"] == rows["dense"]["pictures"])
+                    if x != "time" or name in times.get(pn, {})
+                )
+                if points:
+                    axis.plot(*zip(*points, strict=True), "o-", color=colour, label=method, ms=4)
+            if y == "score":
+                axis.axhspan(*rows["dense"]["interval"], color="#bbbbbb", alpha=0.5, lw=0)
+                axis.axhline(rows["dense"]["score"], color="#555555", lw=1, label="dense")
+            axis.set_xlabel(label)
+            axis.set_ylabel("compositional score" if y == "score" else "SSIM to dense")
+            axis.set_title(pn)
+            axis.grid(alpha=0.3)
+        line[0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def report(folder: Path, sizes: Sequence[str], docs: Path | None = None) -> None:
+    """Write ``results.json`` and, for the docs, tables and a plot."""
+    about_path = folder / "about.json"
+    about = json.loads(about_path.read_text()) if about_path.exists() else {}
+    times = about.get("times", {})
+    found = {pn: summary(folder, pn) for pn in sizes}
+    result = {**about, "sizes": found}
+    replace_file(folder / "results.json", (json.dumps(result, indent=1) + "\n").encode())
+    text = "\n\n".join(
+        f"### {pn}\n\n{table(rows, times.get(pn, {}))}\n\n{by_task(rows)}"
+        for pn, rows in found.items())
+    replace_file(folder / "tables.md", (text + "\n").encode())
+    if docs:
+        page = docs / "quality.md"
+        before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+        page_text = before + BEGIN + "\n\n" + text + "\n\n" + END + rest.split(END)[1]
+        replace_file(page, page_text.encode())
+        plot(found, times, docs / "images" / "quality.png")

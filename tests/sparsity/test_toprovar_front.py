@@ -1,0 +1,101 @@
+"""Plans for a budget from what calibration has tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.sparsity.test_toprovar import MODEL, NO_REGIONS, SCHEDULE, SHAPE, calibration
+from tests.tiny import random_text
+from toprovar.analysis.choices import explore
+from toprovar.entropy.calibration import Choice
+from toprovar.sampling.params import SamplingParams
+from toprovar.sampling.run import SamplingRun
+from toprovar.sparsity.cost import Target
+from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+
+#: Guided scales, skipped scales, likeness: dense, less guidance, a middle scale skipped, the last.
+CHOICES = [(7, (), 1.0), (4, (), 0.95), (4, (5,), 0.9), (4, (6,), 0.7), (4, (5, 6), 0.6)]
+
+
+def planned(budget: float, **settings: Any) -> SparsityPlan:
+    choices = [{"guided": g, "skipped": s, "likeness": q, "ssim": q} for g, s, q in CHOICES]
+    own = calibration(choices=choices, dropped="exit")
+    return toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings(**NO_REGIONS, **settings), own,
+                         Target(budget))
+
+
+def cost(plan: SparsityPlan) -> float:
+    return Target(1.0).cost(plan, SHAPE)
+
+
+def test_the_best_that_the_budget_pays() -> None:
+    assert planned(1.0).dense
+    less = planned(0.6)
+    assert [s.run for s in less.scales] == [True] * 7 and not any(s.sparse for s in less.scales)
+    assert [s.unconditional for s in less.scales] == [True] * 4 + [False] * 3
+    assert less.parameters["expected_likeness"] == 0.95
+
+
+def test_between_two_choices_part_of_the_last_scale_runs() -> None:
+    whole = planned(0.6)
+    plan = planned(0.35)
+    assert cost(plan) <= 0.35 < cost(whole)
+    last = plan.scales[6]
+    assert last.sparse and last.dropped == "exit" and last.rule == "entropy"
+    assert last.guide == (2,)  # the Detail layer of the calibration
+    skipped = plan.parameters["skipped"]
+    low, high = {(): (0.7, 0.95), (5,): (0.6, 0.9)}[tuple(skipped)]
+    share = last.keep[0] / last.tokens
+    expected = low + (high - low) * share
+    assert plan.parameters["expected_likeness"] == pytest.approx(expected, abs=2e-3)
+    # Every other way to pay is worth less
+    for guided, away, worth in CHOICES:
+        bare = planned(1.0).model_copy(update={"scales": tuple(
+            s.model_copy(update={"run": i not in away, "unconditional": i < guided})
+            for i, s in enumerate(planned(1.0).scales))})
+        assert cost(bare) > 0.35 or worth <= expected + 2e-3
+
+
+def test_controls_change_the_rule_alone() -> None:
+    plan, reversed_ = planned(0.35), planned(0.35, rule="entropy_reversed")
+    assert reversed_.scales[6].rule == "entropy_reversed" and reversed_.counts == plan.counts
+
+
+def test_what_is_given_goes_before_the_choices() -> None:
+    assert "skipped" not in planned(0.35, unconditional_off=1).parameters
+    assert "skipped" not in planned(0.35, dropped="identity").parameters
+    deep = planned(0.02)  # below the cheapest choice
+    assert "skipped" not in deep.parameters and any("safe" in note for note in deep.notes)
+
+
+def test_a_plan_that_leaves_out_a_scale_in_the_middle_runs() -> None:
+    plan = planned(0.3)
+    assert not plan.scales[5].run and plan.scales[6].sparse
+    run = SamplingRun(MODEL, random_text(1), SamplingParams(SCHEDULE), plan=plan,
+                      generators=torch.Generator().manual_seed(1))
+    assert [state.index for state in run] == [0, 1, 2, 3, 4, 6]
+
+
+def test_exploring_takes_what_loses_least_for_what_it_saves() -> None:
+    """A likeness made up so that guidance costs nothing and the last scale everything."""
+    seen: list[SparsityPlan] = []
+
+    def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(plan)
+        lost = 0.5 * (not plan.scales[6].run) + 0.2 * (not plan.scales[4].run)
+        lost += 0.1 * (not plan.scales[5].run)
+        return torch.full((3,), 1 - lost), torch.full((3,), 1 - lost / 2)
+
+    found = explore(SHAPE, SCHEDULE, measure, 64)
+    assert found[0] == Choice(guided=7, likeness=1.0, ssim=1.0)
+    keys = [(c.guided, c.skipped) for c in found]
+    assert len(set(keys)) == len(keys) == len(seen) + 1
+    # Guidance goes first, down to two scales; then the middle, at last the end
+    assert {(g, ()) for g in range(2, 8)} <= set(keys) and (2, (4, 5, 6)) in keys
+    assert (2, (5,)) in keys and (2, (4, 5)) in keys and (7, (4, 5)) not in keys
+    assert dict(zip(keys, found, strict=True))[2, (5,)].ssim == pytest.approx(0.95)
