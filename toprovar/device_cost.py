@@ -22,10 +22,11 @@ from .models.rope import schedule_rotations
 from .models.text import PackedText
 from .models.transformer import InfinityTransformer
 from .ops.resize_tokens import resize_tokens
-from .sampling.block_runner import BlockRunner, gather, scatter_
+from .sampling.block_runner import gather, scatter_
 from .sampling.cache import CacheLayout, KVCache
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import SamplingRun
+from .sampling.setup import make_runner
 from .schedules import ScaleSchedule
 from .sparsity.cost import CostModel
 from .sparsity.plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
@@ -98,12 +99,12 @@ class _Bench:
         self.text = PackedText(features, (length,))
         rows = PackedText.join([self.text, self.text])
         with torch.inference_mode():
-            self.runner = BlockRunner(transformer, rows, 1, options)
+            self.runner = make_runner(transformer, rows, 1, options)
             layout = CacheLayout((0,) * shape.depth, sum(schedule.tokens))
             self.runner.cache = KVCache(layout, 2, shape.num_heads, shape.head_dim,
                                         self.runner.dtype, self.device)
-            self.runner.cache.keys.normal_()
-            self.runner.cache.values.normal_()
+            for part in (self.runner.cache.keys, self.runner.cache.values):
+                part.copy_(torch.randn(part.shape[2:], device=self.device))
             self.rotation = schedule_rotations(schedule, shape.head_dim, self.device)[-1]
 
     def blocks(self) -> tuple[tuple[float, ...], float]:

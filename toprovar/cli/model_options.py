@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from ..pipeline import InfinityPipeline
     from ..sampling.params import EngineOptions
     from ..schedules import ScaleSchedule
@@ -33,6 +35,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     add("--attention", default="auto", help="attention backend, see 'toprovar doctor'")
+    gpu = parser.add_argument_group("on a GPU", "speed and memory, see docs/gpu.md")
+    add = gpu.add_argument
+    add("--no-graphs", action="store_true", help="run every kernel anew instead of recorded scales")
+    add("--fp8", action="store_true", help="8-bit weights in the blocks: less memory, faster, "
+                                           "a little off")
+    add("--fp8-cache", action="store_true", help="8-bit KV cache: less memory, a little slower")
+    add("--narrow-residual", action="store_true",
+        help="residual in the blocks' dtype: a little faster, a little off")
+    add("--stream", type=int, metavar="N", help="keep only the first N blocks on the GPU, bring "
+                                                "the others from host memory as they are needed")
 
 
 def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
@@ -55,7 +67,28 @@ def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
         pipeline = InfinityPipeline.from_official(*parts, torch_dtype=dtype)
     else:
         pipeline = InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype)
-    return pipeline.to(device)
+    return _placed(pipeline, device, arguments)
+
+
+def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) -> Any:
+    """The pipeline on its device, with weights narrowed and kept back as was asked for."""
+    from ..models.fp8 import quantize_blocks
+    from ..ops.fp8_linear import why_no_fp8
+    from ..sampling.streaming import stream_blocks
+
+    if arguments.fp8:
+        reason = why_no_fp8(device) if device.type == "cuda" else None
+        if reason is not None:
+            raise ValueError(f"--fp8: {reason}")
+        quantize_blocks(pipeline.transformer)
+    if arguments.stream is None:
+        return pipeline.to(device)
+    transformer = pipeline.transformer
+    pipeline.transformer = None  # moved by itself: it need not fit the device
+    pipeline.to(device)
+    pipeline.transformer = transformer
+    stream_blocks(transformer, device, arguments.stream)
+    return pipeline
 
 
 def names_size(arguments: argparse.Namespace) -> bool:
@@ -78,6 +111,16 @@ def find_size(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
 
 
 def engine_options(arguments: argparse.Namespace) -> EngineOptions:
+    import torch
+
+    from ..devices import choose_device, choose_dtype
     from ..sampling.params import EngineOptions
 
-    return EngineOptions(attention_backend=arguments.attention)
+    narrow = None
+    if arguments.narrow_residual:
+        narrow = choose_dtype(arguments.dtype, choose_device(arguments.device))
+    return EngineOptions(
+        attention_backend=arguments.attention, graphs=False if arguments.no_graphs else None,
+        cache_dtype=torch.float8_e4m3fn if arguments.fp8_cache else None,
+        residual_dtype=narrow or torch.float32,
+    )

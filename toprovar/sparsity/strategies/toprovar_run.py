@@ -82,7 +82,10 @@ class ToProVarSession(Session):
         super().__init__(dense_plan(setting.shape, setting.schedule, "toprovar"))
         self.director, self.setting = director, setting
         self.settings = settled(director.settings, director.calibration, None)
-        self.maps: dict[tuple[int, int], Tensor] = {}
+        #: [layers, h, w] of each scale that was looked at, on the CPU: copied in one go
+        self.maps: dict[int, Tensor] = {}
+        self._rhos: dict[int, float] = {}
+        self._latest: dict[int, Tensor] = {}
         self.decided = False
         settings, calibration = self.settings, director.calibration
         self.last = len(setting.schedule) - 1
@@ -136,9 +139,13 @@ class ToProVarSession(Session):
         return cached and not self.decided and scale >= self._earliest
 
     def entropy(self, scale: int, layer: int, grid: tuple[int, int], entropy: Tensor) -> None:
-        self.maps[scale, layer] = entropy[0].unflatten(0, grid)
+        self._latest[layer] = entropy[0].unflatten(0, grid)
 
     def after(self, scale: int, codes: Tensor) -> None:
+        if self._latest:
+            layers = sorted(self._latest)
+            self.maps[scale] = torch.stack([self._latest[n] for n in layers]).cpu()
+            self._latest.clear()
         if self.decided or scale < self._earliest:
             return
         start = self.fixed_start
@@ -157,21 +164,16 @@ class ToProVarSession(Session):
 
     def _crossed(self, scale: int) -> bool:
         """Whether rho, averaged over layers, has crossed tau by now."""
-        layers = range(self.setting.shape.depth)
-        rhos = [math.nan] + [
-            float(torch.stack([low_entropy_ratio(self.maps[s, layer]) for layer in layers])
-                  .nanmean())
-            for s in range(1, scale + 1) if (s, 0) in self.maps
-        ]
+        for known, maps in self.maps.items():
+            if known not in self._rhos:
+                self._rhos[known] = float(low_entropy_ratio(maps).nanmean())
+        rhos = [math.nan] + [self._rhos[s] for s in range(1, scale + 1) if s in self._rhos]
         return start_scale(rhos, self.tau, self.crossing, first=1) is not None
 
     def _planned(self, scale: int, start: int) -> SparsityPlan:
         settings, shape = self.settings, self.setting.shape
         scores = self._scores()
-        latest = [
-            normalised_entropy(self.maps[scale, layer].cpu(), settings.normalization)
-            .flatten().numpy() for layer in range(shape.depth)
-        ]
+        latest = normalised_entropy(self.maps[scale], settings.normalization).flatten(1).numpy()
 
         def build(own: ToProVarSettings, first: int) -> SparsityPlan:
             gap = own.alpha_max - own.alpha_min
@@ -204,8 +206,7 @@ class ToProVarSession(Session):
     def _scores(self) -> tuple[float, ...]:
         """R of each layer from this prompt's maps at the representative scale."""
         settings, depth = self.settings, self.setting.shape.depth
-        ratios = torch.stack([principal_ratio(self.maps[self.representative, layer].cpu())
-                              for layer in range(depth)])
+        ratios = principal_ratio(self.maps[self.representative])
         if self.entry is not None:
             beta = self.entry.beta if settings.beta is None else settings.beta
             scores = layer_score(ratios, beta, self.entry.ratio_scale, self.entry.ratio_reference)
