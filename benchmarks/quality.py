@@ -115,7 +115,13 @@ def work(number: int, arguments: argparse.Namespace) -> None:
     for i, pn in turns[number :: arguments.processes]:
         path = arguments.folder / f"part-{pn}-{i:04}.json"
         part = todo[starts[i] : starts[i] + arguments.batch]
-        done = json.loads(path.read_text())["rows"] if path.exists() else {}
+        done: dict[str, Any] = {}
+        if path.exists():
+            before = json.loads(path.read_text())
+            if before["tasks"] != [p.task for p, _ in part]:
+                raise ValueError(f"{path} holds other pictures: keep --batch, --per-task and "
+                                 "--seeds as they were, or use a new folder")
+            done = before["rows"]
         use = [e for e in rows[pn] if e.key not in done
                and (not e.adaptive or i < arguments.alone)]
         if not use or time.time() > until:
