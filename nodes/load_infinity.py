@@ -10,6 +10,7 @@ from .support.schema import Model, TextEncoder, advanced, schema
 
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
 BACKENDS = ["auto", "flash", "efficient", "cudnn", "math"]
+MEMORY = ["fast", "8-bit cache", "8-bit weights", "8-bit weights and cache"]
 
 
 class LoadInfinity(io.ComfyNode):
@@ -45,6 +46,12 @@ class LoadInfinity(io.ComfyNode):
                     "attention", options=BACKENDS, default="auto",
                     tooltip="Which of torch's attention kernels is used. auto lets torch choose; "
                             "another choice helps to compare or to avoid a broken one.")),
+                advanced(io.Combo.Input(
+                    "memory", options=MEMORY, default=MEMORY[0], optional=True,
+                    tooltip="For smaller cards. 8-bit cache: keys and values in half the room, a "
+                            "little slower, next to no difference. 8-bit weights: half the room "
+                            "and faster, pictures differ a little (GPUs from the RTX 40 series "
+                            "on).")),
             ],
             outputs=[
                 Model.Output(display_name="model", tooltip="For the sampler, the planner and the "
@@ -85,11 +92,12 @@ class LoadInfinity(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: str, vae: str, text_encoder: str, dtype: str, attention: str) -> Any:
+    def execute(cls, model: str, vae: str, text_encoder: str, dtype: str, attention: str,
+                memory: str = MEMORY[0]) -> Any:
         from .support.loading import load_infinity
 
         loaded, text = load_infinity(
             model, files.models()[model], files.vaes()[vae], files.text_encoders()[text_encoder],
-            dtype, attention,
+            dtype, attention, memory,
         )
         return io.NodeOutput(loaded, text, loaded.vae)

@@ -11,6 +11,7 @@ from .vae import InfinityVAE
 if TYPE_CHECKING:
     from ...toprovar.models.text import PackedText
     from ...toprovar.pipeline import InfinityPipeline
+    from ...toprovar.sampling.params import EngineOptions
     from ...toprovar.schedules import ScaleSchedule
     from ...toprovar.sparsity.director import Director
     from ...toprovar.sparsity.plan import SparsityPlan
@@ -28,6 +29,7 @@ class Infinity:
         pipeline: the engine's; its networks are in the parts' care.
         transformer, vae: the same networks, as ComfyUI's memory manager knows them.
         attention: attention backend.
+        narrow_cache: whether keys and values are kept in 8 bits.
     """
 
     name: str
@@ -35,6 +37,15 @@ class Infinity:
     transformer: Part
     vae: InfinityVAE
     attention: str = "auto"
+    narrow_cache: bool = False
+
+    @property
+    def options(self) -> EngineOptions:
+        from ...toprovar.ops.fp8 import E4M3
+        from ...toprovar.sampling.params import EngineOptions
+
+        return EngineOptions(attention_backend=self.attention,
+                             cache_dtype=E4M3 if self.narrow_cache else None)
 
     def __repr__(self) -> str:  # ComfyUI puts it into error reports
         return f"<Infinity model {self.name}>"
@@ -123,7 +134,8 @@ def working_bytes(model: Infinity, schedule: ScaleSchedule, rows: int,
     transformer = model.pipeline.transformer
     shape, narrow = transformer.shape, transformer.compute_dtype.itemsize
     counts = plan.counts if plan else [(n,) * shape.depth for n in schedule.tokens]
-    cache = 2 * CacheLayout.plan(counts).size * shape.width * narrow
+    stored = 1 if model.narrow_cache else narrow
+    cache = 2 * CacheLayout.plan(counts).size * shape.width * stored
     # float32 residual and update, q, k, v and the hidden layer of the feed-forward, logits.
     token = 8 * shape.width + narrow * (4 * shape.width + shape.mlp_hidden) \
         + 4 * 2 * shape.bits_per_token

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,15 +13,20 @@ from . import files
 from .host import Part, manager
 from .infinity import Infinity, TextEncoder, make_parts
 
+if TYPE_CHECKING:
+    from ...toprovar.pipeline import InfinityPipeline
+
 
 def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder: Path | None,
-                  dtype: str, attention: str) -> tuple[Infinity, TextEncoder]:
+                  dtype: str, attention: str, memory: str = "fast"
+                  ) -> tuple[Infinity, TextEncoder]:
     """Load what was chosen.
 
     Args:
         model: pipeline folder, official file or official folder; None = the embedded model.
         vae, text_encoder: instead of the model's own; None = that.
         dtype: name, or "auto".
+        memory: what is kept in 8 bits, in the loader's words.
 
     Raises:
         ValueError: something is missing or not what it should be, with what to do.
@@ -35,6 +41,8 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
         # Nodes run in inference mode; weights made in it could not be moved outside of it.
         with torch.inference_mode(False):
             pipeline = _pipeline(model, vae, text_encoder, wanted)
+            if "weights" in memory:
+                _narrow(pipeline)
     if pipeline.text_encoder is None:
         raise ValueError(f"{name} has no text encoder of its own: choose one (a flan-t5-xl folder "
                          "in models/text_encoders)")
@@ -43,8 +51,21 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
     text = Part(pipeline.text_encoder, manager.text_encoder_device(),
                 manager.text_encoder_offload_device())
     limit = min(MAX_TEXT_TOKENS, pipeline.transformer.shape.text_max_length)
-    return (Infinity(name, pipeline, transformer, wrapped, attention),
+    return (Infinity(name, pipeline, transformer, wrapped, attention, "cache" in memory),
             TextEncoder(text, pipeline.tokenizer, limit))
+
+
+def _narrow(pipeline: InfinityPipeline) -> None:
+    """Round the blocks' weights to 8 bits."""
+    from ...toprovar.models.fp8 import quantize_blocks
+    from ...toprovar.ops.fp8_linear import why_no_fp8
+
+    device = manager.get_torch_device()
+    reason = why_no_fp8(device) if device.type == "cuda" else None
+    if reason is not None:
+        raise ValueError(f"memory: 8-bit weights cannot be used on this GPU ({reason}): choose "
+                         "fast or 8-bit cache")
+    quantize_blocks(pipeline.transformer)
 
 
 def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,

@@ -89,7 +89,6 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
     Args:
         cfg, tau: 0 = the model's own.
     """
-    from ...toprovar.sampling.params import EngineOptions
     from ...toprovar.sparsity.cost import count
     from ...toprovar.sparsity.plan import SparsityPlan
 
@@ -111,7 +110,7 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
         negative_features=None if negative is None else negative.features,
         guidance_scale=cfg or None, tau=tau or None, top_p=top_p, seed=seed,
         num_images_per_prompt=images, schedule=schedule, plan=chosen,
-        options=EngineOptions(attention_backend=model.attention), output_type="latent",
+        options=model.options, output_type="latent",
         check=stop_if_interrupted, on_scale=watcher.on_scale,
     )
     runs = tuple(done.reports)

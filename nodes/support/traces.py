@@ -111,7 +111,6 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
     from ...toprovar.entropy.trace import EntropyTrace, TraceRecorder
     from ...toprovar.models.fingerprint import model_fingerprint
     from ...toprovar.models.text import PackedText
-    from ...toprovar.sampling.params import EngineOptions
 
     pipeline = model.pipeline
     model.wake(working_bytes(model, schedule, 2 if model.guided(cfg) else 1, None))
@@ -124,8 +123,8 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
         done = pipeline(
             prompt_features=PackedText(features, (length,)), seed=seed + number,
             guidance_scale=cfg or None, tau=tau or None, schedule=schedule, output_type="latent",
-            options=EngineOptions(attention_backend=model.attention), watch=recorder,
-            check=stop_if_interrupted, on_scale=watcher.on_scale,
+            options=model.options, watch=recorder, check=stop_if_interrupted,
+            on_scale=watcher.on_scale,
         )
         latents.append(done.images)
         traces.append(recorder.trace(schedule, depth, prompts=[text], seeds=[seed + number],

@@ -224,3 +224,15 @@ def test_a_model_is_not_kept_alive(device: str) -> None:
     del own
     gc.collect()
     assert gone() is None
+
+
+def test_a_model_that_moves_frees_what_was_recorded(model: InfinityTransformer) -> None:
+    draw(model, random_text(4), None, graphs=True)
+    nn.Module.to(model, model.null_text.device)  # nowhere: it stays
+    _, run = draw(model, random_text(4), None, graphs=True)
+    assert run.replayed == 7 and run.workspace is not None
+    gone = weakref.ref(run.workspace)
+    del run
+    nn.Module.double(model)
+    gc.collect()
+    assert gone() is None

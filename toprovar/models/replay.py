@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,21 @@ def _state(parameter: Tensor | None, versions: bool) -> tuple[int, int] | None:
         return None
     version = parameter._version if versions and not parameter.is_inference() else 0
     return parameter.data_ptr(), version
+
+
+_MOVED: WeakKeyDictionary[nn.Module, Callable[[Any], None]] = WeakKeyDictionary()
+
+
+def when_moved(module: nn.Module, call: Callable[[Any], None]) -> None:
+    """Have ``call`` told of ``module`` whenever torch has moved or cast it."""
+    _MOVED[module] = call
+
+
+def has_moved(module: nn.Module) -> None:
+    """For the ``_apply`` of modules that others keep recordings of."""
+    call = _MOVED.get(module)
+    if call is not None:
+        call(module)
 
 
 class Recorded(NamedTuple):

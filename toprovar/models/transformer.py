@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..ops.adaln import modulated_norm
 from .blocks import Block, BlockContext
 from .config import TransformerConfig
+from .replay import has_moved
 from .text import PackedText, RMSNorm, TextPool, TextProjection, linear_fp32, pad_rows
 
 
@@ -107,6 +108,12 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
     def compute_dtype(self) -> torch.dtype:
         """The dtype of the blocks' matrix products."""
         return self.block(0).dtype
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """What torch moves and casts modules with: what was recorded on the weights is freed."""
+        found = super()._apply(fn, recurse)
+        has_moved(self)
+        return found
 
     def block(self, layer: int) -> Block:
         return self.blocks[layer]  # type: ignore[return-value]  # nn.ModuleList is untyped

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..graphs import GraphPool
-from ..models.replay import Weights
+from ..models.replay import Weights, when_moved
 from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
@@ -156,6 +156,7 @@ def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int
     if weights is None or not weights.unchanged():
         rooms = OrderedDict()  # recorded scales read the weights where they were
         _ROOMS[transformer] = (Weights(transformer, versions=False), rooms)
+        when_moved(transformer, _drop_stale)
     mine = rooms.setdefault(key, [])
     rooms.move_to_end(key)
     for workspace in mine:
@@ -179,6 +180,13 @@ def give_back(workspace: Workspace) -> None:
 def release(transformer: InfinityTransformer) -> None:
     """Free what idle workspaces of a model hold: recorded scales and their memory."""
     _ROOMS.pop(transformer, None)
+
+
+def _drop_stale(transformer: InfinityTransformer) -> None:
+    """The weights have moved: free what was recorded on them where they were."""
+    known = _ROOMS.get(transformer)
+    if known is not None and not known[0].unchanged():
+        release(transformer)
 
 
 def _make_room(rooms: Rooms, device: torch.device) -> None:
