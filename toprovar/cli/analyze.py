@@ -147,6 +147,8 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
                         "dtype": str(pipeline.transformer.compute_dtype).removeprefix("torch.")},
             on_images=bar.update, **_how(arguments),
         )
+        bar.total = bar.n  # it was a bound: how many choices there are shows only on the way
+        bar.refresh()
     found.save(arguments.calibrate)
     if arguments.json:
         print(json.dumps(found.to_json()))
