@@ -236,3 +236,40 @@ def test_a_model_that_moves_frees_what_was_recorded(model: InfinityTransformer) 
     nn.Module.double(model)
     gc.collect()
     assert gone() is None
+
+
+def test_what_cannot_be_recorded_runs_step_by_step(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing(TapePool):
+        def record(self, work: Any) -> Any:
+            work()
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(workspace, "GraphPool", Refusing)
+    monkeypatch.setattr(setup, "why_no_graphs", lambda device: None)
+    own = tiny_transformer(depth=4, block_chunks=2)
+    plan = sparse_plan(own, "cached")
+    for seed in (1, 2):
+        found, run = draw(own, random_text(4), plan, graphs=True, seed=seed)
+        assert run.replayed == 0
+        same(found, draw(own, random_text(4), plan, graphs=False, seed=seed)[0])
+    assert [r.getMessage() for r in caplog.records] == [
+        "scales cannot be recorded as CUDA graphs and run step by step: operation not permitted "
+        "when stream is capturing"]
+
+
+def test_a_cache_that_does_not_fit_is_laid_out_by_the_plan(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(*_: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(setup, "borrow", no_room)
+    monkeypatch.setattr(setup, "why_no_graphs", lambda device: None)
+    own = tiny_transformer(depth=4, block_chunks=2)
+    run = SamplingRun(own, random_text(4), SamplingParams(SCHEDULE, 3.0, 0.7))
+    assert len(list(run)) == 7 and run.workspace is None
+    assert "does not fit the device" in caplog.text
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        draw(own, random_text(4), None, graphs=True)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
+import torch
+
 from ..graphs import why_no_graphs
 from ..models.fp8 import is_quantized
 from ..models.text import PackedText
@@ -13,7 +17,9 @@ from .device_text import DeviceText
 from .fused_runner import FusedRunner
 from .params import EngineOptions
 from .streaming import stream_of
-from .workspace import Workspace, borrow
+from .workspace import Workspace, borrow, release
+
+logger = logging.getLogger(__name__)
 
 
 def borrow_workspace(
@@ -41,7 +47,14 @@ def borrow_workspace(
         if options.graphs:
             raise ValueError(f"graphs=True: {reason}")
         return None
-    return borrow(transformer, schedule, batch, len(text), max(text.lengths), options)
+    try:
+        return borrow(transformer, schedule, batch, len(text), max(text.lengths), options)
+    except torch.cuda.OutOfMemoryError:
+        if options.graphs:
+            raise
+        release(transformer)
+        logger.warning("a dense run's KV cache does not fit the device: scales are not recorded")
+        return None
 
 
 def make_runner(

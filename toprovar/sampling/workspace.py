@@ -7,6 +7,7 @@ Nothing in it outlives the weights: it is dropped when the model goes, moves or 
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -26,6 +27,8 @@ from .cache import CacheLayout, KVCache
 from .device_text import DeviceText
 from .params import EngineOptions
 from .sparse import Memory, SparseBlocks
+
+logger = logging.getLogger(__name__)
 
 MOST_GRAPHS = 512
 """Recorded scales that a workspace keeps, the latest used. A dense run has 13 at 1M pixels."""
@@ -71,6 +74,7 @@ class Workspace:
         self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
         self.pool = GraphPool(self.device)
         self.busy = False
+        self.refused = False
         self.replays = 0
         #: what recorded scales read but never change
         self.constants: dict[Hashable, Any] = {}
@@ -128,14 +132,21 @@ class Workspace:
 
     def _record(self, key: Hashable, work: Callable[[], Tensor], blocks: SparseBlocks | None,
                 before: Memory | None) -> None:
-        if blocks is None or before is None:
+        if self.refused:
+            return
+        now = None if blocks is None else blocks.memory()
+        try:
+            if blocks is not None and before is not None:
+                blocks.remember(before)
             graph, result = self.pool.record(work)
-            self._graphs[key] = Recorded(graph, result, NOTHING)
+        except RuntimeError as error:  # out of memory, or something in it waits for the device
+            self.refused = True
+            logger.warning("scales cannot be recorded as CUDA graphs and run step by step: %s",
+                           str(error).partition("\n")[0])
         else:
-            now = blocks.memory()
-            blocks.remember(before)
-            graph, result = self.pool.record(work)
-            self._graphs[key] = Recorded(graph, result, blocks.memory())
+            after = NOTHING if blocks is None else blocks.memory()
+            self._graphs[key] = Recorded(graph, result, after)
+        if blocks is not None and now is not None:
             blocks.remember(now)
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
