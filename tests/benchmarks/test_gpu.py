@@ -35,7 +35,8 @@ def test_every_section_and_its_report(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["left_out"] == {}
     assert set(found["sections"]) == {
-        "dense", "strategies", "batches", "overhead", "correctness", "8b"}
+        "dense", "strategies", "batches", "overhead", "correctness", "memory", "8b",
+        "8b-memory"}
     names = [row["name"] for row in found["sections"]["strategies"]["rows"]]
     assert names == ["dense", *strategies.plans(models.build("tiny", CPU, torch.float32))]
     for row in found["sections"]["strategies"]["rows"]:

@@ -99,3 +99,18 @@ def test_exploring_takes_what_loses_least_for_what_it_saves() -> None:
     assert {(g, ()) for g in range(2, 8)} <= set(keys) and (2, (4, 5, 6)) in keys
     assert (2, (5,)) in keys and (2, (4, 5)) in keys and (7, (4, 5)) not in keys
     assert dict(zip(keys, found, strict=True))[2, (5,)].ssim == pytest.approx(0.95)
+
+
+def test_without_a_budget_the_cheapest_unharmed_choice() -> None:
+    choices = [{"guided": g, "skipped": s, "likeness": q, "ssim": q} for g, s, q in CHOICES]
+
+    def planned_for(ssim: float, **settings: Any) -> SparsityPlan:
+        own = calibration(choices=choices, dropped="exit", target_ssim=ssim)
+        return toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings(**NO_REGIONS, **settings), own)
+
+    assert planned_for(0.92).parameters["guided_scales"] == 4
+    assert [s.run for s in planned_for(0.85).scales] == [True] * 5 + [False, True]
+    assert planned_for(0.96).dense
+    nothing = planned_for(0.85, alpha_max=0.0)
+    assert all(s.run and not s.sparse for s in nothing.scales)
+    assert "guided_scales" not in nothing.parameters

@@ -33,21 +33,12 @@ def front_plan(
         guide: layers whose maps choose the tokens that stay; empty = all.
     """
     def build(choice: Choice, partial: int | None = None, strength: float = 0.0) -> SparsityPlan:
-        own = with_strength(settings, strength).model_copy(
-            update={"unconditional_off": len(schedule) - choice.guided})
         expected = choice.likeness
         if partial is not None:
             below = known[choice.guided, _without(choice, partial)]
             expected += strength * (below.likeness - choice.likeness)
-        plan = build_plan(
-            own, shape, schedule, partial, lambda s, layer: 1 - strength, guide=guide,
-            fingerprint=fingerprint, provenance=provenance, notes=notes,
-            parameters={"guided_scales": choice.guided, "skipped": list(choice.skipped),
-                        "expected_likeness": round(expected, 4)},
-        )
-        scales = tuple(step.model_copy(update={"run": step.run and s not in choice.skipped})
-                       for s, step in enumerate(plan.scales))
-        return plan.model_copy(update={"scales": scales})
+        return _plan_of(settings, shape, schedule, choice, expected, partial, strength, guide=guide,
+                        fingerprint=fingerprint, provenance=provenance, notes=notes)
 
     def cost(plan: SparsityPlan) -> float:
         return target.cost(plan, shape, guided)
@@ -68,6 +59,37 @@ def front_plan(
         if best is None or worth > best[0]:
             best = worth, plan
     return best and best[1]
+
+
+def safe_plan(
+    settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
+    choices: Sequence[Choice], least_ssim: float, guided: bool = True, **about: Any,
+) -> SparsityPlan | None:
+    """The cheapest choice whose pictures were still like the dense ones; None if none was.
+
+    Args:
+        least_ssim: mean SSIM that counts as unharmed; the rest as in ``front_plan``.
+    """
+    plans = [_plan_of(settings, shape, schedule, choice, choice.likeness, **about)
+             for choice in choices if choice.ssim >= least_ssim]
+    return min(plans, key=lambda plan: Target(1.0).cost(plan, shape, guided), default=None)
+
+
+def _plan_of(
+    settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule, choice: Choice,
+    expected: float, partial: int | None = None, strength: float = 0.0, **about: Any,
+) -> SparsityPlan:
+    """A choice as a plan, with ``strength`` of the tokens of scale ``partial`` left out."""
+    own = with_strength(settings, strength).model_copy(
+        update={"unconditional_off": len(schedule) - choice.guided})
+    plan = build_plan(
+        own, shape, schedule, partial, lambda s, layer: 1 - strength,
+        parameters={"guided_scales": choice.guided, "skipped": list(choice.skipped),
+                    "expected_likeness": round(expected, 4)}, **about,
+    )
+    scales = tuple(step.model_copy(update={"run": step.run and s not in choice.skipped})
+                   for s, step in enumerate(plan.scales))
+    return plan.model_copy(update={"scales": scales})
 
 
 def _without(choice: Choice, scale: int) -> tuple[int, ...]:

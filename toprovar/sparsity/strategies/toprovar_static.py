@@ -17,7 +17,7 @@ from .toprovar import (
     settled,
     with_strength,
 )
-from .toprovar_front import front_plan
+from .toprovar_front import front_plan, safe_plan
 
 
 def toprovar_plan(
@@ -32,7 +32,8 @@ def toprovar_plan(
         target: solve alpha for this cost; if alpha alone does not reach it, pruning starts
             earlier, as far as need be. Where tokens exit: the best of the calibration's choices
             (``toprovar_front``); without any, late scales lose their guidance first, then tokens
-            leave from the last scale on backwards.
+            leave from the last scale on backwards. None = the cheapest of these choices that keeps
+            the calibration's SSIM; without any, pruning from the start scale on.
 
     Raises:
         ValueError: neither a calibration nor a start scale.
@@ -70,6 +71,13 @@ def toprovar_plan(
         scores = (1.0,) * depth  # a token that exits does so in all layers
         if settings.alpha_max == 0:
             start = None
+    by_choice = (exit_mode and free_off and calibration is not None
+                 and settings.start_scale is None and settings.alpha_max > 0)
+    if by_choice and calibration is not None and target is None:
+        plan = safe_plan(settings, shape, schedule, choices, calibration.target_ssim, guided,
+                         guide=guide, fingerprint=fingerprint, provenance=provenance, notes=notes)
+        if plan is not None:
+            return plan
     if start is None and target is None:
         notes.append("nothing is pruned: " + (
             "alpha_max is 0" if settings.alpha_max == 0
@@ -90,7 +98,7 @@ def toprovar_plan(
     if target is None or settings.exits:
         return build(settings, start)
     wanted = last if start is None else start
-    if exit_mode and free_off and calibration is not None and settings.start_scale is None:
+    if by_choice:
         plan = front_plan(settings, shape, schedule, choices, target, guided, guide=guide,
                           fingerprint=fingerprint, provenance=provenance, notes=notes)
         if plan is not None:
