@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils.outputs import BaseOutput
-from PIL import Image
 from torch import Tensor
 
-from .models.autoencoder import InfinityAutoencoder, to_uint8
+from .models.autoencoder import InfinityAutoencoder
 from .models.text import PackedText
 from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts, load_text_encoder
 from .models.transformer import InfinityTransformer
@@ -28,6 +26,7 @@ from .pipeline_inputs import (
     split_calls,
     value_or,
 )
+from .pipeline_outputs import decode_images
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
@@ -327,7 +326,8 @@ class InfinityPipeline(DiffusionPipeline):
         if output_type == "latent":
             images = codes.clone()
         else:
-            images = self._decode(codes, output_type, vae_tile, graph)
+            self._wake("vae", codes.device)
+            images = decode_images(self.vae, codes, output_type, vae_tile, graph)
         own.mark("decode")
         # Only now: the device was not waited for, so that it could go on with the decoder.
         reports = [clock.timed(r) for clock, r in zip(clocks, reports, strict=True)]
@@ -349,18 +349,6 @@ class InfinityPipeline(DiffusionPipeline):
         raise ValueError(f"give either {name} or its features, not "
                          f"{'neither' if text is None else 'both'}")
 
-    def _decode(self, codes: Tensor, output_type: str, tile: int | None, graph: bool | None
-                ) -> Any:
-        self._wake("vae", codes.device)
-        with torch.inference_mode():
-            # One by one: less memory, and an image does not depend on its neighbours.
-            image = torch.cat([self.vae.decode(one, tile, graph=graph)
-                               for one in codes.split(1)])
-        if output_type == "pil":
-            return [Image.fromarray(array) for array in _to_host(to_uint8(image)).numpy()]
-        unit = (image + 1) / 2
-        return unit.clone() if output_type == "pt" else np.asarray(unit.permute(0, 2, 3, 1).cpu())
-
     def _wake(self, name: str, device: torch.device) -> None:
         """Bring a component to the device when model offload is on.
 
@@ -369,13 +357,3 @@ class InfinityPipeline(DiffusionPipeline):
         hook = getattr(getattr(self, name), "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(getattr(self, name))
-
-
-def _to_host(pixels: Tensor) -> Tensor:
-    """A copy on the CPU; from a GPU through pinned memory, several times faster."""
-    if pixels.device.type != "cuda":
-        return pixels.cpu()
-    host = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
-    host.copy_(pixels, non_blocking=True)
-    torch.cuda.current_stream(pixels.device).synchronize()
-    return host

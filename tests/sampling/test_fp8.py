@@ -9,26 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.sampling.tape import TapePool
-from tests.sampling.test_graphs import GPU, SCHEDULE, plans, random_text, same
+from tests.sampling.test_graphs import SCHEDULE, plans, random_text, same
 from tests.tiny import tiny_transformer
 from toprovar.models.fp8 import Fp8Linear, is_quantized, quantize_blocks
 from toprovar.models.transformer import InfinityTransformer
-from toprovar.sampling import setup, workspace
+from toprovar.sampling import workspace
 from toprovar.sampling.bits import ForcedBits
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import SamplingRun, ScaleState
 from toprovar.sampling.streaming import stream_blocks
 
 E4M3 = torch.float8_e4m3fn
-
-
-@pytest.fixture(params=["cpu", GPU])
-def device(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "cpu":
-        monkeypatch.setattr(workspace, "GraphPool", TapePool)
-        monkeypatch.setattr(setup, "why_no_graphs", lambda device: None)
-    return request.param
 
 
 def make(device: str) -> InfinityTransformer:

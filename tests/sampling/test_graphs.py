@@ -27,16 +27,6 @@ from toprovar.sparsity.strategies.toprovar import ToProVarSettings
 from toprovar.sparsity.strategies.toprovar_run import ToProVar
 
 SCHEDULE = get_schedule("1.0", "0.06M")
-GPU = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no CUDA device")])
-
-
-@pytest.fixture(params=["cpu", GPU])
-def device(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "cpu":
-        monkeypatch.setattr(workspace, "GraphPool", TapePool)
-        monkeypatch.setattr(setup, "why_no_graphs", lambda device: None)
-    return request.param
 
 
 @pytest.fixture

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from torch import nn
 
-from tests.sampling.tape import TapePool
-from tests.sampling.test_graphs import GPU, SCHEDULE, draw, plans, same
+from tests.sampling.test_graphs import SCHEDULE, draw, plans, same
 from tests.tiny import random_text, tiny_transformer
 from toprovar.models.fp8 import LAYERS
 from toprovar.models.transformer import InfinityTransformer
-from toprovar.sampling import setup, workspace
+from toprovar.sampling import workspace
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.sampling.streaming import TEXT, stream_blocks
-
-
-@pytest.fixture(params=["cpu", GPU])
-def device(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "cpu":
-        monkeypatch.setattr(workspace, "GraphPool", TapePool)
-        monkeypatch.setattr(setup, "why_no_graphs", lambda device: None)
-    return request.param
 
 
 @pytest.fixture
