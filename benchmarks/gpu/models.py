@@ -165,7 +165,7 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> Any:
     vocabulary = {word: i for i, word in enumerate(("<pad>", "</s>", "<unk>", *words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]  # a property
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]  # too
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>",

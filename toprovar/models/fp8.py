@@ -43,7 +43,7 @@ class Fp8Linear(nn.Module):
         """Moves to devices, but keeps the rounded numbers as they are when others are cast."""
         def moved(tensor: Tensor) -> Tensor:
             new = fn(tensor)
-            fixed = tensor is self.weight.data or tensor.dtype == E4M3 or tensor is self.scale
+            fixed = tensor.dtype == E4M3 or tensor is self.scale
             return tensor.to(new.device) if fixed and new.dtype != tensor.dtype else new
 
         return super()._apply(moved, recurse)
