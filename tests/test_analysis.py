@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toprovar import InfinityPipeline, bundled_model
-from toprovar.analysis import analyze, calibrate, runs_needed
+from toprovar.analysis import analyze, calibrate, fit_shortcuts, runs_needed
 from toprovar.analysis.crossing import PUBLISHED_TAU, balanced_accuracy, fit_crossing
 from toprovar.entropy.calibration import Calibration, find_calibration
 from toprovar.entropy.trace import EntropyTrace, TraceRecorder
@@ -21,6 +21,7 @@ from toprovar.ops.attention.reference import entropy
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.shortcuts import Shortcuts, register_shortcuts
 
 SMALL = get_schedule("1.0", "0.06M")
 PROMPTS = ["a red apple", "a cat and a dog"]
@@ -109,9 +110,29 @@ def test_only_what_is_asked_for(pipeline: InfinityPipeline) -> None:
 
 
 @pytest.fixture(scope="module")
-def calibration(pipeline: InfinityPipeline) -> Calibration:
+def shortcuts(pipeline: InfinityPipeline) -> Shortcuts:
+    found = fit_shortcuts(pipeline, [(PROMPTS[n % 2], 90 + n) for n in range(16)], [SMALL], batch=2)
+    assert found is not None
+    register_shortcuts(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def calibration(pipeline: InfinityPipeline, shortcuts: Shortcuts) -> Calibration:
     return calibrate(pipeline, PROMPTS, schedules=[SMALL], batch=2, name="test",
-                     provenance={"command": "a test"})
+                     shortcuts=shortcuts, provenance={"command": "a test"})
+
+
+def test_shortcuts_of_the_embedded_model(shortcuts: Shortcuts, calibration: Calibration) -> None:
+    """They predict most of what the layers change on pictures that they were not fitted to, and
+    calibration has tried them."""
+    told = shortcuts.about["explained"]
+    assert shortcuts.lengths == (5, 6, 7, 8) and told["5"] > told["8"] > 0.4
+    assert calibration.dropped == "exit" and calibration.shortcuts == shortcuts.identity
+    known = {(c.guided, c.skipped, c.shortcuts): c for c in calibration.main.choices}
+    last, none = known[7, (), ((6, 5),)], known[7, (6,), ()]
+    assert last.likeness > none.likeness + 0.05  # half the last scale's work is worth a lot
+    assert 0 <= calibration.main.mixing_gain <= 0.5
 
 
 def test_calibration(pipeline: InfinityPipeline, calibration: Calibration) -> None:

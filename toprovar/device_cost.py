@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -17,7 +14,7 @@ import torch
 from pydantic import ValidationError
 
 from . import __version__
-from .files import replace_file
+from .files import cache_folder, replace_file
 from .models.rope import schedule_rotations
 from .models.text import PackedText
 from .models.transformer import InfinityTransformer
@@ -59,16 +56,6 @@ def cost_model_for(
     except OSError:
         pass  # a read-only home: measured again next time
     return model
-
-
-def cache_folder() -> Path:
-    """Where measurements are kept: $TOPROVAR_CACHE, or the user's cache folder."""
-    own = os.environ.get("TOPROVAR_CACHE")
-    if own:
-        return Path(own)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "toprovar"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "toprovar"
 
 
 def measure(transformer: InfinityTransformer, schedule: ScaleSchedule,

@@ -27,10 +27,10 @@ from .pipeline_inputs import (
     value_or,
 )
 from .pipeline_outputs import decode_images
+from .sampling.memory import Watch
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
-from .sampling.sparse import Watch
 from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
 from .sparsity.director import Director

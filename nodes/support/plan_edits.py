@@ -4,7 +4,8 @@
 
 ``keep``: scale -> layer -> share of tokens kept, 0 (layer not run) to 1 (all). ``run``: scale ->
 whether it is run at all. Scales and layers count from 0; what is not named stays. Where dropped
-tokens exit, all layers keep the share that is named last.
+tokens exit, all layers keep the share that is named last; where they rejoin later on, all layers
+until then. Tokens for a layer that a shortcut leaves out end the shortcut.
 """
 
 from __future__ import annotations
@@ -83,11 +84,22 @@ def apply_edits(plan: SparsityPlan, text: str) -> SparsityPlan:
         for layer, share in layers.items():
             _within("layer", layer, depth)
             kept[layer] = math.ceil(round(share * tokens, 6))
+        passed_by = plan.scales[scale].shortcut
+        if any(kept[:passed_by]):
+            kept[:passed_by] = [n or tokens for n in kept[:passed_by]]
+            passed_by = step["shortcut"] = 0
         if step.get("dropped") == "exit" and layers:  # who leaves a scale does so in all layers
-            kept = [kept[next(reversed(layers))]] * depth
-            if not kept[0]:
-                kept = [tokens] * depth
-                step["run"] = False
+            share = kept[next(reversed(layers))]
+            if not share and next(reversed(layers)) >= passed_by:
+                share, step["run"] = tokens, False
+            kept = [0] * passed_by + [share or tokens] * (depth - passed_by)
+        if step.get("dropped") == "shortcut" and layers:
+            share, rejoin = kept[next(reversed(layers))], plan.scales[scale].rejoin
+            kept = [0] * passed_by + [share] * (rejoin - passed_by) + [tokens] * (depth - rejoin)
+            if share in (0, tokens):  # all take one way, or the other
+                step["shortcut"] = passed_by if share else rejoin
+                step.pop("dropped")
+                step.pop("guide", None)
         step["keep"] = kept
         if step.get("region"):  # fewer tokens cannot give every region as many
             smallest = min((n for n in kept if 0 < n < tokens), default=tokens)

@@ -61,10 +61,13 @@ def test_calibration_is_written_and_used(model: Path, tmp_path: Path,
                                          capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "c.json"
     assert analyze("a cat", "a dog", "--model", model, "--pn", "0.06M", "--batch", 2,
-                   "--calibrate", file) == 0
+                   "--shortcut-pictures", 8, "--calibrate", file) == 0
     captured = capsys.readouterr()
+    assert "8/8" in captured.err
     assert "tau 0." in captured.out and str(file) in captured.out and "20/20" in captured.err
     found = Calibration.load(file)
+    beside = file.with_suffix(".safetensors")
+    assert beside.exists() == (found.shortcuts is not None)
     assert found.name == model.name and found.prompts == 2 and list(found.entries) == ["0.06M"]
     assert "--pixels 0.06M" in found.provenance["command"]
     assert analyze("a cat", "--model", model, "--calibration", file, "--scales", "3-6") == 0
@@ -97,6 +100,8 @@ def test_bundled_prompts_touch_every_task(model: Path, capsys: pytest.CaptureFix
     (["x", "--pn", "0.06M", "--pn", "1M"], "several --pn"),
     (["x", "--calibrate", "c.json", "--out", "o"], "leave out"),
     (["x", "--calibrate", "absent/c.json"], "create it first"),
+    (["x", "--calibrate", "c.safetensors"], "give FILE.json"),
+    (["x", "--calibrate", "c.json", "--shortcut-pictures", "-1"], "0 or more"),
     (["x", "--out", "file"], "must be a folder"),
     (["x", "--aspect", "wide"], "3:2"),
 ])

@@ -12,7 +12,7 @@ from toprovar.cli.plan_options import NOT_SETTINGS, OPTIONS, SOLVED
 from toprovar.cli.plan_options import STRATEGIES as OFFERED
 from toprovar.entropy.statistics import Normalization
 from toprovar.planning import STRATEGIES
-from toprovar.sparsity.plan import Dropped, Resize, Rule
+from toprovar.sparsity.plan import Resize, Rule, Way
 from toprovar.sparsity.plan_file import load_plan
 from toprovar.sparsity.strategies.skipvar_decision import DecisionModel, DecisionModels
 from toprovar.sparsity.strategies.toprovar import Dimensions, ToProVarSettings
@@ -42,14 +42,14 @@ def pixels(path: str) -> bytes:
 def test_options_offer_what_the_settings_take() -> None:
     own = {o.name: o for o in OPTIONS if o.strategy == "toprovar"}
     assert own.keys() - set(NOT_SETTINGS) == ToProVarSettings.model_fields.keys()
-    for name, values in (("dimensions", Dimensions), ("rule", Rule), ("dropped", Dropped),
+    for name, values in (("dimensions", Dimensions), ("rule", Rule), ("dropped", Way),
                          ("resize", Resize), ("normalization", Normalization)):
         assert own[name].how["choices"] == list(get_args(values)), name
     for name, setting in ToProVarSettings.model_fields.items():
         if setting.default is not None:
-            # "0" for 0.0, and "default: x" or "default x" alike
-            text = f"{setting.default:g}" if isinstance(setting.default, float) \
-                else str(setting.default)
+            # "0" for 0.0, "yes" for True, and "default: x" or "default x" alike
+            text = "yes" if setting.default is True else f"{setting.default:g}" \
+                if isinstance(setting.default, float) else str(setting.default)
             assert own[name].help.replace(":", "").endswith(f"(default {text})"), name
     assert STRATEGIES == OFFERED
     assert len({o.flag for o in OPTIONS}) == len({o.dest for o in OPTIONS}) == len(OPTIONS)

@@ -50,6 +50,37 @@ def plan(edits: ModuleType) -> Any:
                                                          num_heads=shape.num_heads))
 
 
+def shortened(edits: ModuleType, **step: Any) -> Any:
+    """A plan whose last scale has a shortcut."""
+    package = edits.__name__.removesuffix(".nodes.support.plan_edits")
+    sparsity = importlib.import_module(f"{package}.toprovar.sparsity.plan")
+    scales = [sparsity.ScalePlan(grid=(n, n), keep=(n * n,) * 4) for n in (1, 4)]
+    scales.append(sparsity.ScalePlan(grid=(8, 8), **step))
+    return sparsity.SparsityPlan(strategy="test", schedule="", scales=tuple(scales),
+                                 model=sparsity.ModelTag(depth=4, width=8, num_heads=2),
+                                 shortcuts="abc")
+
+
+@pytest.mark.parametrize(("keep", "dropped", "edit", "expected", "shortcut"), [
+    ((0, 0, 64, 64), "identity", {"3": 0.5}, (0, 0, 64, 32), 2),
+    ((0, 0, 64, 64), "identity", {"1": 1}, (64, 64, 64, 64), 0),
+    ((0, 0, 48, 48), "exit", {"3": 0.5}, (0, 0, 32, 32), 2),
+    ((0, 0, 48, 48), "exit", {"1": 0.5}, (32, 32, 32, 32), 0),
+    ((0, 32, 32, 64), "shortcut", {"2": 0.25}, (0, 16, 16, 64), 1),
+    ((0, 32, 32, 64), "shortcut", {"2": 0}, (0, 0, 0, 64), 3),
+    ((0, 32, 32, 64), "shortcut", {"1": 1}, (0, 64, 64, 64), 1),
+    ((0, 32, 32, 64), "shortcut", {"0": 0.25}, (16, 16, 16, 64), 0),
+])
+def test_edits_of_scales_with_a_shortcut(
+    edits: ModuleType, keep: tuple[int, ...], dropped: str, edit: dict[str, float],
+    expected: tuple[int, ...], shortcut: int,
+) -> None:
+    plan = shortened(edits, keep=keep, dropped=dropped,
+                     shortcut=next(i for i, n in enumerate(keep) if n))
+    step = edits.apply_edits(plan, json.dumps({"keep": {"2": edit}})).scales[2]
+    assert step.keep == expected and step.shortcut == shortcut
+
+
 def test_no_edits_change_nothing(edits: ModuleType, plan: Any) -> None:
     assert edits.apply_edits(plan, "  ") is plan
     assert edits.apply_edits(plan, '{"keep": {}}') is plan

@@ -24,6 +24,7 @@ from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import Target
+from toprovar.sparsity.director import Setting
 from toprovar.sparsity.strategies.toprovar import ToProVarSettings
 from toprovar.sparsity.strategies.toprovar_run import ToProVar
 from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
@@ -245,6 +246,10 @@ def test_a_strategy_whose_tokens_exit_plans_nothing_inside_the_run() -> None:
         runs.append((list(own)[-1].summed_codes, own.report().used_plan))
     assert torch.equal(runs[0][0], runs[1][0])
     assert runs[0][1].scales == runs[1][1].scales
+    setting = Setting(SHAPE, SCHEDULE)
+    first = strategy.start(setting).plan
+    assert strategy.start(setting).plan is first  # solved once for pictures alike
+    assert strategy.start(Setting(SHAPE, SCHEDULE, guided=False)).plan is not first
     alone = ToProVar(EXIT)  # without a calibration: the last scale, all layers' maps
     own = SamplingRun(MODEL, random_text(5), SamplingParams(SCHEDULE, 3.0, 0.7), plan=alone)
     list(own)

@@ -9,13 +9,14 @@ import torch
 
 from tests.sparsity.test_toprovar import MODEL, NO_REGIONS, SCHEDULE, SHAPE, calibration
 from tests.tiny import random_text
-from toprovar.analysis.choices import explore
+from toprovar.analysis.choices import choice_plan, explore
 from toprovar.entropy.calibration import Choice
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.sparsity.cost import Target
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+from toprovar.sparsity.strategies.toprovar_front import worth_lost
 from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
 
 #: Guided scales, skipped scales, likeness: dense, less guidance, a middle scale skipped, the last.
@@ -114,3 +115,44 @@ def test_without_a_budget_the_cheapest_unharmed_choice() -> None:
     nothing = planned_for(0.85, alpha_max=0.0)
     assert all(s.run and not s.sparse for s in nothing.scales)
     assert "guided_scales" not in nothing.parameters
+
+
+def with_shortcuts(budget: float, gain: float = 0.0, **settings: Any) -> SparsityPlan:
+    """Between these choices: the last scale in full, and with shortcuts of 1 and 2 layers."""
+    states = [(7, (), (), 1.0), (4, (), (), 0.95), (4, (), ((6, 1),), 0.94),
+              (4, (), ((6, 2),), 0.8), (4, (6,), (), 0.5)]
+    choices = [{"guided": g, "skipped": s, "shortcuts": n, "likeness": q, "ssim": q}
+               for g, s, n, q in states]
+    own = calibration(choices=choices, dropped="exit", shortcuts="abc", mixing_gain=gain)
+    return toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings(**NO_REGIONS, **settings), own,
+                         Target(budget))
+
+
+def test_choices_with_shortcuts() -> None:
+    costs = {n: cost(choice_plan(SHAPE, SCHEDULE, 4, (), ((6, n),) if n else (), identity="abc"))
+             for n in (0, 1, 2)}
+    plan = with_shortcuts(costs[1])
+    assert plan.scales[6].shortcut == 1 and plan.scales[6].keep == (0, 256, 256)
+    assert plan.shortcuts == "abc" and plan.parameters["shortcut_layers"] == [[6, 1]]
+    assert not any(with_shortcuts(b, shortcuts=False).scales[6].shortcut for b in (0.3, 0.5))
+    assert with_shortcuts(costs[1], shortcuts=False).shortcuts is None
+    # In between, tokens of high entropy take the longer way
+    middle = (costs[1] + costs[2]) / 2
+    plan = with_shortcuts(middle)
+    step = plan.scales[6]
+    assert step.dropped == "shortcut" and step.shortcut == 1 and step.rejoin == 2
+    assert step.guide == (2,) and 64 <= step.keep[1] <= 192 and step.keep[2] == 256
+    assert cost(plan) <= middle and 0.8 < plan.parameters["expected_likeness"] < 0.94
+    better = with_shortcuts(middle, gain=0.2)
+    assert better.counts == plan.counts
+    assert better.parameters["expected_likeness"] > plan.parameters["expected_likeness"]
+    # From the full scale they rejoin without a shortcut for the others
+    plan = with_shortcuts((costs[0] + costs[1]) / 2)
+    assert plan.scales[6].shortcut == 0 and plan.scales[6].rejoin == 1
+    assert [s.unconditional for s in plan.scales] == [True] * 4 + [False] * 3
+
+
+def test_what_a_part_of_the_tokens_loses() -> None:
+    assert [worth_lost(u, 0.2, 0.0) for u in (0, 0.5, 1)] == [0, 0.1, 0.2]
+    assert worth_lost(0.5, 0.2, 0.3) == pytest.approx(0.1 - 0.3 * 0.2)
+    assert worth_lost(0, 0.2, 0.3) == 0 and worth_lost(1, 0.2, 0.3) == 0.2

@@ -6,8 +6,8 @@ representative scale. Then it is run again with half the last scale's tokens dro
 there is, and with the last scales unguided: SSIM to the dense picture says which way suits the
 model, and how long guidance is needed. At last it is run with pruning from each candidate scale on,
 in that way; tau, the crossing direction and the start scale are what predicts best where that is
-safe. Where tokens exit, runs with fewer scales and less guidance follow (``choices``): a plan for a
-budget is the best of them.
+safe. Where tokens exit, runs with fewer scales, less guidance and shortcuts through the first
+layers (``shortcut_fit``) follow (``choices``): a plan for a budget is the best of them.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from ..entropy.summary import (
     spread_of,
 )
 from ..entropy.trace import EntropyTrace, TraceRecorder
-from ..evaluation.metrics import likeness, ssim
+from ..evaluation.metrics import ssim
 from ..models.fingerprint import model_fingerprint
 from ..pipeline import InfinityPipeline
 from ..sampling.run import ScaleState
 from ..schedules import ScaleSchedule, get_schedule
-from ..sparsity.plan import Dropped, ModelTag, ScalePlan, SparsityPlan, schedule_name
-from .choices import explore, most_choices
+from ..sparsity.plan import ScalePlan, SparsityPlan, Way
+from ..sparsity.shortcuts import Shortcuts
+from .choices import explore, mixing_gain, most_choices
 from .crossing import fit_crossing
-from .measure import OnImage, batches
+from .draws import Draw, decoded, probe_plan
+from .measure import FEWEST_TOKENS, OnImage, batches
 
-FEWEST_TOKENS = 64
-"""Scales with fewer are never pruned: they cost next to nothing, and fix the composition."""
-WAYS: tuple[Dropped, ...] = ("identity", "cached", "exit")
+WAYS: tuple[Way, ...] = ("identity", "cached", "exit")
 MOST_UNGUIDED = 3
 """Scales at the end that are tried without guidance."""
 
@@ -65,7 +65,7 @@ class Measured:
     trace: EntropyTrace
     dense: Tensor
     exit_ssim: Tensor
-    ways: dict[Dropped, Tensor]
+    ways: dict[Way, Tensor]
     unguided: Tensor
 
     def unconditional_off(self, target: float) -> int:
@@ -87,6 +87,7 @@ def calibrate(
     alpha_max: float = 0.9,
     batch: int = 1,
     name: str = "",
+    shortcuts: Shortcuts | None = None,
     provenance: dict[str, Any] | None = None,
     on_images: OnImage | None = None,
     **how: Any,
@@ -102,6 +103,8 @@ def calibrate(
             on while ways and start scales are tried.
         ratio_scale, alpha_min, alpha_max: recorded for the planner.
         batch: images at once.
+        shortcuts: of the model (``fit_shortcuts``), to be found by ``find_shortcuts``; None = none
+            are tried.
         name: of the model, for the reader; provenance: added to what is recorded.
         on_images: told of every finished run; there are ``runs_needed`` in all.
         how: anything else the pipeline takes.
@@ -112,14 +115,19 @@ def calibrate(
         raise ValueError(f"probe_keep must be between 0 and 1, got {probe_keep}")
     schedules = schedules or [get_schedule("1.0", pipeline.config["default_pn"])]
     jobs = [(p, s) for p in prompts for s in seeds]
-    draw = _Draw(pipeline, jobs, batch, on_images, how)
+    draw = Draw(pipeline, jobs, batch, on_images, how)
     measured = [_measure(draw, schedule, probe_keep) for schedule in schedules]
     way = max(WAYS, key=lambda w: sum(float(m.ways[w].mean()) for m in measured))
     fits = [fit_layers(ratio_table(m.trace, representative_scale(m.trace)), ratio_scale)
             for m in measured]
     pruned = [_pruned(draw, m, way, probe_keep, target_ssim, fit.layer_classes)
               for m, fit in zip(measured, fits, strict=True)]
-    choices = [_choices(draw, m) if way == "exit" else () for m in measured]
+    choices = [_choices(draw, m, shortcuts) if way == "exit" else () for m in measured]
+    gains = [mixing_gain(
+        pipeline.transformer.shape, m.schedule, found,
+        lambda plan, m=m: draw.compared(plan, m.schedule, m.dense), shortcuts.identity,
+        _detail(fit.layer_classes)) if shortcuts and found else 0.0
+        for m, found, fit in zip(measured, choices, fits, strict=True)]
     rhos = [rho_table(m.trace) for m in measured]
     fine = [p >= target_ssim for p in pruned]
     tried = [_tried(p) for p in pruned]
@@ -136,8 +144,9 @@ def calibrate(
         model=model_fingerprint(pipeline.transformer),
         name=name,
         depth=pipeline.transformer.shape.depth,
-        entries={m.schedule.pn: _entry(m, found, fit, way, target_ssim, tried_)
-                 for m, found, fit, tried_ in zip(measured, pruned, fits, choices, strict=True)},
+        entries={m.schedule.pn: _entry(m, found, fit, way, target_ssim, tried_, gain)
+                 for m, found, fit, tried_, gain in zip(measured, pruned, fits, choices, gains,
+                                                        strict=True)},
         tau=crossing.tau,
         crossing=crossing.direction,
         rho_informative=informative,
@@ -145,6 +154,8 @@ def calibrate(
         rho_accuracy=crossing.accuracy,
         scale_accuracy=crossing.by_scale,
         target_ssim=target_ssim,
+        shortcuts=shortcuts.identity if shortcuts and any(
+            c.shortcuts for tried_ in choices for c in tried_) else None,
         dropped=way,
         alpha_min=alpha_min,
         alpha_max=alpha_max,
@@ -167,11 +178,16 @@ def calibrate(
     )
 
 
-def runs_needed(prompts: int, seeds: int, schedules: Sequence[ScaleSchedule]) -> int:
-    """Images that :func:`calibrate` draws at most."""
+def runs_needed(prompts: int, seeds: int, schedules: Sequence[ScaleSchedule], lengths: int = 0
+                ) -> int:
+    """Images that :func:`calibrate` draws at most.
+
+    Args:
+        lengths: how many lengths of shortcuts are tried.
+    """
     return prompts * seeds * sum(
         1 + len(WAYS) + _unguided(s) + len(_candidates(s)) + most_choices(s, FEWEST_TOKENS)
-        for s in schedules)
+        + (1 + most_choices(s, FEWEST_TOKENS, lengths) if lengths else 0) for s in schedules)
 
 
 def _candidates(schedule: ScaleSchedule) -> list[int]:
@@ -187,55 +203,7 @@ def _tried(pruned: Tensor) -> list[int]:
     return [s for s in range(pruned.shape[1]) if not pruned[:, s].isnan().any()]
 
 
-@dataclass(frozen=True)
-class _Draw:
-    """Draws all pictures under a plan."""
-
-    pipeline: InfinityPipeline
-    jobs: Sequence[tuple[str, int]]
-    batch: int
-    on_images: OnImage | None
-    how: dict[str, Any]
-
-    def similarity(self, plan: SparsityPlan, schedule: ScaleSchedule, dense: Tensor) -> Tensor:
-        """[P] SSIM of the plan's pictures to the dense ones."""
-        return self.compared(plan, schedule, dense)[1]
-
-    def compared(self, plan: SparsityPlan, schedule: ScaleSchedule, dense: Tensor
-                 ) -> tuple[Tensor, Tensor]:
-        """[P] likeness and [P] SSIM of the plan's pictures to the dense ones."""
-        alike, found = [], []
-        for part in batches(range(len(self.jobs)), self.batch):
-            texts, seeds = [self.jobs[i][0] for i in part], [self.jobs[i][1] for i in part]
-            images = self.pipeline(texts, seed=seeds, schedule=schedule, plan=plan,
-                                   output_type="pt", **self.how).images
-            images, own = images.clamp(0, 1), dense[part[0] : part[-1] + 1]
-            alike.append(likeness(images, own).cpu())
-            found.append(ssim(images, own).cpu())
-            if self.on_images:
-                self.on_images(len(part))
-        return torch.cat(alike), torch.cat(found)
-
-
-def _probe_plan(pipeline: InfinityPipeline, schedule: ScaleSchedule, start: int, keep: float,
-                way: Dropped, off: int = 0, guide: tuple[int, ...] = ()) -> SparsityPlan:
-    shape = pipeline.transformer.shape
-    scales = []
-    for scale, (grid, n) in enumerate(zip(schedule.grids, schedule.tokens, strict=True)):
-        guided = scale < len(schedule) - off
-        if scale < start:
-            scales.append(ScalePlan(grid=grid, keep=(n,) * shape.depth, unconditional=guided))
-            continue
-        scales.append(ScalePlan(
-            grid=grid, keep=(max(1, round(n * keep)),) * shape.depth, rule="entropy", dropped=way,
-            unconditional=guided, run=way != "exit" or scale == start,
-            guide=guide if way == "exit" else (),
-        ))
-    return SparsityPlan(strategy="probe", model=ModelTag.of(shape),
-                        schedule=schedule_name(schedule), scales=tuple(scales))
-
-
-def _measure(draw: _Draw, schedule: ScaleSchedule, keep: float) -> Measured:
+def _measure(draw: Draw, schedule: ScaleSchedule, keep: float) -> Measured:
     pipeline, last = draw.pipeline, len(schedule) - 1
     traces: list[EntropyTrace] = []
     exits, pictures = [], []
@@ -258,50 +226,58 @@ def _measure(draw: _Draw, schedule: ScaleSchedule, keep: float) -> Measured:
         if draw.on_images:
             draw.on_images(len(part))
         exits.append(torch.stack([torch.full((len(part),), math.nan, dtype=torch.float64)] + [
-            ssim(_decoded(pipeline, codes), dense) for codes in sums[:-1]
+            ssim(decoded(pipeline, codes), dense) for codes in sums[:-1]
         ], 1))
     dense = torch.cat(pictures)
-    ways: dict[Dropped, Tensor] = {
-        way: draw.similarity(_probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
+    ways: dict[Way, Tensor] = {
+        way: draw.similarity(probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
         for way in WAYS
     }
     unguided = torch.stack([
-        draw.similarity(_probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
+        draw.similarity(probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
                       dense)
         for off in range(1, _unguided(schedule) + 1)
     ], 1)
     return Measured(schedule, EntropyTrace.join(traces), dense, torch.cat(exits), ways, unguided)
 
 
-def _pruned(draw: _Draw, measured: Measured, way: Dropped, keep: float, target: float,
+def _pruned(draw: Draw, measured: Measured, way: Way, keep: float, target: float,
             classes: Sequence[LayerClass]) -> Tensor:
     """[P, S] SSIM when scale s is pruned, and those after it are (where tokens exit: not run), as
     plans of this model will do it; NaN where not tried."""
     schedule = measured.schedule
     found = torch.full((len(draw.jobs), len(schedule)), math.nan, dtype=torch.float64)
     off = measured.unconditional_off(target) if way == "exit" else 0
-    guide = tuple(i for i, kind in enumerate(classes) if kind == "detail")
+    guide = _detail(classes)
     for start in _candidates(schedule):
-        plan = _probe_plan(draw.pipeline, schedule, start, keep, way, off, guide)
+        plan = probe_plan(draw.pipeline, schedule, start, keep, way, off, guide)
         found[:, start] = draw.similarity(plan, schedule, measured.dense)
     return found
 
 
-def _choices(draw: _Draw, measured: Measured) -> tuple[Choice, ...]:
-    """What fewer scales, and fewer with guidance, do to these pictures."""
-    return explore(
-        draw.pipeline.transformer.shape, measured.schedule,
-        lambda plan: draw.compared(plan, measured.schedule, measured.dense), FEWEST_TOKENS)
+def _choices(draw: Draw, measured: Measured, shortcuts: Shortcuts | None) -> tuple[Choice, ...]:
+    """What fewer scales, fewer with guidance, and shortcuts do to these pictures. First without
+    shortcuts, for plans that are to have none."""
+    known: dict[tuple[ScalePlan, ...], tuple[Tensor, Tensor]] = {}
+
+    def measure(plan: SparsityPlan) -> tuple[Tensor, Tensor]:
+        if plan.scales not in known:
+            known[plan.scales] = draw.compared(plan, measured.schedule, measured.dense)
+        return known[plan.scales]
+
+    shape = draw.pipeline.transformer.shape
+    found = explore(shape, measured.schedule, measure, FEWEST_TOKENS)
+    if shortcuts:
+        found += explore(shape, measured.schedule, measure, FEWEST_TOKENS, shortcuts)
+    return tuple(sorted(set(found), key=lambda c: -c.likeness))
 
 
-def _decoded(pipeline: InfinityPipeline, codes: Tensor) -> Tensor:
-    with torch.inference_mode():
-        pictures = torch.cat([pipeline.vae.decode(one) for one in codes.split(1)])
-    return ((pictures + 1) / 2).clamp(0, 1).float().cpu()
+def _detail(classes: Sequence[LayerClass]) -> tuple[int, ...]:
+    return tuple(i for i, kind in enumerate(classes) if kind == "detail")
 
 
-def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Dropped, target: float,
-           choices: tuple[Choice, ...]) -> ScheduleEntry:
+def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Way, target: float,
+           choices: tuple[Choice, ...], gain: float) -> ScheduleEntry:
     trace, schedule = measured.trace, measured.schedule
     means = pruned.mean(0)
     start, reason = None, f"no scale can be pruned and keep a mean SSIM of {target:g}"
@@ -321,6 +297,7 @@ def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Dropped, targ
     return ScheduleEntry(
         pn=schedule.pn, template=schedule.template, scales=scales, start_scale=start,
         start_reason=reason, representative_scale=scale, choices=choices,
+        mixing_gain=gain,
         unconditional_off=measured.unconditional_off(target) if way == "exit" else 0,
         order_stability=None if math.isnan(stability) else stability,
         **{name: getattr(fit, name) for name in fit.__dataclass_fields__},

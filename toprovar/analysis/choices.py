@@ -1,13 +1,14 @@
 """What running fewer scales, and fewer with guidance, does to pictures: measured, step by step.
 
-From the dense run on, every single step further down is tried (guidance ends one scale earlier, or
-one more scale is not run), and the one that loses least for what it saves is taken. All that was
-tried is kept.
+From the dense run on, every single step further down is tried (guidance ends one scale earlier, one
+more scale is not run, or a shortcut leaves out more layers of one), and the one that loses least
+for what it saves is taken. All that was tried is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from ..models.config import TransformerConfig
 from ..schedules import ScaleSchedule
 from ..sparsity.cost import count
 from ..sparsity.plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
+from ..sparsity.shortcuts import Shortcuts
 
 LEAST_COST = 0.05
 """Share of the dense FLOPs at which the descent ends."""
@@ -26,29 +28,43 @@ SKIPPABLE = 5
 
 Measure = Callable[[SparsityPlan], tuple[Tensor, Tensor]]
 """A plan -> likeness and SSIM of every picture, [P] each."""
-State = tuple[int, tuple[int, ...]]
-"""Guided scales, skipped scales."""
+
+
+class State(NamedTuple):
+    """Guided scales; skipped scales; (scale, layers its shortcut leaves out)."""
+
+    guided: int
+    skipped: tuple[int, ...] = ()
+    shortcuts: tuple[tuple[int, int], ...] = ()
+
+    def without(self, scale: int) -> State:
+        """The same with ``scale`` skipped."""
+        return State(self.guided, tuple(sorted({*self.skipped, scale})),
+                     tuple((s, n) for s, n in self.shortcuts if s != scale))
 
 
 def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
-            fewest_tokens: int) -> tuple[Choice, ...]:
+            fewest_tokens: int, shortcuts: Shortcuts | None = None) -> tuple[Choice, ...]:
     """Try choices from the dense run downwards.
 
     Args:
         measure: draws the pictures of a plan.
-        fewest_tokens: smaller scales are always run.
+        fewest_tokens: smaller scales are always run, in full.
+        shortcuts: of the model; None = try none.
     """
-    state: State = (len(schedule), ())
-    tried: dict[State, Choice] = {state: Choice(guided=state[0], likeness=1.0, ssim=1.0)}
+    lengths = shortcuts.lengths if shortcuts else ()
+    identity = shortcuts.identity if shortcuts else None
+    state = State(len(schedule))
+    tried: dict[State, Choice] = {state: Choice(guided=state.guided, likeness=1.0, ssim=1.0)}
     while True:
         here, paid = tried[state], _cost(shape, schedule, state)
         if paid <= LEAST_COST:
             break
         steps: dict[State, float] = {}
-        for after in _steps(schedule, state, fewest_tokens):
+        for after in _steps(schedule, state, fewest_tokens, lengths):
             if after not in tried:
-                likeness, ssim = measure(choice_plan(shape, schedule, *after))
-                tried[after] = Choice(guided=after[0], skipped=after[1],
+                likeness, ssim = measure(choice_plan(shape, schedule, *after, identity=identity))
+                tried[after] = Choice(**after._asdict(),
                                       likeness=round(float(likeness.mean()), 5),
                                       ssim=round(float(ssim.mean()), 5))
             saved = paid - _cost(shape, schedule, after)
@@ -59,26 +75,77 @@ def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
     return tuple(sorted(tried.values(), key=lambda c: -c.likeness))
 
 
-def most_choices(schedule: ScaleSchedule, fewest_tokens: int) -> int:
-    """An upper bound of the plans that :func:`explore` draws."""
+def most_choices(schedule: ScaleSchedule, fewest_tokens: int, lengths: int = 0) -> int:
+    """An upper bound of the plans that :func:`explore` draws.
+
+    Args:
+        lengths: how many lengths of shortcuts there are.
+    """
     many = len(_skippable(schedule, fewest_tokens))
-    return len(schedule) * (many + 1) + many * (many + 1)
+    wide = sum(n >= fewest_tokens for n in schedule.tokens[1:]) if lengths else 0
+    return (len(schedule) + many + wide * lengths) * (1 + many + wide)
 
 
 def choice_plan(shape: TransformerConfig, schedule: ScaleSchedule, guided: int,
-                skipped: tuple[int, ...]) -> SparsityPlan:
-    """All tokens of the scales that are not skipped; guidance at the first ``guided`` scales."""
+                skipped: tuple[int, ...] = (), shortcuts: tuple[tuple[int, int], ...] = (), *,
+                identity: str | None = None) -> SparsityPlan:
+    """All tokens of the scales that are not skipped; guidance at the first ``guided`` scales.
+
+    Args:
+        shortcuts: (scale, layers to leave out); identity: of their maps.
+    """
+    passed = dict(shortcuts)
     scales = tuple(
-        ScalePlan(grid=grid, keep=(n,) * shape.depth, run=s not in skipped,
-                  unconditional=s < guided)
+        ScalePlan(grid=grid, run=s not in skipped, unconditional=s < guided,
+                  shortcut=passed.get(s, 0),
+                  keep=(0,) * passed.get(s, 0) + (n,) * (shape.depth - passed.get(s, 0)))
         for s, (grid, n) in enumerate(zip(schedule.grids, schedule.tokens, strict=True))
     )
     return SparsityPlan(strategy="choice", model=ModelTag.of(shape),
-                        schedule=schedule_name(schedule), scales=scales)
+                        schedule=schedule_name(schedule), scales=scales,
+                        shortcuts=identity if passed else None)
+
+
+def mixing_gain(
+    shape: TransformerConfig, schedule: ScaleSchedule, choices: Sequence[Choice], measure: Measure,
+    identity: str, guide: tuple[int, ...] = (),
+) -> float:
+    """How much better than half-way between two choices it is to let half the tokens of the last
+    scale, by entropy, take the longer shortcut: as a share of what lies between the choices.
+
+    Args:
+        choices: measured; the pair whose shortcuts differ most is taken, the dearest of these.
+        guide: layers whose maps choose.
+    """
+    last = len(schedule) - 1
+    by_state = {State(c.guided, c.skipped, c.shortcuts): c for c in choices}
+    pairs = []
+    for state, choice in by_state.items():
+        short = dict(state.shortcuts).get(last, 0)
+        for other, below in by_state.items():
+            long = dict(other.shortcuts).get(last, 0)
+            same = other._replace(shortcuts=()) == state._replace(shortcuts=()) and \
+                {**dict(other.shortcuts), last: 0} == {**dict(state.shortcuts), last: 0}
+            if same and long > short > 0 and last not in state.skipped \
+                    and choice.likeness > below.likeness:
+                pairs.append((long - short, choice.likeness, state, long, below.likeness))
+    if not pairs:
+        return 0.0
+    _, likeness, state, long, below_likeness = max(pairs, key=lambda p: p[:2])
+    plan = choice_plan(shape, schedule, *state, identity=identity)
+    step = plan.scales[last]
+    half = tuple(step.tokens // 2 if state.shortcuts and step.shortcut <= n < long else k
+                 for n, k in enumerate(step.keep))
+    mixed = step.model_copy(update={"keep": half, "dropped": "shortcut", "guide": guide})
+    plan = SparsityPlan.model_validate(plan.model_dump() | {
+        "scales": (*plan.scales[:last], ScalePlan.model_validate(mixed.model_dump()))})
+    found = float(measure(plan)[0].mean())
+    gap = likeness - below_likeness
+    return round(min(max((found - (likeness + below_likeness) / 2) / gap, 0.0), 0.5), 4)
 
 
 def _cost(shape: TransformerConfig, schedule: ScaleSchedule, state: State) -> float:
-    return count(choice_plan(shape, schedule, *state), shape).flop_share
+    return count(choice_plan(shape, schedule, *state, identity=""), shape).flop_share
 
 
 def _skippable(schedule: ScaleSchedule, fewest_tokens: int) -> list[int]:
@@ -87,13 +154,22 @@ def _skippable(schedule: ScaleSchedule, fewest_tokens: int) -> list[int]:
             if schedule.tokens[s] >= fewest_tokens]
 
 
-def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int) -> Iterator[State]:
-    guided, skipped = state
-    fewer = guided - 1
-    while fewer in skipped:  # a scale that is not run saves nothing by losing its guidance
+def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int, lengths: Sequence[int]
+           ) -> Iterator[State]:
+    fewer = state.guided - 1
+    while fewer in state.skipped:  # a scale that is not run saves nothing by losing its guidance
         fewer -= 1
     if fewer >= LEAST_GUIDED:
-        yield fewer, skipped
+        yield state._replace(guided=fewer)
     for scale in _skippable(schedule, fewest_tokens):
-        if scale not in skipped:
-            yield guided, tuple(sorted({*skipped, scale}))
+        if scale not in state.skipped:
+            yield state.without(scale)
+    known, most = dict(state.shortcuts), max(lengths, default=0)
+    for scale in reversed(range(1, len(schedule))):
+        if scale in state.skipped or schedule.tokens[scale] < fewest_tokens:
+            continue
+        longer = next((n for n in lengths if n > known.get(scale, 0)), None)
+        if longer is not None and longer <= most:
+            yield state._replace(shortcuts=tuple(sorted({**known, scale: longer}.items())))
+        # Layers whose keys an earlier scale did not leave are not run later on.
+        most = min(most, known.get(scale, 0))

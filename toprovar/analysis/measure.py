@@ -16,6 +16,8 @@ from ..schedules import ScaleSchedule, get_schedule
 
 OnImage = Callable[[int], object]
 """Told how many more images are done."""
+FEWEST_TOKENS = 64
+"""Scales with fewer are never pruned: they cost next to nothing, and fix the composition."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object instead of tables")
     calibration = parser.add_argument_group("calibration")
     calibration.add_argument("--calibrate", metavar="FILE",
-                             help="calibrate the model on these prompts and write FILE (JSON)")
+                             help="calibrate the model on these prompts and write FILE (JSON), "
+                                  "and its shortcuts beside it (.safetensors)")
+    calibration.add_argument("--shortcut-pictures", type=int, default=96, metavar="N",
+                             help="pictures that shortcuts through the first layers are fitted to "
+                                  "(default 96; 0 = no shortcuts)")
     calibration.add_argument("--target-ssim", type=float, default=0.8,
                              help="similarity to the dense picture that counts as unharmed "
                                   "(default 0.8)")
@@ -62,6 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.scales or arguments.layers or arguments.heads or arguments.out:
             raise ValueError("--calibrate measures every scale and layer and writes one file: "
                              "leave out --scales, --layers, --heads and --out")
+        if Path(arguments.calibrate).suffix == ".safetensors":
+            raise ValueError("--calibrate writes JSON, and shortcuts beside it: give FILE.json")
+        if arguments.shortcut_pictures < 0:
+            raise ValueError(f"--shortcut-pictures must be 0 or more, "
+                             f"got {arguments.shortcut_pictures}")
         if not Path(arguments.calibrate).absolute().parent.is_dir():
             raise ValueError(f"the folder of {arguments.calibrate!r} does not exist: create it "
                              "first")
@@ -130,31 +139,50 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
                schedules: list[ScaleSchedule]) -> int:
     from tqdm import tqdm
 
-    from ..analysis import calibrate, runs_needed
+    from ..analysis import calibrate, fit_shortcuts, runs_needed
     from ..bundled import NAME as BUNDLED
+    from ..sparsity.shortcuts import register_shortcuts
 
     seeds = range(arguments.seed, arguments.seed + arguments.num_seeds)
     source = arguments.model or arguments.transformer
     name = Path(source).absolute().name if source else BUNDLED
-    total = runs_needed(len(prompts), len(seeds), schedules)
+    shortcuts = None
+    # Seeds that calibration does not measure with.
+    jobs = [(prompts[i % len(prompts)], seeds.stop + 1000 + i // len(prompts))
+            for i in range(arguments.shortcut_pictures)]
+    if jobs:
+        with tqdm(total=len(jobs) * len(schedules), desc="shortcuts",
+                  disable=arguments.json) as bar:
+            shortcuts = fit_shortcuts(pipeline, jobs, schedules, batch=arguments.batch,
+                                      on_images=bar.update, **_how(arguments))
+    if shortcuts:
+        register_shortcuts(shortcuts)
+    total = runs_needed(len(prompts), len(seeds), schedules,
+                        len(shortcuts.lengths) if shortcuts else 0)
     with tqdm(total=total, desc="pictures", disable=arguments.json) as bar:
         found = calibrate(
             pipeline, prompts, seeds, schedules=schedules, target_ssim=arguments.target_ssim,
             ratio_scale=arguments.ratio_scale, batch=arguments.batch, name=name,
-            provenance={"command": command_line("analyze", arguments, schedules,
-                                                ["target_ssim", "ratio_scale"]),
+            shortcuts=shortcuts,
+            provenance={"command": command_line(
+                            "analyze", arguments, schedules,
+                            ["target_ssim", "ratio_scale", "shortcut_pictures"]),
                         "device": arguments.device,
                         "dtype": str(pipeline.transformer.compute_dtype).removeprefix("torch.")},
             on_images=bar.update, **_how(arguments),
         )
         bar.total = bar.n  # it was a bound: how many choices there are shows only on the way
         bar.refresh()
+    written = [Path(arguments.calibrate).absolute()]
+    if found.shortcuts and shortcuts:  # first: a calibration must not name what is not there
+        written.append(written[0].with_suffix(".safetensors"))
+        shortcuts.save(written[1])
     found.save(arguments.calibrate)
     if arguments.json:
         print(json.dumps(found.to_json()))
     else:
         show_calibration(found)
-        print(f"\nwrote {Path(arguments.calibrate).absolute()}")
+        print(f"\nwrote {' and '.join(map(str, written))}")
     return 0
 
 

@@ -71,6 +71,8 @@ OPTIONS = (
               type=int, metavar="N"),
     _toprovar("unconditional_off", "--unconditional-off", "scales at the end that run without "
               "guidance (default: with exit as calibrated, else 0)", type=int, metavar="N"),
+    _toprovar("shortcuts", "--shortcuts", "whether the calibration's shortcuts through the first "
+              "layers may be taken (default: yes)", choices=["yes", "no"]),
     _toprovar("tau", "--rho-tau", "rho at which pruning starts (default: calibrated, else 0.4)",
               type=float),
     _toprovar("crossing", "--crossing", "in which direction rho crosses it",
@@ -245,6 +247,7 @@ def read_plan(path: str | Path) -> SparsityPlan:
 def _calibration(path: str, pipeline: InfinityPipeline) -> Any:
     from ..entropy.calibration import Calibration
     from ..models.fingerprint import model_fingerprint
+    from ..sparsity.shortcuts import Shortcuts, register_shortcuts
 
     found = Calibration.load(path)
     depth, own = pipeline.transformer.shape.depth, model_fingerprint(pipeline.transformer)
@@ -254,6 +257,9 @@ def _calibration(path: str, pipeline: InfinityPipeline) -> Any:
     if found.model != own:
         print(f"note: {path} calibrates other weights ({found.model}, these are {own})",
               file=sys.stderr)
+    beside = Path(path).with_suffix(".safetensors")
+    if found.shortcuts and beside.is_file():
+        register_shortcuts(Shortcuts.load(beside))
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from ..files import DATA, replace_file
+from ..files import calibration_folders, replace_file
 from ..schedules import ScaleSchedule
 from .statistics import Crossing, LayerClass, RatioScale
 
@@ -63,6 +63,7 @@ class Choice(BaseModel):
     Attributes:
         guided: scales at the start that run with guidance.
         skipped: scales that are not run, ascending.
+        shortcuts: (scale, layers that its shortcut leaves out), ascending.
         likeness: mean likeness to the dense pictures (``evaluation.metrics.likeness``); ssim: mean
             SSIM.
     """
@@ -71,6 +72,7 @@ class Choice(BaseModel):
 
     guided: int = Field(ge=1)
     skipped: tuple[int, ...] = ()
+    shortcuts: tuple[tuple[int, int], ...] = ()
     likeness: float
     ssim: float
 
@@ -84,6 +86,8 @@ class ScheduleEntry(BaseModel):
         unconditional_off: scales at the end whose guidance may be left out.
         choices: what was tried of running fewer scales, and fewer with guidance; a plan for a
             budget takes the best that it can pay.
+        mixing_gain: of letting half the last scale's tokens, by entropy, take a longer shortcut,
+            over half-way between the two choices: a share of what lies between them.
         representative_scale: the scale whose maps say which layers are Global.
         order_stability: mean Spearman correlation of the layers' order between prompts, there.
         beta, ratio_reference: of ``statistics.layer_score``.
@@ -103,6 +107,7 @@ class ScheduleEntry(BaseModel):
     start_reason: str = ""
     unconditional_off: int = Field(default=0, ge=0)
     choices: tuple[Choice, ...] = ()
+    mixing_gain: float = Field(default=0.0, ge=0, le=0.5)
     representative_scale: int
     order_stability: float | None = None
     beta: float = Field(ge=0)
@@ -138,10 +143,13 @@ class ScheduleEntry(BaseModel):
                              f"{self.class_high}")
         for choice in self.choices:
             if choice.guided > len(self.scales) or not all(
-                0 < s < len(self.scales) for s in choice.skipped
-            ):
-                raise ValueError(f"{self.pn}: a choice of {choice.guided} guided scales without "
-                                 f"{list(choice.skipped)} does not fit {len(self.scales)} scales")
+                0 < s < len(self.scales)
+                for s in (*choice.skipped, *(scale for scale, _ in choice.shortcuts))
+            ) or not all(0 < n < len(self.layer_scores) for _, n in choice.shortcuts):
+                raise ValueError(
+                    f"{self.pn}: a choice of {choice.guided} guided scales without "
+                    f"{list(choice.skipped)}, with shortcuts {list(choice.shortcuts)}, does not "
+                    f"fit {len(self.scales)} scales of {len(self.layer_scores)} layers")
         return self
 
 
@@ -157,6 +165,8 @@ class Calibration(BaseModel):
         rho_accuracy: balanced accuracy with which the rule told prunable scales from others;
             0.5 = chance. ``scale_accuracy``: what one start scale for all prompts achieves.
         target_ssim: from which on a picture counts as unharmed.
+        shortcuts: identity of the maps that choices with shortcuts use (``sparsity.shortcuts``),
+            in the file beside this one; None = there are none.
         dropped: what dropped tokens of this model should get (``sparsity.plan.ScalePlan``).
         alpha_min, alpha_max: default bounds of the share dropped.
         prompts, seeds: how many were measured.
@@ -177,6 +187,7 @@ class Calibration(BaseModel):
     rho_accuracy: float | None = None
     scale_accuracy: float | None = None
     target_ssim: float = Field(default=0.8, gt=0, le=1)
+    shortcuts: str | None = None
     dropped: Literal["identity", "cached", "exit"] = "identity"
     alpha_min: float = Field(default=0.0, ge=0, le=1)
     alpha_max: float = Field(default=0.9, ge=0, le=1)
@@ -296,13 +307,14 @@ class Calibration(BaseModel):
 
 
 def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibration | None:
-    """The calibration of these weights, from ``files`` or from those in the box; None if there is
-    none.
+    """The calibration of these weights: from ``files``, the user's folder, or the box; None if
+    there is none.
 
     Args:
         model: fingerprint.
     """
-    for path in (*files, *sorted((DATA / "calibrations").glob("*.json"))):
+    box, own = calibration_folders()
+    for path in (*files, *sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
         found = Calibration.load(path)
         if found.model == model:
             return found

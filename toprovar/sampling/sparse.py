@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..ops.resize_tokens import resize_map
+from ..ops.resize_tokens import resize_map, resize_tokens
 from ..sparsity.director import Session
 from ..sparsity.plan import ScalePlan
 from ..sparsity.selection import Selector
-from .block_runner import PARTS, BlockRunner, Standin, scatter_
+from ..sparsity.shortcuts import Shortcuts, predict
+from .block_runner import PARTS, BlockRunner, Standin, gather, scatter_
 from .fused_runner import FusedRunner
+from .memory import Found, Grid, Memory, Room, Watch
 
-Grid = tuple[int, int]
 WHOLE = -1
 """In place of a sub-layer's number: the update of the whole block."""
-
-
-class Watch(Protocol):
-    """Somebody who wants entropies out of a run, such as ``entropy.trace.TraceRecorder``."""
-
-    @property
-    def heads(self) -> bool:
-        """Whether entropies are wanted head by head."""
-        ...
-
-    def wants(self, scale: int, layer: int) -> bool: ...
-
-    def record(self, scale: int, layer: int, grid: Grid, entropy: Tensor) -> None:
-        """``entropy`` [B, N] float32, or [B, H, N]. Tokens that a layer dropped have the value of
-        the scale before, or NaN if there is none (head by head: always NaN)."""
-        ...
-
-
-class Found(NamedTuple):
-    """Entropies that were measured: ``entropy`` [B, N], and ``by_head`` [B, H, N] or None."""
-
-    scale: int
-    layer: int
-    grid: Grid
-    entropy: Tensor
-    by_head: Tensor | None
-
-
-class Memory(NamedTuple):
-    """All that blocks leave behind for later ones, as references: see ``SparseBlocks``."""
-
-    lengths: tuple[int, ...]
-    maps: dict[int, tuple[Tensor, Grid]]
-    updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]]
-    kept: dict[int, Tensor]
-    stayed: Tensor | None
-    found: tuple[Found, ...]
-
-
-Room = Callable[[Hashable, Tensor, torch.dtype], Tensor]
-"""(name, like, dtype) -> where to write what ``name`` stands for, of the shape of ``like``."""
+AFTER = -2
+"""And: the residual after the block, for the shortcut of a later scale."""
 
 
 class SparseBlocks:
@@ -70,6 +32,7 @@ class SparseBlocks:
         watch: gets entropies, too.
         room: where what later scales read is written; None = wherever there is memory.
         constants: see ``Selector``.
+        shortcuts: those that the plan names, if any.
 
     Attributes:
         maps: per layer, the latest entropies [B, N] and their grid.
@@ -80,7 +43,9 @@ class SparseBlocks:
 
     def __init__(self, runner: BlockRunner | FusedRunner, session: Session,
                  watch: Watch | None = None, selector: Selector | None = None,
-                 room: Room | None = None, constants: dict[Hashable, Any] | None = None) -> None:
+                 room: Room | None = None, constants: dict[Hashable, Any] | None = None,
+                 shortcuts: Shortcuts | None = None) -> None:
+        self.shortcuts = shortcuts
         self.runner, self.session, self.watch = runner, session, watch
         self.selector = selector or Selector(session.plan, runner.batch, constants)
         self.maps: dict[int, tuple[Tensor, Grid]] = {}
@@ -90,6 +55,8 @@ class SparseBlocks:
         self._updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]] = {}
         self._found: list[Found] = []
         self._chosen: dict[int, Tensor] = {}
+        self._together: Tensor | None = None
+        self._ahead: Tensor | None = None
 
     def begin(self) -> None:
         """A new scale begins."""
@@ -100,10 +67,10 @@ class SparseBlocks:
         """Choose the tokens of all layers that go by their own entropy map, in one launch: the maps
         are those of earlier scales, so they are known before the first block."""
         step = self.session.plan.scales[scale]
-        self._chosen = {}
+        self._chosen, self._together = {}, None
         layers = [n for n in range(len(step.keep)) if step.guided_by(n) and n in self.maps]
         grids = {self.maps[n][1] for n in layers}
-        if step.dropped == "exit" or len(grids) != 1 or type(self.selector) is not Selector:
+        if step.together or len(grids) != 1 or type(self.selector) is not Selector:
             return
         known = torch.stack([self.maps[n][0] for n in layers]).unflatten(-1, grids.pop())
         maps = resize_map(known, step.grid).flatten(-2)
@@ -140,10 +107,11 @@ class SparseBlocks:
         plan = self.session.plan
         step, layers = plan.scales[scale], range(len(plan.scales[scale].keep))
         return (
-            scale, step, plan.sources[scale], self.runner.cache.layout.starts,
-            tuple(self.runner.cache.lengths),
-            tuple((self._measures(scale, n), self._stored(scale, n), self._by_part(scale, n))
-                  for n in layers),
+            scale, step, plan.sources[scale], plan.shortcut_sources[scale],
+            None if plan.shortcut_sources[scale] is None else plan.shortcuts,
+            self.runner.cache.layout.starts, tuple(self.runner.cache.lengths),
+            tuple((self._measures(scale, n), self._stored(scale, n), self._by_part(scale, n),
+                   (scale, n) in plan.passed_on) for n in layers),
             tuple((layer, grid) for layer, (_, grid) in sorted(self.maps.items())),
             tuple((layer, key, grid) for layer, known in sorted(self._updates.items())
                   for key, (_, grid) in sorted(known.items())),
@@ -161,7 +129,43 @@ class SparseBlocks:
             self._run_parts(scale, layer, step, x, rotation)
         else:
             self._run_block(scale, layer, step, x, rotation, apart)
+        self._pass_on(scale, layer, x, step.grid)
         self._forget(scale, layer)
+
+    def jump(self, scale: int, x: Tensor) -> None:
+        """From the scale's input ``x`` [R, N, C] to the residual after the layers that its shortcut
+        leaves out, in place; what dropped tokens rejoin with is predicted as well."""
+        step = self.session.plan.scales[scale]
+        self._ahead = self._predicted(scale, step.rejoin, x) if step.rejoin else None
+        if step.shortcut:
+            x.copy_(self._predicted(scale, step.shortcut, x))
+            self._pass_on(scale, step.shortcut - 1, x, step.grid)
+        for layer in {step.shortcut - 1, step.rejoin - 1} - {-1}:
+            self._forget(scale, layer)
+
+    def _predicted(self, scale: int, length: int, x: Tensor) -> Tensor:
+        """The residual after ``length`` layers."""
+        plan = self.session.plan
+        source = plan.shortcut_sources[scale]
+        if source is None or self.shortcuts is None:
+            raise RuntimeError(f"scale {scale}: there is nothing to take a shortcut with")
+        known, grid = self._updates[length - 1][source, AFTER]
+        before = resize_tokens(known[: x.shape[0]], grid, plan.scales[scale].grid)
+        dtype = self.runner.transformer.compute_dtype
+        return predict(x, before, *self.shortcuts.at(length, x.device, dtype))
+
+    def rejoin(self, x: Tensor) -> None:
+        """Dropped tokens come back into the residual ``x`` [R, N, C], as predicted."""
+        if self._ahead is None or self._together is None:
+            raise RuntimeError("no tokens were dropped that could rejoin")
+        worked_on = gather(x, self._together)
+        x.copy_(self._ahead)
+        scatter_(x, self._together, worked_on)
+        self._ahead = None
+
+    def _pass_on(self, scale: int, layer: int, x: Tensor, grid: Grid) -> None:
+        if (scale, layer) in self.session.plan.passed_on:
+            self._place(scale, layer, AFTER, x, grid).copy_(x)
 
     def _stored(self, scale: int, layer: int) -> bool:
         return (scale, layer) in self.session.plan.stored or self.session.stores(scale, layer)
@@ -183,7 +187,8 @@ class SparseBlocks:
         entropy = self.runner.block(
             scale, layer, x, rotation, self._measures(scale, layer), index,
             None if whole else self._standin(scale, layer, WHOLE, step, x.shape[0]),
-            follow=not apart and not stored and self._same_tokens(scale, layer, layer + 1),
+            follow=not apart and not stored and (scale, layer) not in self.session.plan.passed_on
+            and self._same_tokens(scale, layer, layer + 1),
         )
         if entropy is not None:
             self._note(scale, layer, step.grid, entropy, index)
@@ -195,7 +200,8 @@ class SparseBlocks:
         step = self.session.plan.scales[scale]
         if other == len(step.keep) or self._by_part(scale, other):
             return False
-        return step.dropped == "exit" or step.keep[layer] == step.keep[other] == step.tokens
+        same = step.keep[layer] == step.keep[other]
+        return same and (step.together or step.keep[layer] == step.tokens)
 
     def _run_parts(self, scale: int, layer: int, step: ScalePlan, x: Tensor, rotation: Tensor
                    ) -> None:
@@ -216,11 +222,13 @@ class SparseBlocks:
     def _choose(self, scale: int, layer: int, step: ScalePlan, x: Tensor, part: int = 0) -> Tensor:
         if step.keep[layer] == 0:
             return torch.empty(0, dtype=torch.int64, device=x.device)
-        if step.dropped == "exit":
-            if self.stayed is None:
-                self.stayed = self.selector.select(scale, layer, step, x, self._agreed(step))
-            self.kept[layer] = self.stayed
-            return self.stayed
+        if step.together:
+            if self._together is None:
+                self._together = self.selector.select(scale, layer, step, x, self._agreed(step))
+                if step.dropped == "exit":
+                    self.stayed = self._together
+            self.kept[layer] = self._together
+            return self._together
         index = self._chosen.pop(layer, None)
         if index is None:
             entropy = self._map(layer, step.grid) if layer in self.maps else None
@@ -289,12 +297,17 @@ class SparseBlocks:
         return room
 
     def _forget(self, scale: int, layer: int) -> None:
-        """Free updates that no later scale needs."""
+        """Free updates and residuals that no later scale needs."""
         known = self._updates.get(layer)
         if not known:
             return
-        needed = {row[layer] for row in self.session.plan.sources[scale + 1 :]}
+        plan = self.session.plan
+        needed = {row[layer] for row in plan.sources[scale + 1 :]}
         if self.session.stores(scale, layer):
             needed.add(scale)
-        for key in [k for k in known if k[0] not in needed]:
+        start_from = {source for source, step in zip(
+            plan.shortcut_sources[scale + 1 :], plan.scales[scale + 1 :], strict=True,
+        ) if layer + 1 in (step.shortcut, step.rejoin)}
+        for key in [k for k in known
+                    if k[0] not in (start_from if k[1] == AFTER else needed)]:
             del known[key]

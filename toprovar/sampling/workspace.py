@@ -25,8 +25,9 @@ from ..models.transformer import InfinityTransformer
 from ..schedules import ScaleSchedule
 from .cache import CacheLayout, KVCache
 from .device_text import DeviceText
+from .memory import Memory
 from .params import EngineOptions
-from .sparse import Memory, SparseBlocks
+from .sparse import SparseBlocks
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class Workspace:
         return len(self._graphs)
 
     def place(self, name: Hashable, like: Tensor, dtype: torch.dtype) -> Tensor:
-        """The room of ``name`` for a tensor of this shape; see ``sparse.Room``."""
+        """The room of ``name`` for a tensor of this shape; see ``memory.Room``."""
         name = (name, like.shape, dtype)
         if name not in self._held:
             self._held[name] = torch.empty(like.shape, dtype=dtype, device=like.device)

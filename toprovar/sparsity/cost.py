@@ -27,6 +27,7 @@ class WorkTable:
         measured, chosen, updated: [S, L] 1 where entropy is taken, tokens are picked, a stored
             update is added or kept.
         parts: [S, L] how many times tokens are picked: 3 = before every sub-layer.
+        jumps: [S, 1] how many shortcuts predict the scale's tokens.
     """
 
     rows: Table
@@ -37,6 +38,7 @@ class WorkTable:
     chosen: Table
     updated: Table
     parts: Table
+    jumps: Table
 
     @staticmethod
     def of(plan: SparsityPlan, guided: bool = True) -> WorkTable:
@@ -52,7 +54,8 @@ class WorkTable:
                 table[scale, layer] = 1.0
         by_part = np.array([[3.0 if s.per == "sublayer" else 1.0] for s in plan.scales])
         return WorkTable(rows, tokens, kept, kept.cumsum(0), measured, chosen, updated,
-                         np.where(chosen > 0, by_part, 1.0))
+                         np.where(chosen > 0, by_part, 1.0),
+                         run * [[float(bool(s.shortcut) + bool(s.rejoin))] for s in plan.scales])
 
     @staticmethod
     def dense(plan: SparsityPlan, guided: bool = True) -> WorkTable:
@@ -61,7 +64,8 @@ class WorkTable:
         kept = np.repeat(tokens, plan.model.depth, axis=1)
         none = np.zeros_like(kept)
         rows = np.full_like(tokens, 2.0 if guided else 1.0)
-        return WorkTable(rows, tokens, kept, kept.cumsum(0), none, none, none, none + 1)
+        return WorkTable(rows, tokens, kept, kept.cumsum(0), none, none, none, none + 1,
+                         np.zeros_like(tokens))
 
     @property
     def token_layers(self) -> float:
@@ -78,7 +82,8 @@ class WorkTable:
         attention = 4 * shape.width * (self.keys + TEXT_TOKENS)
         head = 2 * shape.width * 2 * shape.bits_per_token
         blocks = (self.rows * self.kept * (linear + attention)).sum(1)
-        return blocks + (self.rows * self.tokens).sum(1) * head
+        jump = 2 * shape.width * 2 * shape.width
+        return blocks + (self.rows * self.tokens * (head + self.jumps * jump)).sum(1)
 
     def flops(self, shape: TransformerConfig) -> float:
         """Of all blocks and the head."""
@@ -103,7 +108,8 @@ class CostModel(BaseModel):
     ``block + token R n + pair R n M`` seconds, plus ``entropy n M`` where entropy is taken
     (conditional row only), ``choice + move R N`` where tokens are picked (per picking) and
     ``update R N`` where a stored update is added or kept, N being all tokens of the scale. A scale
-    takes ``scale + scale_token N`` besides.
+    takes ``scale + scale_token N`` besides, with a shortcut ``R N (update + token / 7)`` more: its
+    product is about a seventh of a block's.
 
     Attributes:
         device, dtype: what was measured; error: largest relative error of the fit on its own
@@ -137,6 +143,7 @@ class CostModel(BaseModel):
             + work.updated * work.parts * self.update * every
         )
         scales = run * (self.scale + self.scale_token * work.tokens)
+        scales = scales + work.jumps * every * (self.update + self.token / 7)
         return float((run * blocks).sum() + scales.sum())
 
     def seconds(self, plan: SparsityPlan, guided: bool = True) -> float:

@@ -11,110 +11,17 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from ..models.config import TransformerConfig
-from ..ops.token_select import check_selection
 from ..schedules import ScaleSchedule
+from .scale_plan import FROZEN, Dropped, Resize, Rule, ScalePlan, Way
 
 PLAN_VERSION = 1
 
-Rule = Literal["entropy", "entropy_reversed", "variance", "random"]
-"""entropy: lowest attention entropy first. variance: largest squared distance from the mean token
-first (FastVAR). entropy_reversed and random are controls."""
-Dropped = Literal["identity", "cached", "exit"]
-Resize = Literal["area", "bilinear", "nearest"]
-
-FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ScalePlan(BaseModel):
-    """One scale of a plan.
-
-    Attributes:
-        grid: tokens (down, across).
-        run: False = the scale is not run at all; its codes are left out of the sum.
-        keep: tokens that each layer works on, 0 (layer not run) to all.
-        rule: which tokens are kept.
-        per: "block" = a token is kept or dropped for a whole block; "sublayer" = chosen anew
-            before attention, cross-attention and feed-forward.
-        rows: "shared" = both guidance rows of an image keep the same tokens; "separate" = each
-            its own.
-        dropped: what a dropped token gets: nothing ("identity"), or the update that the same
-            layer gave at an earlier scale, resized ("cached"). "exit": tokens are chosen once for
-            all layers, and dropped ones leave the scale: they add no codes to the picture.
-        guide: with "exit", layers whose entropy maps choose together; empty = all.
-        source: the scale whose updates are used; None = the latest, refreshed as it goes.
-        resize: how updates are brought to this scale's grid.
-        region: side of the regions, in tokens, that must keep a minimum; 0 = none.
-        min_per_region: tokens kept in every region at least.
-        unconditional: False = only the conditional row is run, without guidance.
-    """
-
-    model_config = FROZEN
-
-    grid: tuple[int, int]
-    keep: tuple[int, ...]
-    run: bool = True
-    rule: Rule = "entropy"
-    per: Literal["block", "sublayer"] = "block"
-    rows: Literal["shared", "separate"] = "shared"
-    dropped: Dropped = "identity"
-    source: int | None = None
-    guide: tuple[int, ...] = ()
-    resize: Resize = "bilinear"
-    region: int = Field(default=0, ge=0)
-    min_per_region: int = Field(default=0, ge=0)
-    unconditional: bool = True
-
-    @property
-    def tokens(self) -> int:
-        return self.grid[0] * self.grid[1]
-
-    def partial(self, layer: int) -> bool:
-        """Whether the layer works on some tokens but not on all."""
-        return self.run and 0 < self.keep[layer] < self.tokens
-
-    def guided_by(self, layer: int) -> bool:
-        """Whether the layer's entropy map takes part in choosing tokens."""
-        mine = self.dropped != "exit" or not self.guide or layer in self.guide
-        return mine and self.rule.startswith("entropy") and self.partial(layer)
-
-    @property
-    def sparse(self) -> bool:
-        """Whether any layer leaves a token out."""
-        return self.run and any(n < self.tokens for n in self.keep)
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        if min(self.grid) < 1:
-            raise ValueError(f"grid {self.grid} has no tokens")
-        for layer, count in enumerate(self.keep):
-            if not 0 <= count <= self.tokens:
-                raise ValueError(f"layer {layer} keeps {count} tokens, the scale has {self.tokens}")
-        if self.rule.startswith("entropy") and self.rows == "separate":
-            raise ValueError("rule 'entropy' is measured on the conditional row: rows must be "
-                             "'shared'")
-        if self.rule.startswith("entropy") and self.per == "sublayer":
-            raise ValueError("rule 'entropy' chooses tokens for a whole block: per must be 'block'")
-        if self.guide and self.dropped != "exit":
-            raise ValueError("guide names the layers that choose for dropped 'exit' only")
-        if self.dropped == "exit":
-            if len(set(self.keep)) > 1 or 0 in self.keep:
-                raise ValueError("dropped 'exit' keeps as many tokens in every layer, at least one "
-                                 f"(run false leaves the scale out), got keep {self.keep}")
-            if self.per == "sublayer":
-                raise ValueError("dropped 'exit' chooses tokens for a whole scale: per must be "
-                                 "'block'")
-            if not all(0 <= layer < len(self.keep) for layer in self.guide):
-                raise ValueError(f"guide {self.guide} names a layer that is not among the "
-                                 f"{len(self.keep)}")
-        if bool(self.region) != bool(self.min_per_region):
-            raise ValueError("region and min_per_region go together: give both or neither")
-        for count in {n for n in self.keep if 0 < n < self.tokens}:
-            check_selection(self.tokens, self.grid, count, self.region, self.min_per_region)
-        return self
+__all__ = ["FROZEN", "PLAN_VERSION", "Dropped", "ModelTag", "PredictedCost", "Resize", "Rule",
+           "ScalePlan", "SparsityPlan", "Way", "dense_plan", "dense_scales", "schedule_name"]
 
 
 class ModelTag(BaseModel):
@@ -174,6 +81,7 @@ class SparsityPlan(BaseModel):
         parameters: with which settings.
         model: for which model.
         schedule: name of the schedule ("0.25M 1.000"), for the reader; the grids decide.
+        shortcuts: identity of the maps that scales with a shortcut use.
         scales: one entry for every scale of the schedule.
         seed: of the rule "random".
         provenance: where the settings come from (calibration, prompts, versions).
@@ -188,6 +96,7 @@ class SparsityPlan(BaseModel):
     model: ModelTag
     schedule: str
     scales: tuple[ScalePlan, ...]
+    shortcuts: str | None = None
     seed: int = 0
     predicted: PredictedCost | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -221,6 +130,23 @@ class SparsityPlan(BaseModel):
             rows.append(tuple(source if cached and n < step.tokens else None for n in step.keep))
             latest = s if step.run else latest
         return tuple(rows)
+
+    @cached_property
+    def shortcut_sources(self) -> tuple[int | None, ...]:
+        """The scale whose residual each scale's shortcuts read, None = it has none."""
+        found, latest = [], None
+        for s, step in enumerate(self.scales):
+            found.append(latest if step.run and (step.shortcut or step.rejoin) else None)
+            latest = s if step.run else latest
+        return tuple(found)
+
+    @cached_property
+    def passed_on(self) -> frozenset[tuple[int, int]]:
+        """(scale, layer) after which some later scale's shortcuts need the residual."""
+        return frozenset(
+            (source, length - 1)
+            for source, step in zip(self.shortcut_sources, self.scales, strict=True)
+            if source is not None for length in (step.shortcut, step.rejoin) if length)
 
     @cached_property
     def stored(self) -> frozenset[tuple[int, int]]:
@@ -257,6 +183,7 @@ class SparsityPlan(BaseModel):
                                  "unconditional row has no keys of the scales between)")
             guided = scale.unconditional
             self._check_sources(i)
+            self._check_shortcut(i)
             for layer in range(self.model.depth):
                 if scale.guided_by(layer) and not any(
                     s.run and s.keep[layer] == s.tokens for s in self.scales[:i]
@@ -281,6 +208,23 @@ class SparsityPlan(BaseModel):
                for layer in range(len(scale.keep))):
             raise ValueError(f"scale {i}: source {source} does not run a layer whose updates are "
                              "needed")
+
+    def _check_shortcut(self, i: int) -> None:
+        lengths = [n for n in (self.scales[i].shortcut, self.scales[i].rejoin) if n]
+        if not lengths:
+            return
+        if self.shortcuts is None:
+            raise ValueError(f"scale {i} has a shortcut, but the plan does not say of which maps "
+                             "(shortcuts)")
+        source = self.shortcut_sources[i]
+        if source is None:
+            raise ValueError(f"scale {i}: there is no earlier scale for its shortcut to start from")
+        before = self.scales[source]
+        if before.shortcut > min(lengths) or before.rejoin > min(lengths):
+            raise ValueError(
+                f"scale {i} has a shortcut through {min(lengths)} layers, scale {source} before it "
+                f"one through {max(before.shortcut, before.rejoin)}: the residual to start from is "
+                "not known there")
 
     def check_fits(self, shape: TransformerConfig, schedule: ScaleSchedule,
                    fingerprint: str | None = None) -> tuple[str, ...]:

@@ -138,11 +138,15 @@ def _changes(a: dict[str, Any], b: dict[str, Any], prefix: str) -> list[tuple[st
 def _how(step: ScalePlan) -> str:
     """What happens to the tokens of a scale, in words."""
     words = []
-    if step.sparse:
+    if step.shortcut:
+        words.append(f"shortcut to layer {step.shortcut}")
+    if any(n < step.tokens for n in step.keep[step.shortcut :]):
         per = " per sub-layer" if step.per == "sublayer" else ""
         rows = ", rows apart" if step.rows == "separate" else ""
         words.append(f"{step.rule}{per}{rows}" if any(map(step.partial, range(len(step.keep))))
                      else "layers not run")
+        if step.rejoin:
+            words.append(f"the others by shortcut to layer {step.rejoin}")
         if step.dropped == "cached":
             source = "latest" if step.source is None else f"scale {step.source}"
             words.append(f"cached from {source}, {step.resize}")

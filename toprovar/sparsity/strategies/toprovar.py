@@ -24,7 +24,7 @@ from ...entropy.statistics import Normalization
 from ...models.config import TransformerConfig
 from ...ops.token_select import feasible_minimum
 from ...schedules import ScaleSchedule
-from ..plan import FROZEN, Dropped, ModelTag, Resize, Rule, ScalePlan, SparsityPlan, schedule_name
+from ..plan import FROZEN, ModelTag, Resize, Rule, ScalePlan, SparsityPlan, Way, schedule_name
 
 MOST = 0.95
 """Largest share dropped to meet a target: the bits of a scale need some block to come from. Tokens
@@ -55,6 +55,8 @@ class ToProVarSettings(BaseModel):
             run.
         unconditional_off: scales at the end that run without guidance's second row; None = with
             "exit" the calibration's, else 0.
+        shortcuts: whether choices of the calibration may leave out the first layers of a scale
+            (``sparsity.shortcuts``).
         tile: keep counts are rounded up to a multiple of this.
         region, min_share: every region x region tokens keep at least this share of what they
             would keep by an even spread.
@@ -73,9 +75,10 @@ class ToProVarSettings(BaseModel):
     dimensions: Dimensions = "all"
     normalization: Normalization = "mean"
     rule: Rule = "entropy"
-    dropped: Dropped | None = None
+    dropped: Way | None = None
     resize: Resize = "bilinear"
     unconditional_off: int | None = Field(default=None, ge=0)
+    shortcuts: bool = True
     tile: int = Field(default=16, ge=1)
     region: int = Field(default=8, ge=0)
     min_share: float = Field(default=0.25, ge=0, le=1)

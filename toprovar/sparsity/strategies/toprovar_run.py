@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ class ToProVar:
     target: Target | None = None
     cost_model: CostModel | None = None
     name: str = "toprovar"
+    _made: dict[Any, SparsityPlan] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def adaptive(self) -> bool:
@@ -63,11 +65,14 @@ class ToProVar:
         if self.adaptive:
             return ToProVarSession(self, setting)
         settings = self.settings
-        if self.calibration is None and settings.start_scale is None:
-            settings = settings.model_copy(update={"start_scale": len(setting.schedule) - 1})
-        plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
-                             self.target, setting.guided)
-        return Session(predict(plan, setting.shape, self.cost_model, setting.guided))
+        key = setting.shape, setting.schedule, setting.guided
+        if key not in self._made:  # pictures alike share a plan: to solve for one takes a while
+            if self.calibration is None and settings.start_scale is None:
+                settings = settings.model_copy(update={"start_scale": len(setting.schedule) - 1})
+            plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
+                                 self.target, setting.guided)
+            self._made[key] = predict(plan, setting.shape, self.cost_model, setting.guided)
+        return Session(self._made[key])
 
 
 class ToProVarSession(Session):

@@ -42,6 +42,7 @@ def toprovar_plan(
     notes: list[str] = []
     free_off = settings.unconditional_off is None
     choices: tuple[Choice, ...] = ()
+    gain = 0.0
     if calibration is None:
         settings = settled(settings, None, None)
         if settings.start_scale is None and (target is None or settings.dropped != "exit"):
@@ -55,7 +56,7 @@ def toprovar_plan(
         provenance = {}
     else:
         entry, fit = calibration.entry(schedule)
-        choices = entry.choices
+        choices, gain = entry.choices, entry.mixing_gain
         settings = settled(settings, calibration, entry)
         notes += fit
         start = settings.start_scale or entry.start_scale
@@ -75,7 +76,8 @@ def toprovar_plan(
                  and settings.start_scale is None and settings.alpha_max > 0)
     if by_choice and calibration is not None and target is None:
         plan = safe_plan(settings, shape, schedule, choices, calibration.target_ssim, guided,
-                         guide=guide, fingerprint=fingerprint, provenance=provenance, notes=notes)
+                         guide=guide, fingerprint=fingerprint, provenance=provenance, notes=notes,
+                         shortcuts=calibration.shortcuts)
         if plan is not None:
             return plan
     if start is None and target is None:
@@ -98,9 +100,10 @@ def toprovar_plan(
     if target is None or settings.exits:
         return build(settings, start)
     wanted = last if start is None else start
-    if by_choice:
-        plan = front_plan(settings, shape, schedule, choices, target, guided, guide=guide,
-                          fingerprint=fingerprint, provenance=provenance, notes=notes)
+    if by_choice and calibration is not None:
+        plan = front_plan(settings, shape, schedule, choices, target, guided, mixing_gain=gain,
+                          guide=guide, fingerprint=fingerprint, provenance=provenance, notes=notes,
+                          shortcuts=calibration.shortcuts)
         if plan is not None:
             return plan
     if exit_mode:

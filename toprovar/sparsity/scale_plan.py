@@ -1,0 +1,143 @@
+"""One scale of a plan: how many tokens each layer works on, which, and what the others get."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from ..ops.token_select import check_selection
+
+Rule = Literal["entropy", "entropy_reversed", "variance", "random"]
+"""entropy: lowest attention entropy first. variance: largest squared distance from the mean token
+first (FastVAR). entropy_reversed and random are controls."""
+Way = Literal["identity", "cached", "exit"]
+"""What tokens that are not worked on may get in any model."""
+Dropped = Literal["identity", "cached", "exit", "shortcut"]
+Resize = Literal["area", "bilinear", "nearest"]
+
+FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ScalePlan(BaseModel):
+    """One scale of a plan.
+
+    Attributes:
+        grid: tokens (down, across).
+        run: False = the scale is not run at all; its codes are left out of the sum.
+        keep: tokens that each layer works on, 0 (layer not run) to all.
+        rule: which tokens are kept.
+        per: "block" = a token is kept or dropped for a whole block; "sublayer" = chosen anew
+            before attention, cross-attention and feed-forward.
+        rows: "shared" = both guidance rows of an image keep the same tokens; "separate" = each
+            its own.
+        dropped: what a dropped token gets: nothing ("identity"), or the update that the same
+            layer gave at an earlier scale, resized ("cached"). "exit": tokens are chosen once for
+            all layers, and dropped ones leave the scale: they add no codes to the picture.
+            "shortcut": tokens are chosen once, and dropped ones are predicted to the first layer
+            that keeps all (``rejoin``), from which on all are worked on.
+        guide: with "exit" and "shortcut", layers whose entropy maps choose together; empty = all.
+        source: the scale whose updates are used; None = the latest, refreshed as it goes.
+        shortcut: layers at the start that are not run (their keep is 0): the residual after them
+            is predicted, from the scale's input and the residual there of the latest scale before
+            (``shortcuts``).
+        resize: how updates are brought to this scale's grid.
+        region: side of the regions, in tokens, that must keep a minimum; 0 = none.
+        min_per_region: tokens kept in every region at least.
+        unconditional: False = only the conditional row is run, without guidance.
+    """
+
+    model_config = FROZEN
+
+    grid: tuple[int, int]
+    keep: tuple[int, ...]
+    run: bool = True
+    rule: Rule = "entropy"
+    per: Literal["block", "sublayer"] = "block"
+    rows: Literal["shared", "separate"] = "shared"
+    dropped: Dropped = "identity"
+    source: int | None = None
+    shortcut: int = Field(default=0, ge=0)
+    guide: tuple[int, ...] = ()
+    resize: Resize = "bilinear"
+    region: int = Field(default=0, ge=0)
+    min_per_region: int = Field(default=0, ge=0)
+    unconditional: bool = True
+
+    @property
+    def tokens(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def together(self) -> bool:
+        """Whether tokens are chosen once for all layers."""
+        return self.dropped in ("exit", "shortcut")
+
+    @property
+    def rejoin(self) -> int:
+        """Layer before which dropped tokens are predicted (dropped "shortcut"); 0 = none are."""
+        if self.dropped != "shortcut" or not self.run:
+            return 0
+        return self.keep.index(self.tokens)
+
+    def partial(self, layer: int) -> bool:
+        """Whether the layer works on some tokens but not on all."""
+        return self.run and 0 < self.keep[layer] < self.tokens
+
+    def guided_by(self, layer: int) -> bool:
+        """Whether the layer's entropy map takes part in choosing tokens."""
+        if not self.rule.startswith("entropy"):
+            return False
+        if not self.together:
+            return self.partial(layer)
+        # They choose for all layers, also those that a shortcut leaves out.
+        return self.partial(self.shortcut) and (not self.guide or layer in self.guide)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether any layer leaves a token out."""
+        return self.run and any(n < self.tokens for n in self.keep)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if min(self.grid) < 1:
+            raise ValueError(f"grid {self.grid} has no tokens")
+        for layer, count in enumerate(self.keep):
+            if not 0 <= count <= self.tokens:
+                raise ValueError(f"layer {layer} keeps {count} tokens, the scale has {self.tokens}")
+        if self.rule.startswith("entropy") and self.rows == "separate":
+            raise ValueError("rule 'entropy' is measured on the conditional row: rows must be "
+                             "'shared'")
+        if self.rule.startswith("entropy") and self.per == "sublayer":
+            raise ValueError("rule 'entropy' chooses tokens for a whole block: per must be 'block'")
+        if self.guide and not self.together:
+            raise ValueError("guide names the layers that choose for dropped 'exit' and 'shortcut' "
+                             "only")
+        if self.shortcut and (self.shortcut >= len(self.keep) or any(self.keep[: self.shortcut])):
+            raise ValueError(f"shortcut {self.shortcut} means that the first {self.shortcut} of "
+                             f"{len(self.keep)} layers keep 0 tokens and one more is run, got keep "
+                             f"{self.keep}")
+        if self.dropped == "exit":
+            worked_on = self.keep[self.shortcut :]
+            if len(set(worked_on)) > 1 or 0 in worked_on:
+                raise ValueError("dropped 'exit' keeps as many tokens in every layer, at least one "
+                                 f"(run false leaves the scale out), got keep {self.keep}")
+        if self.dropped == "shortcut":
+            counts = list(dict.fromkeys(self.keep[self.shortcut :]))
+            if len(counts) != 2 or counts[1] != self.tokens or not counts[0] \
+                    or self.keep[-1] != self.tokens:
+                raise ValueError("dropped 'shortcut' keeps as many tokens in every layer from the "
+                                 f"shortcut's end on, then all, got keep {self.keep}")
+        if self.together:
+            if self.per == "sublayer":
+                raise ValueError(f"dropped {self.dropped!r} chooses tokens for a whole scale: per "
+                                 "must be 'block'")
+            if not all(0 <= layer < len(self.keep) for layer in self.guide):
+                raise ValueError(f"guide {self.guide} names a layer that is not among the "
+                                 f"{len(self.keep)}")
+        if bool(self.region) != bool(self.min_per_region):
+            raise ValueError("region and min_per_region go together: give both or neither")
+        for count in {n for n in self.keep if 0 < n < self.tokens}:
+            check_selection(self.tokens, self.grid, count, self.region, self.min_per_region)
+        return self
