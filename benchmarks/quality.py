@@ -34,8 +34,10 @@ from toprovar.evaluation.compositional import TASKS, Judge, PromptSpec, bundled_
 from toprovar.evaluation.metrics import equal_bits, latent_distance, psnr, sharpness, ssim
 from toprovar.files import replace_file
 from toprovar.pipeline import InfinityPipeline
+from toprovar.sampling.params import EngineOptions
 from toprovar.sampling.run import ScaleState
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.cost import count
 from toprovar.sparsity.plan import PredictedCost
 
 
@@ -55,19 +57,20 @@ def load(device: torch.device) -> InfinityPipeline:
 
 def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]], entry: Entry
          ) -> tuple[Tensor, Tensor, dict[int, Tensor], list[PredictedCost]]:
-    """Codes [B, d, h, w], pictures [B, 3, H, W], bits by scale, what the plans were to cost."""
+    """Codes [B, d, h, w], pictures [B, 3, H, W], bits by scale, what the plans used cost."""
     bits: dict[int, list[Tensor]] = {}
 
     def take(state: ScaleState) -> None:
         bits.setdefault(state.index, []).append(state.bits.clone())
 
     done = pipeline([p.text for p, _ in part], seed=[s for _, s in part], plan=entry.plan,
-                    schedule=get_schedule("1.0", pn), output_type="latent", on_scale=take)
+                    schedule=get_schedule("1.0", pn), output_type="latent", on_scale=take,
+                    options=EngineOptions(graphs=False))  # recordings of so many plans fill a GPU
     codes = done.images
     with torch.inference_mode():
         pictures = torch.cat([pipeline.vae.decode(c) for c in codes.split(32)])
-    costs = [r.used_plan.predicted for r in done.reports
-             if r.used_plan is not None and r.used_plan.predicted is not None]
+    costs = [count(r.used_plan, pipeline.transformer.shape) for r in done.reports
+             if r.used_plan is not None]
     return (codes, ((pictures + 1) / 2).clamp(0, 1).clone(),
             {s: torch.cat(own) for s, own in bits.items()} if len(done.reports) == 1 else {},
             costs)
@@ -75,8 +78,7 @@ def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]]
 
 def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple[PromptSpec, int]],
              rows: list[Entry]) -> dict[str, dict[str, Any]]:
-    """Every row's figures for one part: for each picture, and shares of the dense work (a run
-    that never planned did all of it)."""
+    """Every row's figures for one part: for each picture, and shares of the dense work."""
     prompts = [p for p, _ in part]
     found: dict[str, dict[str, Any]] = {}
     dense_codes, dense, dense_bits, _ = draw(pipeline, pn, part, Entry("dense", None, None))
@@ -86,8 +88,8 @@ def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple
         codes, pictures, bits, costs = draw(pipeline, pn, part, entry)
         found[entry.key] = {
             "passed": [int(r.verdict.passed) for r in judge.results(pictures, prompts)],
-            "flops": fmean([c.flop_share for c in costs] or [1.0]),
-            "token_layers": fmean([c.token_layer_share for c in costs] or [1.0]),
+            "flops": fmean(c.flop_share for c in costs),
+            "token_layers": fmean(c.token_layer_share for c in costs),
             "ssim": _listed(ssim(pictures, dense)), "psnr": _listed(psnr(pictures, dense)),
             "latent": _listed(latent_distance(codes, dense_codes)),
             "sharpness": _listed(sharpness(pictures, dense)),
@@ -145,7 +147,9 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     add("--threads", type=int, default=2, help="of each process")
     add("--minutes", type=float, default=1e6, help="begin no part after so many")
     add("--device", default="auto")
-    add("--times", action="store_true", help="measure times, too (after all parts)")
+    add("--times", action="store_true", help="measure times, too (after all parts); with "
+        "--minutes 0 nothing else, so that it can be done on another machine")
+    add("--rounds", type=int, default=5, help="pairs that times are measured by")
     add("--only-report", action="store_true")
     add("--docs", type=Path, help="write the tables into quality.md of this folder, and the plot")
     given = parser.parse_args(argv)
@@ -161,17 +165,20 @@ def main() -> int:
         else:
             with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
                 pool.starmap(work, [(i, arguments) for i in range(arguments.processes)], 1)
-        device = choose_device(arguments.device)
-        about = {"command": "python -m benchmarks.quality " + " ".join(sys.argv[1:]),
-                 "machine": describe(device)}
+        device, path = choose_device(arguments.device), arguments.folder / "about.json"
+        about = json.loads(path.read_text()) if path.exists() else {}
+        if arguments.minutes > 0 or not about:
+            about |= {"command": "python -m benchmarks.quality " + " ".join(sys.argv[1:]),
+                      "machine": describe(device)}
         if arguments.times:
             pipeline = load(device)
+            about["times_machine"] = describe(device)
             about["times"] = {
                 pn: measure_times(pipeline, pn, entries(pipeline, get_schedule("1.0", pn),
-                                                        arguments.budgets))
+                                                        arguments.budgets), arguments.rounds)
                 for pn in arguments.pn
             }
-        replace_file(arguments.folder / "about.json", json.dumps(about, indent=1).encode())
+        replace_file(path, json.dumps(about, indent=1).encode())
     report(arguments.folder, arguments.pn, arguments.docs)
     return 0
 

@@ -54,7 +54,8 @@ class Entry:
 def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
             budgets: tuple[float, ...] = BUDGETS) -> list[Entry]:
     """All rows, the most telling first. What a method cannot reach is left out, and so is the same
-    plan for a smaller budget, and controls of a plan that chooses no tokens."""
+    plan for a smaller budget, and controls of a plan that chooses no tokens: without shortcuts
+    more plans do."""
     shape = pipeline.transformer.shape
     calibration = find_calibration(model_fingerprint(pipeline.transformer))
 
@@ -68,15 +69,19 @@ def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
     found += [Entry("skipvar, 3 unguided", None,
                     predict(skipvar_plan(shape, schedule, 0, 3), shape))]
     for budget in budgets:
-        plan = own(budget)
+        plan, bare = own(budget), own(budget, shortcuts=False)
         found.append(Entry("toprovar", budget, plan))
         found += [Entry(name, budget, plan) for name, plan in _others(pipeline, schedule, budget)
                   if not any(e.plan == plan for e in found)]
-        if any(step.sparse for step in plan.scales):
-            found += [Entry(f"toprovar, {rule}", budget, own(budget, rule=rule), "control")
-                      for rule in ("random", "entropy_reversed")]
+        found.append(Entry("toprovar, no shortcuts", budget, bare, "ablation"))
+        for name, base, shortcuts in (("toprovar", plan, True),
+                                      ("toprovar, no shortcuts", bare, False)):
+            if any(step.partial(step.shortcut) for step in base.scales):
+                found += [Entry(f"{name}, {rule}", budget,
+                                own(budget, rule=rule, shortcuts=shortcuts), "control")
+                          for rule in ("random", "entropy_reversed")]
     found += [Entry(name, MAIN, plan, "ablation") for name, plan in {
-        "toprovar, variance": own(MAIN, rule="variance"),
+        "toprovar, no shortcuts, variance": own(MAIN, shortcuts=False, rule="variance"),
         "dropped identity": own(MAIN, dropped="identity"),
         "dropped cached": own(MAIN, dropped="cached"),
         "dropped exit, no choices": own(MAIN, unconditional_off=1),

@@ -14,6 +14,7 @@ import torch
 from toprovar.evaluation.compositional import TASKS
 from toprovar.evaluation.compositional.report import wilson
 from toprovar.files import replace_file
+from toprovar.schedules import get_schedule
 
 DRAWS = 2000
 COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c"}
@@ -140,6 +141,7 @@ def plot(found: dict[str, dict[str, Any]], times: dict[str, dict[str, float]], p
         panels.append(("time", "score", "share of the dense time"))
     axes = figure.subplots(len(found), len(panels), squeeze=False)
     for line, (pn, rows) in zip(axes, found.items(), strict=True):
+        side = get_schedule("1.0", pn).image_size[0]
         for axis, (x, y, label) in zip(line, panels, strict=True):
             for method, colour in COLOURS.items():
                 points = sorted(
@@ -151,13 +153,14 @@ def plot(found: dict[str, dict[str, Any]], times: dict[str, dict[str, float]], p
                     if x != "time" or name in times.get(pn, {})
                 )
                 if points:
-                    axis.plot(*zip(*points, strict=True), "o-", color=colour, label=method, ms=4)
+                    axis.plot(*zip(*points, strict=True), "o" if x == "time" else "o-",
+                              color=colour, label=method, ms=4)
             if y == "score":
                 axis.axhspan(*rows["dense"]["interval"], color="#bbbbbb", alpha=0.5, lw=0)
                 axis.axhline(rows["dense"]["score"], color="#555555", lw=1, label="dense")
             axis.set_xlabel(label)
             axis.set_ylabel("compositional score" if y == "score" else "SSIM to dense")
-            axis.set_title(pn)
+            axis.set_title(f"{side} x {side} pixels")
             axis.grid(alpha=0.3)
         line[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.gpu.strategies import PRESET, PRESET_UNGUIDED
+from benchmarks.gpu.strategies import PRESET, SHORTCUT
 from toprovar.entropy.pictures import png
 
 INK, WALL, BUSY = "#333333", "#b9c6d3", "#21618c"
 LINES = ("#b5537a", "#21618c", "#f2a65a", "#4b2f73", "#5d8a3a")
-SHOWN = (PRESET, PRESET_UNGUIDED)
+SHOWN = (PRESET, SHORTCUT)
 STAGES = 6
 """Last stages that are drawn one by one: the late scales are nearly all of the time."""
 
@@ -71,14 +71,16 @@ def _stages(axis: Any, rows: list[tuple[str, dict[str, Any]]]) -> None:
     names = [stage for stage in first if stage not in ("scales", "all")]
     early = names[1:-STAGES]
     labels = [names[0], "earlier scales", *names[-STAGES:]] if names else []
-    shown = [(label, row) for label, row in rows
-             if row["name"].startswith(("official", "dense")) or row["name"] in SHOWN][: len(LINES)]
-    for colour, (label, row) in zip(LINES, shown, strict=False):
+    model = rows[0][0].split()[0] if rows else ""
+    shown = [(label, row) for label, row in rows if label.split()[0] == model
+             and row["name"] in ("official", "dense, graphs", *SHOWN)][: len(LINES)]
+    wide = 0.8 / max(1, len(shown))
+    for i, (colour, (label, row)) in enumerate(zip(LINES, shown, strict=False)):
         taken = {stage: row["roofline"].get(stage, {}).get("seconds", 0.0) for stage in names}
         values = [taken[names[0]], sum(taken[s] for s in early),
                   *(taken[s] for s in names[-STAGES:])]
-        axis.plot(range(len(labels)), [v * 1e3 for v in values], marker="o", markersize=3,
-                  color=colour, label=label)
+        axis.bar([x + (i + 0.5) * wide - 0.4 for x in range(len(labels))],
+                 [v * 1e3 for v in values], width=wide, color=colour, label=label)
     axis.set_xticks(range(len(labels)), labels, fontsize=7, rotation=30)
     axis.set_ylabel("ms", fontsize=8)
     _plain(axis)

@@ -123,7 +123,9 @@ def run_large(bench: Bench, found: Found) -> None:
     """A model too large for everything: official, dense, the presets."""
     run_dense(bench, found, variants=False)
     every = strategies.plans(bench.subject)
-    chosen = {name: every[name] for name in (strategies.PRESET, strategies.PRESET_UNGUIDED)}
+    chosen = {name: every[name] for name in (strategies.PRESET, strategies.PRESET_UNGUIDED,
+                                                  strategies.SHORTCUT,
+                                                  f"{strategies.SHORTCUT}, late guidance off")}
     more: Found = {}
     run_plans(bench, more, chosen)
     found["strategies"] = more

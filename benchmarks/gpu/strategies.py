@@ -3,16 +3,22 @@
 Weights are random, so keep counts are given instead of calibrated: what is measured is the time
 that a plan's shapes take. Pruning starts at the fourth scale from the end (side 32 at 1M pixels);
 a quarter of the layers, half of them first and half last, stay whole, as Global layers do.
+Shortcuts lead through three quarters of the layers, by random maps.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from benchmarks.gpu.models import Subject
+from toprovar.analysis.choices import choice_plan
 from toprovar.models.config import TransformerConfig
+from toprovar.models.fingerprint import model_fingerprint
 from toprovar.schedules import ScaleSchedule
 from toprovar.sparsity.plan import SparsityPlan, dense_plan
+from toprovar.sparsity.shortcuts import Shortcuts, register_shortcuts
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
 from toprovar.sparsity.strategies.skipvar import skipvar_plan
 from toprovar.sparsity.strategies.toprovar import ToProVarSettings, build_plan
@@ -23,6 +29,7 @@ UNGUIDED = 2
 """Scales at the end without the unconditional row, where it is dropped."""
 PRESET = "preset 20 %, cached"
 PRESET_UNGUIDED = "preset 20 %, cached, late guidance off"
+SHORTCUT = "shortcut through 3 of 4 layers"
 
 
 def plans(subject: Subject) -> dict[str, SparsityPlan]:
@@ -46,8 +53,27 @@ def plans(subject: Subject) -> dict[str, SparsityPlan]:
             shape, schedule, 0.2, dropped="identity", unconditional_off=UNGUIDED),
         "exit: 20 % stay, one scale early": pruned(
             shape, schedule, 0.2, layers=1.0, dropped="exit", start=len(schedule) - 2),
+        SHORTCUT: shortened(subject),
+        f"{SHORTCUT}, late guidance off": shortened(subject, unguided=UNGUIDED),
+        f"{SHORTCUT}, late guidance off, a scale skipped": shortened(
+            subject, unguided=UNGUIDED, skipped=(len(schedule) - 3,)),
     }
     return found
+
+
+def shortened(subject: Subject, unguided: int = 0, skipped: tuple[int, ...] = ()) -> SparsityPlan:
+    """The pruned scales begin with a shortcut through the layers that are pruned otherwise."""
+    shape, schedule = subject.shape, subject.schedule
+    length, count = round(shape.depth * PRUNED_LAYERS), len(schedule)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(shape.width, 2 * shape.width, generator=generator)
+    shortcuts = Shortcuts(model_fingerprint(subject.pipeline.transformer), {
+        length: (weight * (2 * shape.width) ** -0.5, torch.zeros(shape.width))})
+    register_shortcuts(shortcuts)
+    return choice_plan(
+        shape, schedule, count - unguided, skipped, tuple(
+            (s, length) for s in range(count - PRUNED_SCALES, count) if s not in skipped),
+        identity=shortcuts.identity)
 
 
 def pruned(
