@@ -23,14 +23,13 @@ from ..ops.bit_sampling import Generators
 from ..sparsity.director import Director, Session, Setting, begin
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.selection import Selector
-from ..sparsity.shortcuts import Shortcuts, find_shortcuts
 from .bits import BitChooser, Sampler, chooser
 from .cache import CacheLayout, KVCache
 from .head import add_codes_, embed_scale, guide
 from .memory import Watch
 from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport
-from .setup import borrow_workspace, make_runner
+from .setup import borrow_workspace, make_runner, shortcuts_for
 from .sparse import SparseBlocks
 from .timing import Clock
 from .workspace import give_back
@@ -152,7 +151,7 @@ class SamplingRun:
             self.blocks = SparseBlocks(
                 self.runner, self.session, watch, selector,
                 None if own is None else own.place, None if own is None else own.constants,
-                self._shortcuts(),
+                shortcuts_for(transformer, self.session.plan, self.mixing_layers, self.workspace),
             )
             self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
                 schedule, shape.head_dim, self.device)
@@ -204,23 +203,6 @@ class SamplingRun:
             replayed_scales=self.replayed,
         )
         return self.clock.timed(report) if wait else report
-
-    def _shortcuts(self) -> Shortcuts | None:
-        """Those that the plan names, if it uses any."""
-        plan = self.session.plan
-        wanted = {n for step in plan.scales if step.run for n in (step.shortcut, step.rejoin) if n}
-        if not wanted or plan.shortcuts is None:
-            return None
-        if any(layer < max(wanted) for layer in self.mixing_layers):
-            raise ValueError(
-                f"cfg_insertion_layer {self.params.cfg_insertion_layer} mixes guidance in layers "
-                f"that the plan's shortcuts leave out (the first {max(wanted)}): use 0, or a plan "
-                "without shortcuts")
-        found = find_shortcuts(plan.shortcuts)
-        if self.workspace is not None:  # recorded scales read them where they lie
-            self.workspace.constants["shortcuts", found.identity] = found
-        found.check_fits(self.transformer.shape, wanted, model_fingerprint(self.transformer))
-        return found
 
     def _lay_out(self, scale: int) -> None:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""

@@ -1,17 +1,22 @@
-"""What a run is put together from: which way blocks are run, and whether scales are recorded."""
+"""What a run is put together from: which way blocks are run, whether scales are recorded, and the
+shortcuts that its plan names."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 import torch
 
 from ..graphs import why_no_graphs
+from ..models.fingerprint import model_fingerprint
 from ..models.fp8 import is_quantized
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops.fp8 import E4M3
 from ..schedules import ScaleSchedule
+from ..sparsity.plan import SparsityPlan
+from ..sparsity.shortcuts import Shortcuts, find_shortcuts
 from .block_runner import BlockRunner
 from .device_text import DeviceText
 from .fused_runner import FusedRunner
@@ -77,6 +82,33 @@ def make_runner(
     own = DeviceText(transformer, len(text), max(text.lengths))
     own.prepare(transformer, own.load(text))
     return FusedRunner(transformer, own, batch, options, probe, by_head)
+
+
+def shortcuts_for(
+    transformer: InfinityTransformer, plan: SparsityPlan, mixing_layers: Collection[int],
+    workspace: Workspace | None = None,
+) -> Shortcuts | None:
+    """The shortcuts that a plan names, if it uses any.
+
+    Args:
+        mixing_layers: whose output guidance mixes: they must run.
+        workspace: keeps them where recorded scales read them.
+
+    Raises:
+        ValueError: they are not at hand, of another model, or lead past a layer that mixes.
+    """
+    wanted = {n for step in plan.scales if step.run for n in (step.shortcut, step.rejoin) if n}
+    if not wanted or plan.shortcuts is None:
+        return None
+    if any(layer < max(wanted) for layer in mixing_layers):
+        raise ValueError(
+            f"cfg_insertion_layer mixes guidance in layers {sorted(mixing_layers)}, the plan's "
+            f"shortcuts leave out the first {max(wanted)}: use 0, or a plan without shortcuts")
+    found = find_shortcuts(plan.shortcuts)
+    found.check_fits(transformer.shape, wanted, model_fingerprint(transformer))
+    if workspace is not None:
+        workspace.constants["shortcuts", found.identity] = found
+    return found
 
 
 def fuses(options: EngineOptions, transformer: InfinityTransformer) -> bool:
