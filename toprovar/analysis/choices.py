@@ -134,7 +134,7 @@ def mixing_gain(
     _, likeness, state, long, below_likeness = max(pairs, key=lambda p: p[:2])
     plan = choice_plan(shape, schedule, *state, identity=identity)
     step = plan.scales[last]
-    half = tuple(step.tokens // 2 if state.shortcuts and step.shortcut <= n < long else k
+    half = tuple(step.tokens // 2 if step.shortcut <= n < long else k
                  for n, k in enumerate(step.keep))
     mixed = step.model_copy(update={"keep": half, "dropped": "shortcut", "guide": guide})
     plan = SparsityPlan.model_validate(plan.model_dump() | {
