@@ -10,15 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from benchmarks.gpu.models import Subject
-from toprovar.analysis.choices import choice_plan
+from benchmarks.random_shortcuts import random_shortcuts
+from toprovar.analysis.choices import State, choice_plan
 from toprovar.models.config import TransformerConfig
 from toprovar.models.fingerprint import model_fingerprint
 from toprovar.schedules import ScaleSchedule
 from toprovar.sparsity.plan import SparsityPlan, dense_plan
-from toprovar.sparsity.shortcuts import Shortcuts, register_shortcuts
+from toprovar.sparsity.shortcuts import register_shortcuts
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
 from toprovar.sparsity.strategies.skipvar import skipvar_plan
 from toprovar.sparsity.strategies.toprovar import ToProVarSettings, build_plan
@@ -65,15 +64,12 @@ def shortened(subject: Subject, unguided: int = 0, skipped: tuple[int, ...] = ()
     """The pruned scales begin with a shortcut through the layers that are pruned otherwise."""
     shape, schedule = subject.shape, subject.schedule
     length, count = round(shape.depth * PRUNED_LAYERS), len(schedule)
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(shape.width, 2 * shape.width, generator=generator)
-    shortcuts = Shortcuts(model_fingerprint(subject.pipeline.transformer), {
-        length: (weight * (2 * shape.width) ** -0.5, torch.zeros(shape.width))})
+    state = State(count - unguided, skipped, tuple(
+        (s, length) for s in range(count - PRUNED_SCALES, count) if s not in skipped))
+    shortcuts = random_shortcuts(model_fingerprint(subject.pipeline.transformer), shape,
+                                 state.leaps)
     register_shortcuts(shortcuts)
-    return choice_plan(
-        shape, schedule, count - unguided, skipped, tuple(
-            (s, length) for s in range(count - PRUNED_SCALES, count) if s not in skipped),
-        identity=shortcuts.identity)
+    return choice_plan(shape, schedule, *state, identity=shortcuts.identity)
 
 
 def pruned(

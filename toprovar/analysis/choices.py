@@ -16,6 +16,7 @@ from ..entropy.calibration import Choice
 from ..models.config import TransformerConfig
 from ..schedules import ScaleSchedule
 from ..sparsity.cost import count
+from ..sparsity.leap import Leap
 from ..sparsity.plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
 from ..sparsity.shortcuts import Shortcuts
 
@@ -37,10 +38,21 @@ class State(NamedTuple):
     skipped: tuple[int, ...] = ()
     shortcuts: tuple[tuple[int, int], ...] = ()
 
+    @staticmethod
+    def of(choice: Choice) -> State:
+        return State(choice.guided, choice.skipped, choice.shortcuts)
+
     def without(self, scale: int) -> State:
         """The same with ``scale`` skipped."""
         return State(self.guided, tuple(sorted({*self.skipped, scale})),
                      tuple((s, n) for s, n in self.shortcuts if s != scale))
+
+    @property
+    def leaps(self) -> frozenset[Leap]:
+        """The shortcuts that it takes, each from the latest scale before that is run."""
+        return frozenset(
+            Leap(max(s for s in range(scale) if s not in self.skipped), scale, length)
+            for scale, length in self.shortcuts)
 
 
 def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
@@ -52,22 +64,22 @@ def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
         fewest_tokens: smaller scales are always run, in full.
         shortcuts: of the model; None = try none.
     """
-    lengths = shortcuts.lengths if shortcuts else ()
+    leaps = frozenset(shortcuts.maps) if shortcuts else frozenset()
     identity = shortcuts.identity if shortcuts else None
     state = State(len(schedule))
     tried: dict[State, Choice] = {state: Choice(guided=state.guided, likeness=1.0, ssim=1.0)}
     while True:
-        here, paid = tried[state], _cost(shape, schedule, state)
+        here, paid = tried[state], cost_of(shape, schedule, state)
         if paid <= LEAST_COST:
             break
         steps: dict[State, float] = {}
-        for after in _steps(schedule, state, fewest_tokens, lengths):
+        for after in _steps(schedule, state, fewest_tokens, leaps):
             if after not in tried:
                 likeness, ssim = measure(choice_plan(shape, schedule, *after, identity=identity))
                 tried[after] = Choice(**after._asdict(),
                                       likeness=round(float(likeness.mean()), 5),
                                       ssim=round(float(ssim.mean()), 5))
-            saved = paid - _cost(shape, schedule, after)
+            saved = paid - cost_of(shape, schedule, after)
             steps[after] = (here.likeness - tried[after].likeness) / saved
         if not steps:
             break
@@ -81,7 +93,7 @@ def most_choices(schedule: ScaleSchedule, fewest_tokens: int, lengths: int = 0) 
     Args:
         lengths: how many lengths of shortcuts there are.
     """
-    many = len(_skippable(schedule, fewest_tokens))
+    many = len(skippable(schedule, fewest_tokens))
     wide = sum(n >= fewest_tokens for n in schedule.tokens[1:]) if lengths else 0
     return (len(schedule) + many + wide * lengths) * (1 + many + wide)
 
@@ -118,7 +130,7 @@ def mixing_gain(
         guide: layers whose maps choose.
     """
     last = len(schedule) - 1
-    by_state = {State(c.guided, c.skipped, c.shortcuts): c for c in choices}
+    by_state = {State.of(c): c for c in choices}
     pairs = []
     for state, choice in by_state.items():
         short = dict(state.shortcuts).get(last, 0)
@@ -144,32 +156,39 @@ def mixing_gain(
     return round(min(max((found - (likeness + below_likeness) / 2) / gap, 0.0), 0.5), 4)
 
 
-def _cost(shape: TransformerConfig, schedule: ScaleSchedule, state: State) -> float:
+def cost_of(shape: TransformerConfig, schedule: ScaleSchedule, state: State) -> float:
+    """Share of the dense FLOPs."""
     return count(choice_plan(shape, schedule, *state, identity=""), shape).flop_share
 
 
-def _skippable(schedule: ScaleSchedule, fewest_tokens: int) -> list[int]:
+def skippable(schedule: ScaleSchedule, fewest_tokens: int) -> list[int]:
+    """Scales that may be left out."""
     count_ = len(schedule)
     return [s for s in range(max(1, count_ - SKIPPABLE), count_)
             if schedule.tokens[s] >= fewest_tokens]
 
 
-def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int, lengths: Sequence[int]
+def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int, leaps: frozenset[Leap]
            ) -> Iterator[State]:
     fewer = state.guided - 1
     while fewer in state.skipped:  # a scale that is not run saves nothing by losing its guidance
         fewer -= 1
     if fewer >= LEAST_GUIDED:
         yield state._replace(guided=fewer)
-    for scale in _skippable(schedule, fewest_tokens):
+    for scale in skippable(schedule, fewest_tokens):
         if scale not in state.skipped:
-            yield state.without(scale)
+            after = state.without(scale)
+            if after.leaps <= leaps:
+                yield after
+    lengths = sorted({leap.length for leap in leaps})
     known, most = dict(state.shortcuts), max(lengths, default=0)
     for scale in reversed(range(1, len(schedule))):
         if scale in state.skipped or schedule.tokens[scale] < fewest_tokens:
             continue
         longer = next((n for n in lengths if n > known.get(scale, 0)), None)
         if longer is not None and longer <= most:
-            yield state._replace(shortcuts=tuple(sorted({**known, scale: longer}.items())))
+            after = state._replace(shortcuts=tuple(sorted({**known, scale: longer}.items())))
+            if after.leaps <= leaps:
+                yield after
         # Layers whose keys an earlier scale did not leave are not run later on.
         most = min(most, known.get(scale, 0))

@@ -1,13 +1,19 @@
-"""Fits a model's linear shortcuts (``sparsity.shortcuts``) to dense runs of it: least squares."""
+"""Fits a model's linear shortcuts (``sparsity.shortcuts``) to runs of it: least squares.
+
+A leap from one scale to the next is fitted to dense runs. One over scales that are left out is
+fitted to runs without these, for what it starts from differs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..models.config import TransformerConfig
 from ..models.fingerprint import model_fingerprint
 from ..ops.resize_tokens import resize_tokens
 from ..pipeline import InfinityPipeline
@@ -15,22 +21,70 @@ from ..pipeline_inputs import make_generators
 from ..sampling.params import EngineOptions, SamplingParams
 from ..sampling.run import LayerProbe, SamplingRun
 from ..schedules import ScaleSchedule
-from ..sparsity.shortcuts import Shortcuts, predict
+from ..sparsity.leap import Leap
+from ..sparsity.shortcut_inputs import Sizes, shortcut_inputs
+from ..sparsity.shortcuts import CODES, LinearMap, Shortcuts
+from .choices import choice_plan, skippable
 from .measure import FEWEST_TOKENS, OnImage, batches
+from .shortcut_sums import RIDGE, Moments, Spread
 
 SHARES = (0.5, 0.6, 0.7, 0.8)
 """Of the layers, that shortcuts are fitted for."""
-RIDGE = 1e-4
-"""Of each input's mean square, added to it: keeps the solution small where inputs are alike."""
+MOST_LEFT_OUT = 1
+"""Scales that a leap passes over at most."""
 MOST_TOKENS = 1024
 """Of a row at a scale that take part, evenly spread."""
 HELD_OUT = 1 / 8
 """Of the pictures: they say how well the maps predict, and are not fitted to."""
+LOOKED_AT = 32
+"""Pictures that say in which directions residuals differ most."""
+MOST_BYTES = 8 << 30
+"""Of sums at once; where more are needed, the runs are repeated."""
 
 
 def shortcut_lengths(depth: int) -> tuple[int, ...]:
     """Numbers of layers to leave out, ascending."""
     return tuple(sorted({min(max(round(share * depth), 1), depth - 1) for share in SHARES}))
+
+
+@dataclass(frozen=True)
+class Route:
+    """Runs of one schedule without ``skipped``, and the leaps that are fitted to them."""
+
+    schedule: ScaleSchedule
+    skipped: tuple[int, ...]
+    leaps: tuple[Leap, ...]
+
+
+def routes(depth: int, schedules: Sequence[ScaleSchedule], fewest_tokens: int = FEWEST_TOKENS
+           ) -> list[Route]:
+    """All leaps that plans may take, and the runs that they are fitted to.
+
+    Args:
+        fewest_tokens: scales with fewer never take a shortcut.
+    """
+    found: dict[tuple[ScaleSchedule, tuple[int, ...]], list[Leap]] = {}
+    lengths = shortcut_lengths(depth) if depth > 1 else ()
+    for schedule in schedules:
+        free = skippable(schedule, fewest_tokens)
+        for scale in range(2, len(schedule)):
+            if schedule.tokens[scale] < fewest_tokens:
+                continue
+            for left_out in range(MOST_LEFT_OUT + 1):
+                source = scale - 1 - left_out
+                between = tuple(range(source + 1, scale))
+                if source > 0 and all(s in free for s in between):
+                    found.setdefault((schedule, between), []).extend(
+                        Leap(source, scale, n) for n in lengths)
+    return [Route(*key, tuple(leaps)) for key, leaps in found.items() if leaps]
+
+
+def fitting_runs(shape: TransformerConfig, pictures: int, schedules: Sequence[ScaleSchedule],
+                 fewest_tokens: int = FEWEST_TOKENS) -> int:
+    """Images that :func:`fit_shortcuts` draws."""
+    ways = routes(shape.depth, schedules, fewest_tokens)
+    looked_at = len({way.schedule for way in ways}) * min(LOOKED_AT, pictures)
+    return looked_at + pictures * sum(len(part) for part in _portions(shape, ways))
 
 
 def fit_shortcuts(
@@ -43,121 +97,135 @@ def fit_shortcuts(
 
     Args:
         jobs: prompts and seeds, drawn on every schedule.
-        fewest_tokens: scales with fewer are not fitted to: they never take a shortcut.
+        fewest_tokens: see ``routes``.
         guidance_scale, tau, options: as of the pipeline's call.
 
     Returns:
-        None for a model of one layer, or a schedule whose scales are all small.
+        None for a model of one layer, or schedules whose scales are all small.
     """
-    shape, transformer = pipeline.transformer.shape, pipeline.transformer
-    lengths = shortcut_lengths(shape.depth)
-    wide = [s for s in schedules if any(n >= fewest_tokens for n in s.tokens[1:])]
-    if not lengths or not lengths[0] or not wide:
+    shape = pipeline.transformer.shape
+    ways = routes(shape.depth, schedules, fewest_tokens)
+    if not ways:
         return None
-    sums = _Sums(lengths, shape.width)
-    batch = min(batch, max(1, int(len(jobs) * HELD_OUT)))
-    held = range(len(jobs) - int(len(jobs) * HELD_OUT), len(jobs))
-    kept: list[_Looking] = []
-    for schedule in wide:
-        params = SamplingParams(
-            schedule, pipeline.config["default_cfg"] if guidance_scale is None else guidance_scale,
-            pipeline.config["default_tau"] if tau is None else tau,
-        )
-        for part in batches(range(len(jobs)), batch):
-            found = _Looking(schedule, lengths, fewest_tokens, None if part[-1] in held else sums)
-            features = pipeline.encode_prompt([jobs[i][0] for i in part])
-            run = SamplingRun(
-                transformer, features, params, options=options, probe=found,
-                generators=make_generators(None, [jobs[i][1] for i in part], len(part)),
-            )
-            for _ in run:
-                pass
-            if part[-1] in held:
-                kept.append(found)
-            if on_images:
-                on_images(len(part))
-    maps = sums.solve()
-    shortcuts = Shortcuts(model_fingerprint(transformer), maps)
-    told = {n: _explained(kept, shortcuts, n) for n in lengths} if kept else {}
-    return Shortcuts(shortcuts.model, maps, {
-        "pictures": len(jobs), "sizes": [s.pn for s in wide], "ridge": RIDGE,
-        "explained": {str(n): round(share, 4) for n, share in told.items()},
+    sizes, lengths = Sizes.of(shape), shortcut_lengths(shape.depth)
+    draw = _Drawing(pipeline, batch, on_images, options, guidance_scale, tau)
+    spreads = {n: Spread() for n in lengths}
+    for schedule in dict.fromkeys(way.schedule for way in ways):
+        for part in batches(jobs[:LOOKED_AT], batch):
+            draw(part, Route(schedule, (), ()), _Looking(schedule, spreads, fewest_tokens))
+    directions = {n: spread.directions(sizes.directions) for n, spread in spreads.items()}
+    embedding = pipeline.transformer.token_embed.weight.detach().float()
+    directions[CODES] = torch.linalg.pinv(embedding.cpu()).T[:, : sizes.codes]
+    directions = {n: x.half().float() for n, x in directions.items()}  # as they will be kept
+    held_from = len(jobs) - int(len(jobs) * HELD_OUT)
+    maps: dict[Leap, LinearMap] = {}
+    told: dict[str, float] = {}
+    for portion in _portions(shape, ways):
+        sums: dict[tuple[Leap, bool], Moments] = {}
+        for way in portion:
+            for held, own in ((False, jobs[:held_from]), (True, jobs[held_from:])):
+                for part in batches(own, batch) if own else ():
+                    draw(part, way, _Summing(way, directions, sums, held))
+        for leap in sorted({leap for way in portion for leap in way.leaps}):
+            maps[leap] = sums[leap, False].solve(sizes.rank)
+            if (leap, True) in sums:
+                told[str(leap)] = round(sums[leap, True].explained(maps[leap]), 4)
+    return Shortcuts(model_fingerprint(pipeline.transformer), directions, maps, {
+        "pictures": len(jobs), "sizes": [s.pn for s in schedules], "ridge": RIDGE,
+        "explained": told,
     })
 
 
-class _Sums:
-    """Normal equations of every map, in float64."""
+def _portions(shape: TransformerConfig, ways: Sequence[Route]) -> Iterator[list[Route]]:
+    """Routes whose sums fit in memory together; those of one leap stay together."""
+    sizes = Sizes.of(shape)
+    most = max(1, MOST_BYTES // (2 * Moments.nbytes(sizes.inputs, sizes.width)))
+    leaps = sorted({leap for way in ways for leap in way.leaps})
+    for first in range(0, len(leaps), most):
+        own = set(leaps[first : first + most])
+        portion = [Route(way.schedule, way.skipped, tuple(x for x in way.leaps if x in own))
+                   for way in ways]
+        yield [way for way in portion if way.leaps]
 
-    def __init__(self, lengths: Sequence[int], width: int) -> None:
-        self.width = width
-        self.squares: dict[int, Tensor] = {}
-        self.products: dict[int, Tensor] = {}
-        self.lengths = lengths
 
-    def add(self, length: int, x: Tensor, before: Tensor, after: Tensor) -> None:
-        """Tokens [..., C]: inputs and outcome."""
-        inputs = torch.cat([x, before, torch.ones_like(x[..., :1])], -1)
-        inputs = inputs.flatten(0, -2).double()
-        outcome = after.flatten(0, -2).double()
-        squares, products = inputs.T @ inputs, inputs.T @ outcome
-        if length in self.squares:
-            self.squares[length] += squares
-            self.products[length] += products
-        else:
-            self.squares[length], self.products[length] = squares, products
+@dataclass(frozen=True)
+class _Drawing:
+    """Runs a pipeline's transformer, as far as is looked at."""
 
-    def solve(self) -> dict[int, tuple[Tensor, Tensor]]:
-        """Weight [C, 2 C] and bias [C] of each length, on the CPU."""
-        found = {}
-        for length in self.lengths:
-            squares = self.squares[length]
-            ridge = RIDGE * squares.diagonal()
-            ridge[-1] = 0  # the constant is free
-            solved = torch.linalg.solve(squares + ridge.diag(), self.products[length]).T.cpu()
-            found[length] = solved[:, :-1].float(), solved[:, -1].float()
-        return found
+    pipeline: InfinityPipeline
+    batch: int
+    on_images: OnImage | None
+    options: EngineOptions | None
+    guidance_scale: Any
+    tau: Any
+
+    def __call__(self, jobs: Sequence[tuple[str, int]], way: Route, probe: LayerProbe) -> None:
+        config, transformer = self.pipeline.config, self.pipeline.transformer
+        params = SamplingParams(
+            way.schedule,
+            config["default_cfg"] if self.guidance_scale is None else self.guidance_scale,
+            config["default_tau"] if self.tau is None else self.tau,
+        )
+        plan = choice_plan(transformer.shape, way.schedule, len(way.schedule), way.skipped)
+        last = max((leap.scale for leap in way.leaps), default=len(way.schedule) - 1)
+        run = SamplingRun(
+            transformer, self.pipeline.encode_prompt([text for text, _ in jobs]), params,
+            plan=plan, options=self.options, probe=probe,
+            generators=make_generators(None, [seed for _, seed in jobs], len(jobs)),
+        )
+        for state in run:
+            if state.index == last:
+                break
+        if self.on_images:
+            self.on_images(len(jobs))
 
 
 class _Looking(LayerProbe):
-    """Takes a run's residuals: into sums, or kept for later (``samples``)."""
+    """Takes what residuals look like after some numbers of layers."""
 
-    def __init__(self, schedule: ScaleSchedule, lengths: Sequence[int], fewest_tokens: int,
-                 sums: _Sums | None) -> None:
-        self.schedule, self.lengths, self.sums = schedule, lengths, sums
-        self.first = next(s for s, n in enumerate(schedule.tokens) if s and n >= fewest_tokens)
-        self.samples: list[tuple[int, Tensor, Tensor, Tensor]] = []
-        self._input: Tensor | None = None
+    def __init__(self, schedule: ScaleSchedule, spreads: dict[int, Spread], fewest_tokens: int
+                 ) -> None:
+        self.schedule, self.spreads, self.fewest_tokens = schedule, spreads, fewest_tokens
+
+    def block_output(self, scale: int, layer: int, x: Tensor) -> None:
+        if layer + 1 in self.spreads and self.schedule.tokens[scale] >= self.fewest_tokens:
+            self.spreads[layer + 1].add(_thinned(x.float()))
+
+
+class _Summing(LayerProbe):
+    """Takes a run's residuals into the sums of its leaps."""
+
+    def __init__(self, way: Route, directions: dict[int, Tensor],
+                 sums: dict[tuple[Leap, bool], Moments], held: bool) -> None:
+        self.grids, self.directions = way.schedule.grids, directions
+        self.sums, self.held = sums, held
+        self.sources = {leap.scale: leap.source for leap in way.leaps}
+        self.leaps = set(way.leaps)
+        self.known = {0, *(leap.length for leap in way.leaps)}
+        self._now: dict[int, Tensor] = {}
         self._before: dict[int, Tensor] = {}
 
     def block_input(self, scale: int, layer: int, x: Tensor) -> None:
-        if layer == 0 and scale >= self.first:
-            self._input = self._thinned(scale, x.float())
+        if layer == 0:
+            self._before, self._now = self._now, {0: x.float().clone()}
 
     def block_output(self, scale: int, layer: int, x: Tensor) -> None:
-        length, grids = layer + 1, self.schedule.grids
-        if length not in self.lengths or scale < self.first - 1:
+        length = layer + 1
+        if length not in self.known:
             return
-        if scale >= self.first and self._input is not None:
-            before = resize_tokens(self._before[length], grids[scale - 1], grids[scale])
-            before, after = self._thinned(scale, before), self._thinned(scale, x.float())
-            if self.sums is None:
-                self.samples.append((length, self._input.cpu(), before.cpu(), after.cpu()))
-            else:
-                self.sums.add(length, self._input, before, after)
-        self._before[length] = x.float().clone()
+        self._now[length] = x.float().clone()
+        leap = Leap(self.sources.get(scale, -1), scale, length)
+        if leap not in self.leaps:
+            return
+        old, grid = self.grids[leap.source], self.grids[scale]
+        given, before = (resize_tokens(self._before[n], old, grid) for n in (0, length))
+        inputs = shortcut_inputs(
+            self._now[0], given, before, grid, *(self.directions[n].to(x.device)
+                                                 for n in (CODES, length)))
+        self.sums.setdefault((leap, self.held), Moments()).add(
+            _thinned(inputs), _thinned(self._now[length] - before))
 
-    def _thinned(self, scale: int, x: Tensor) -> Tensor:
-        """[R, n, C]: every k-th token, so that no scale outweighs the others by far."""
-        return x[:, :: max(1, -(-self.schedule.tokens[scale] // MOST_TOKENS))].clone()
 
-
-def _explained(kept: Sequence[_Looking], shortcuts: Shortcuts, length: int) -> float:
-    """Share of what the layers change, from the upsampled residual on, that a map predicts."""
-    weight, bias = shortcuts.at(length, torch.device("cpu"), torch.float32)
-    missed = whole = 0.0
-    for found in kept:
-        for own, x, before, after in found.samples:
-            if own == length:
-                missed += float((predict(x, before, weight, bias) - after).square().sum())
-                whole += float((before - after).square().sum())
-    return 1 - missed / whole if whole else 0.0
+def _thinned(x: Tensor) -> Tensor:
+    """[R, n, C]: every k-th token, so that no scale outweighs the others by far."""
+    return x[:, :: max(1, -(-x.shape[1] // MOST_TOKENS))]

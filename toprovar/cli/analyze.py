@@ -139,7 +139,7 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
                schedules: list[ScaleSchedule]) -> int:
     from tqdm import tqdm
 
-    from ..analysis import calibrate, fit_shortcuts, runs_needed
+    from ..analysis import calibrate, fit_shortcuts, fitting_runs, runs_needed, with_used
     from ..bundled import NAME as BUNDLED
     from ..sparsity.shortcuts import register_shortcuts
 
@@ -151,8 +151,8 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
     jobs = [(prompts[i % len(prompts)], seeds.stop + 1000 + i // len(prompts))
             for i in range(arguments.shortcut_pictures)]
     if jobs:
-        with tqdm(total=len(jobs) * len(schedules), desc="shortcuts",
-                  disable=arguments.json) as bar:
+        runs = fitting_runs(pipeline.transformer.shape, len(jobs), schedules)
+        with tqdm(total=runs, desc="shortcuts", disable=arguments.json) as bar:
             shortcuts = fit_shortcuts(pipeline, jobs, schedules, batch=arguments.batch,
                                       on_images=bar.update, **_how(arguments))
     if shortcuts:
@@ -171,6 +171,7 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
                         "dtype": str(pipeline.transformer.compute_dtype).removeprefix("torch.")},
             on_images=bar.update, **_how(arguments),
         )
+        found, shortcuts = with_used(pipeline.transformer.shape, found, shortcuts)
         bar.total = bar.n  # it was a bound: how many choices there are shows only on the way
         bar.refresh()
     written = [Path(arguments.calibrate).absolute()]

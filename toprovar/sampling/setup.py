@@ -97,15 +97,15 @@ def shortcuts_for(
     Raises:
         ValueError: they are not at hand, of another model, or lead past a layer that mixes.
     """
-    wanted = {n for step in plan.scales if step.run for n in (step.shortcut, step.rejoin) if n}
-    if not wanted or plan.shortcuts is None:
+    if not plan.leaps or plan.shortcuts is None:
         return None
-    if any(layer < max(wanted) for layer in mixing_layers):
+    longest = max(leap.length for leap in plan.leaps)
+    if any(layer < longest for layer in mixing_layers):
         raise ValueError(
             f"cfg_insertion_layer mixes guidance in layers {sorted(mixing_layers)}, the plan's "
-            f"shortcuts leave out the first {max(wanted)}: use 0, or a plan without shortcuts")
+            f"shortcuts leave out the first {longest}: use 0, or a plan without shortcuts")
     found = find_shortcuts(plan.shortcuts)
-    found.check_fits(transformer.shape, wanted, model_fingerprint(transformer))
+    found.check_fits(transformer.shape, plan.leaps, model_fingerprint(transformer))
     if workspace is not None:
         workspace.constants["shortcuts", found.identity] = found
     return found

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops.resize_tokens import resize_map, resize_tokens
+from ..ops.resize_tokens import resize_map
 from ..sparsity.director import Session
+from ..sparsity.leap import INPUT, Leap
 from ..sparsity.plan import ScalePlan
 from ..sparsity.selection import Selector
 from ..sparsity.shortcuts import Shortcuts, predict
@@ -111,7 +112,7 @@ class SparseBlocks:
             None if plan.shortcut_sources[scale] is None else plan.shortcuts,
             self.runner.cache.layout.starts, tuple(self.runner.cache.lengths),
             tuple((self._measures(scale, n), self._stored(scale, n), self._by_part(scale, n),
-                   (scale, n) in plan.passed_on) for n in layers),
+                   (scale, n) in plan.passed_on) for n in layers), (scale, INPUT) in plan.passed_on,
             tuple((layer, grid) for layer, (_, grid) in sorted(self.maps.items())),
             tuple((layer, key, grid) for layer, known in sorted(self._updates.items())
                   for key, (_, grid) in sorted(known.items())),
@@ -125,6 +126,9 @@ class SparseBlocks:
             apart: whether ``x`` is changed or looked at before the next block.
         """
         step = self.session.plan.scales[scale]
+        if layer == 0:
+            self._pass_on(scale, INPUT, x, step.grid)
+            self._forget(scale, INPUT)
         if self._by_part(scale, layer):
             self._run_parts(scale, layer, step, x, rotation)
         else:
@@ -138,21 +142,24 @@ class SparseBlocks:
         step = self.session.plan.scales[scale]
         self._ahead = self._predicted(scale, step.rejoin, x) if step.rejoin else None
         if step.shortcut:
-            x.copy_(self._predicted(scale, step.shortcut, x))
+            predicted = self._predicted(scale, step.shortcut, x)
+            self._pass_on(scale, INPUT, x, step.grid)
+            x.copy_(predicted)
             self._pass_on(scale, step.shortcut - 1, x, step.grid)
-        for layer in {step.shortcut - 1, step.rejoin - 1} - {-1}:
+        for layer in {INPUT, step.shortcut - 1, step.rejoin - 1}:
             self._forget(scale, layer)
 
     def _predicted(self, scale: int, length: int, x: Tensor) -> Tensor:
         """The residual after ``length`` layers."""
         plan = self.session.plan
-        source = plan.shortcut_sources[scale]
+        source, rows = plan.shortcut_sources[scale], x.shape[0]
         if source is None or self.shortcuts is None:
             raise RuntimeError(f"scale {scale}: there is nothing to take a shortcut with")
-        known, grid = self._updates[length - 1][source, AFTER]
-        before = resize_tokens(known[: x.shape[0]], grid, plan.scales[scale].grid)
-        dtype = self.runner.transformer.compute_dtype
-        return predict(x, before, *self.shortcuts.at(length, x.device, dtype))
+        given, grid = self._updates[INPUT][source, AFTER]
+        known, _ = self._updates[length - 1][source, AFTER]
+        placed = self.shortcuts.at(Leap(source, scale, length), x.device,
+                                   self.runner.transformer.compute_dtype)
+        return predict(x, given[:rows], known[:rows], grid, plan.scales[scale].grid, placed)
 
     def rejoin(self, x: Tensor) -> None:
         """Dropped tokens come back into the residual ``x`` [R, N, C], as predicted."""
@@ -302,12 +309,13 @@ class SparseBlocks:
         if not known:
             return
         plan = self.session.plan
-        needed = {row[layer] for row in plan.sources[scale + 1 :]}
-        if self.session.stores(scale, layer):
-            needed.add(scale)
-        start_from = {source for source, step in zip(
-            plan.shortcut_sources[scale + 1 :], plan.scales[scale + 1 :], strict=True,
-        ) if layer + 1 in (step.shortcut, step.rejoin)}
+        needed: set[int | None] = set()
+        if layer != INPUT:
+            needed.update(row[layer] for row in plan.sources[scale + 1 :])
+            if self.session.stores(scale, layer):
+                needed.add(scale)
+        start_from = {leap.source for leap in plan.leaps
+                      if leap.scale > scale and layer in (INPUT, leap.length - 1)}
         for key in [k for k in known
                     if k[0] not in (start_from if k[1] == AFTER else needed)]:
             del known[key]

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ..models.config import TransformerConfig
 from .plan import FROZEN, PredictedCost, SparsityPlan
+from .shortcut_inputs import Sizes
 
 TEXT_TOKENS = 32
 """Text length that FLOPs are counted for; cross-attention is a small share at any length."""
@@ -82,8 +83,8 @@ class WorkTable:
         attention = 4 * shape.width * (self.keys + TEXT_TOKENS)
         head = 2 * shape.width * 2 * shape.bits_per_token
         blocks = (self.rows * self.kept * (linear + attention)).sum(1)
-        jump = 2 * shape.width * 2 * shape.width
-        return blocks + (self.rows * self.tokens * (head + self.jumps * jump)).sum(1)
+        jumps = self.jumps * Sizes.of(shape).flops
+        return blocks + (self.rows * self.tokens * (head + jumps)).sum(1)
 
     def flops(self, shape: TransformerConfig) -> float:
         """Of all blocks and the head."""
@@ -108,8 +109,8 @@ class CostModel(BaseModel):
     ``block + token R n + pair R n M`` seconds, plus ``entropy n M`` where entropy is taken
     (conditional row only), ``choice + move R N`` where tokens are picked (per picking) and
     ``update R N`` where a stored update is added or kept, N being all tokens of the scale. A scale
-    takes ``scale + scale_token N`` besides, with a shortcut ``R N (update + token / 7)`` more: its
-    product is about a seventh of a block's.
+    takes ``scale + scale_token N`` besides, with a shortcut ``R N (update + token / 5)`` more: its
+    products are about a fifth of a block's.
 
     Attributes:
         device, dtype: what was measured; error: largest relative error of the fit on its own
@@ -143,7 +144,7 @@ class CostModel(BaseModel):
             + work.updated * work.parts * self.update * every
         )
         scales = run * (self.scale + self.scale_token * work.tokens)
-        scales = scales + work.jumps * every * (self.update + self.token / 7)
+        scales = scales + work.jumps * every * (self.update + self.token / 5)
         return float((run * blocks).sum() + scales.sum())
 
     def seconds(self, plan: SparsityPlan, guided: bool = True) -> float:

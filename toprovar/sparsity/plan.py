@@ -16,6 +16,7 @@ from typing_extensions import Self
 
 from ..models.config import TransformerConfig
 from ..schedules import ScaleSchedule
+from .leap import INPUT, Leap
 from .scale_plan import FROZEN, Dropped, Resize, Rule, ScalePlan, Way
 
 PLAN_VERSION = 1
@@ -142,10 +143,17 @@ class SparsityPlan(BaseModel):
 
     @cached_property
     def passed_on(self) -> frozenset[tuple[int, int]]:
-        """(scale, layer) after which some later scale's shortcuts need the residual."""
+        """(scale, layer) after which some later scale's shortcuts need the residual; layer
+        ``INPUT``: before the first."""
         return frozenset(
-            (source, length - 1)
-            for source, step in zip(self.shortcut_sources, self.scales, strict=True)
+            (leap.source, layer) for leap in self.leaps for layer in (INPUT, leap.length - 1))
+
+    @cached_property
+    def leaps(self) -> frozenset[Leap]:
+        """The shortcuts that are taken."""
+        return frozenset(
+            Leap(source, s, length)
+            for s, (source, step) in enumerate(zip(self.shortcut_sources, self.scales, strict=True))
             if source is not None for length in (step.shortcut, step.rejoin) if length)
 
     @cached_property

@@ -3,22 +3,23 @@
 At a scale, what the first layers do to the residual stream differs little from what they did at
 the scale before. A shortcut of ``n`` layers predicts the residual after them,
 
-    x_n(s) = A x_0(s) + B up(x_n(s - 1)) + c,
+    x_n(s) = up(x_n(s')) + U V z + c,
 
-from the scale's own input and the residual at the same depth of the latest scale that was run,
-brought to the new grid. A, B and c come from least squares over runs of the model
-(``analysis.shortcut_fit``), one set for each depth, for all scales and sizes alike. After the idea
-of short-cutting transformers by linear maps (Din et al., arXiv 2303.09435), here across scales.
+from the residual at the same depth of the latest scale s' that was run, brought to the new grid,
+and what a token sees around itself (z, ``shortcut_inputs``). U, V and c come from least squares
+over runs of the model (``analysis.shortcut_fit``), one set for every pair of scales and depth:
+scales of one number are alike at all sizes of pictures. After the idea of short-cutting
+transformers by linear maps (Din et al., arXiv 2303.09435), here across scales.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import torch
@@ -28,9 +29,32 @@ from torch import Tensor
 
 from ..files import calibration_folders, replace_file
 from ..models.config import TransformerConfig
+from ..ops.resize_tokens import resize_tokens
+from .leap import Leap
+from .shortcut_inputs import Grid, Sizes, shortcut_inputs
 
-FORMAT, VERSION = "toprovar-shortcuts", "1"
+FORMAT, VERSION = "toprovar-shortcuts", "2"
 MOST_BYTES = 8 << 30
+CODES = 0
+"""In place of a number of layers: the directions of a scale's input."""
+
+
+class LinearMap(NamedTuple):
+    """``down`` [r, inputs], ``up`` [C, r], ``bias`` [C]."""
+
+    down: Tensor
+    up: Tensor
+    bias: Tensor
+
+
+class Placed(NamedTuple):
+    """All that one leap takes, on a device: directions [C, d] of inputs and [C, k] of residuals."""
+
+    codes: Tensor
+    directions: Tensor
+    down: Tensor
+    up: Tensor
+    bias: Tensor
 
 
 class Shortcuts:
@@ -38,64 +62,80 @@ class Shortcuts:
 
     Args:
         model: fingerprint of the transformer.
-        maps: for each number of layers left out, weight [C, 2 C] and bias [C].
+        directions: [C, k] of the residual after each number of layers, and of a scale's input
+            (``CODES``: to its codes, up to a constant).
+        maps: for every leap.
         about: how they were made, for the reader: names and values that JSON knows.
 
     Attributes:
-        identity: 16 hexadecimal digits of a SHA-256 over the maps; a plan names it.
+        identity: 16 hexadecimal digits of a SHA-256 over all numbers; a plan names it.
     """
 
-    def __init__(self, model: str, maps: Mapping[int, tuple[Tensor, Tensor]],
-                 about: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, model: str, directions: Mapping[int, Tensor],
+                 maps: Mapping[Leap, LinearMap], about: Mapping[str, Any] | None = None) -> None:
         self.model, self.about = model, dict(about or {})
-        self.maps = {n: (weight.half().contiguous(), bias.float().contiguous())
-                     for n, (weight, bias) in sorted(maps.items())}
+        self.directions = {n: x.half().contiguous() for n, x in sorted(directions.items())}
+        self.maps = {
+            leap: LinearMap(found.down.half().contiguous(), found.up.half().contiguous(),
+                            found.bias.float().contiguous())
+            for leap, found in sorted(maps.items())}
         digest = hashlib.sha256(model.encode())
-        for n, (weight, bias) in self.maps.items():
-            if n < 1 or weight.ndim != 2 or weight.shape[1] != 2 * weight.shape[0] \
-                    or bias.shape != weight.shape[:1]:
-                raise ValueError(f"the shortcut of {n} layers has shapes {tuple(weight.shape)} and "
-                                 f"{tuple(bias.shape)}, expected [C, 2 C] and [C]")
-            if not (weight.isfinite().all() and bias.isfinite().all()):
-                raise ValueError(f"the shortcut of {n} layers holds numbers that are not finite")
-            digest.update(f"{n} {tuple(weight.shape)}".encode())
-            digest.update(weight.cpu().numpy().astype("<f2").tobytes())
-            digest.update(bias.cpu().numpy().astype("<f4").tobytes())
+        for name, tensor in self._tensors().items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} holds numbers that are not finite")
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().numpy().astype(
+                "<f2" if tensor.dtype == torch.float16 else "<f4").tobytes())
+        self._check_shapes()
         self.identity = digest.hexdigest()[:16]
-        self._placed: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._placed: dict[tuple[Leap, torch.device, torch.dtype], Placed] = {}
+
+    @property
+    def width(self) -> int:
+        """C."""
+        return next(iter(self.maps.values())).bias.shape[0]
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """Numbers of layers that can be left out, ascending."""
-        return tuple(self.maps)
+        return tuple(sorted({leap.length for leap in self.maps}))
 
-    def check_fits(self, shape: TransformerConfig, wanted: set[int], fingerprint: str) -> None:
-        """Refuse another model, or lengths that were not fitted."""
+    def only(self, leaps: Iterable[Leap]) -> Shortcuts:
+        """Those that are needed for ``leaps``."""
+        kept = {leap: self.maps[leap] for leap in leaps}
+        needed = {CODES, *(leap.length for leap in kept)}
+        told = self.about.get("explained", {})
+        about = self.about | {"explained": {name: told[name] for name in map(str, sorted(kept))
+                                            if name in told}}
+        return Shortcuts(self.model, {n: x for n, x in self.directions.items() if n in needed},
+                         kept, about)
+
+    def check_fits(self, shape: TransformerConfig, wanted: Iterable[Leap], fingerprint: str
+                   ) -> None:
+        """Refuse another model, or leaps that were not fitted."""
         if self.model != fingerprint:
             raise ValueError(f"the shortcuts are of the model {self.model}, this one is "
                              f"{fingerprint}: make a plan for this model")
-        if not wanted <= set(self.maps):
-            raise ValueError(f"the plan's shortcuts leave out {sorted(wanted)} layers, fitted were "
-                             f"{list(self.maps)}")
-        width = next(iter(self.maps.values()))[0].shape[0]
-        if width != shape.width:
-            raise ValueError(f"the shortcuts are of a model of width {width}, this one has "
+        missing = sorted(set(wanted) - set(self.maps))
+        if missing:
+            raise ValueError(f"the plan has a shortcut {missing[0]}, which is not among the "
+                             f"{len(self.maps)} that were fitted: make a plan from the "
+                             "calibration that they came with")
+        if self.width != shape.width:
+            raise ValueError(f"the shortcuts are of a model of width {self.width}, this one has "
                              f"{shape.width}")
 
-    def at(self, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Weight and bias of ``dtype`` on ``device``: the same tensors at every call."""
-        key = (length, device, dtype)
+    def at(self, leap: Leap, device: torch.device, dtype: torch.dtype) -> Placed:
+        """What a leap takes, of ``dtype`` on ``device``: the same tensors at every call."""
+        key = (leap, device, dtype)
         if key not in self._placed:
-            weight, bias = self.maps[length]
-            self._placed[key] = weight.to(device, dtype), bias.to(device, dtype)
+            self._placed[key] = Placed(*(x.to(device, dtype) for x in (
+                self.directions[CODES], self.directions[leap.length], *self.maps[leap])))
         return self._placed[key]
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; it is whole or absent."""
-        tensors = {}
-        for n, (weight, bias) in self.maps.items():
-            tensors |= {f"{n}.weight": weight.cpu(), f"{n}.bias": bias.cpu()}
-        replace_file(path, save(tensors, {
+        replace_file(path, save({n: x.cpu() for n, x in self._tensors().items()}, {
             "format": FORMAT, "version": VERSION, "model": self.model, "identity": self.identity,
             "about": json.dumps(self.about),
         }))
@@ -115,13 +155,9 @@ class Shortcuts:
                     raise ValueError(f"version {head.get('version')!r}, this program reads "
                                      f"{VERSION!r}")
                 names = set(file.keys())
-                lengths = sorted(int(n.partition(".")[0]) for n in names if n.endswith(".weight"))
-                if not lengths or names != {f"{n}.{p}" for n in lengths for p in ("weight", "bias")
-                                            }:
-                    raise ValueError(f"unexpected tensors: {', '.join(sorted(names)[:4])}")
-                maps = {n: (file.get_tensor(f"{n}.weight"), file.get_tensor(f"{n}.bias"))
-                        for n in lengths}
-            found = cls(head.get("model", ""), maps, json.loads(head.get("about", "{}")))
+                tensors = {name: file.get_tensor(name) for name in sorted(names)}
+            found = cls(head.get("model", ""), *_sorted_out(tensors),
+                        json.loads(head.get("about", "{}")))
             if found.identity != head.get("identity"):
                 raise ValueError("its numbers are not those that were written: get it anew")
         except (safetensors.SafetensorError, ValueError) as error:
@@ -129,18 +165,72 @@ class Shortcuts:
                              "'toprovar analyze --calibrate FILE'") from None
         return found
 
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {f"directions.{n}": x for n, x in self.directions.items()}
+        for leap, found in self.maps.items():
+            named |= {f"{leap}.{part}": x for part, x in found._asdict().items()}
+        return named
 
-def predict(x: Tensor, before: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def _check_shapes(self) -> None:
+        if not self.maps:
+            raise ValueError("there are no shortcuts in it")
+        width = self.width
+        for n, x in self.directions.items():
+            if x.ndim != 2 or x.shape[0] != width or not 0 < x.shape[1] <= width:
+                raise ValueError(f"directions.{n} has shape {tuple(x.shape)}, expected "
+                                 f"[{width}, up to {width}]")
+        for leap, found in self.maps.items():
+            if not 0 <= leap.source < leap.scale or leap.length < 1:
+                raise ValueError(f"there is no leap like {leap}")
+            if not {CODES, leap.length} <= set(self.directions):
+                raise ValueError(f"directions for {leap} are missing")
+            rank = found.down.shape[0]
+            inputs = Sizes(width, self.directions[CODES].shape[1],
+                           self.directions[leap.length].shape[1], rank).inputs
+            shapes = tuple(tuple(x.shape) for x in found)
+            if shapes != ((rank, inputs), (width, rank), (width,)):
+                raise ValueError(f"{leap} has shapes {shapes}, expected "
+                                 f"{((rank, inputs), (width, rank), (width,))}")
+
+
+def _sorted_out(tensors: Mapping[str, Tensor]
+                ) -> tuple[dict[int, Tensor], dict[Leap, LinearMap]]:
+    """Directions and maps of a file's tensors."""
+    directions: dict[int, Tensor] = {}
+    parts: dict[Leap, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        first, _, second = name.partition(".")
+        try:
+            if first == "directions":
+                directions[int(second)] = tensor
+            else:
+                source, scale, length = map(int, first.split("-"))
+                parts.setdefault(Leap(source, scale, length), {})[second] = tensor
+        except ValueError:
+            raise ValueError(f"unexpected tensor {name}") from None
+    for leap, own in parts.items():
+        if set(own) != set(LinearMap._fields):
+            raise ValueError(f"{leap} consists of {', '.join(sorted(own))}, expected "
+                             f"{', '.join(LinearMap._fields)}")
+    return directions, {leap: LinearMap(**own) for leap, own in parts.items()}
+
+
+def predict(x: Tensor, before_input: Tensor, before: Tensor, old_grid: Grid, grid: Grid,
+            placed: Placed) -> Tensor:
     """The residual after the layers left out.
 
     Args:
-        x: [R, N, C] input of the scale; before: [R, N, C] residual at that depth of an earlier
-            scale, on this scale's grid.
+        x: [R, N, C] input of the scale, on ``grid``; before_input, before: [R, M, C] input, and
+            residual at that depth, of an earlier scale, on ``old_grid``.
 
     Returns:
-        [R, N, C] of the weight's dtype.
+        [R, N, C] of the maps' dtype.
     """
-    return F.linear(torch.cat([x.to(weight.dtype), before.to(weight.dtype)], -1), weight, bias)
+    dtype = placed.bias.dtype
+    here = resize_tokens(before.to(dtype), old_grid, grid)
+    inputs = shortcut_inputs(x.to(dtype), resize_tokens(before_input.to(dtype), old_grid, grid),
+                             here, grid, placed.codes, placed.directions)
+    return here + F.linear(F.linear(inputs, placed.down), placed.up, placed.bias)
 
 
 _REGISTERED: dict[str, Shortcuts] = {}

@@ -1,0 +1,33 @@
+"""Shortcuts that nobody fitted: for models without any, where only time counts, and for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from toprovar.models.config import TransformerConfig
+from toprovar.sparsity.leap import Leap
+from toprovar.sparsity.shortcut_inputs import Sizes
+from toprovar.sparsity.shortcuts import CODES, LinearMap, Shortcuts
+
+
+def random_shortcuts(model: str, shape: TransformerConfig, leaps: Iterable[Leap], *,
+                     strength: float = 1.0, seed: int = 0) -> Shortcuts:
+    """Maps of the sizes that fitted ones have.
+
+    Args:
+        model: fingerprint of the transformer.
+        strength: of what they add, about as a multiple of the residual.
+    """
+    sizes, leaps = Sizes.of(shape), sorted(set(leaps))
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(rows: int, columns: int) -> torch.Tensor:
+        return torch.randn(rows, columns, generator=generator) * columns**-0.5
+
+    directions = {CODES: drawn(sizes.width, sizes.codes)} | {
+        n: drawn(sizes.width, sizes.directions) for n in sorted({leap.length for leap in leaps})}
+    return Shortcuts(model, directions, {leap: LinearMap(
+        drawn(sizes.rank, sizes.inputs), strength * drawn(sizes.width, sizes.rank),
+        strength * 0.1 * drawn(1, sizes.width)[0]) for leap in leaps}, {"seed": seed})

@@ -1,0 +1,82 @@
+"""Which shortcuts a calibration's plans are better for: the others need not be kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from ..entropy.calibration import Calibration, Choice
+from ..models.config import TransformerConfig
+from ..schedules import get_schedule
+from ..sparsity.leap import Leap
+from ..sparsity.shortcuts import Shortcuts
+from .choices import State, cost_of
+
+MOST_LOST = 0.0075
+"""Likeness that plans may lose at some cost, for there to be fewer shortcuts to keep."""
+
+
+class _Rated(NamedTuple):
+    """A choice of one pixel budget."""
+
+    pn: str
+    choice: Choice
+    cost: float
+    leaps: frozenset[Leap]
+
+
+def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Shortcuts | None
+              ) -> tuple[Calibration, Shortcuts | None]:
+    """The calibration without choices that hardly help any plan, and the shortcuts of the rest.
+
+    Leaps are left out one by one, with all choices that take them, as long as the best choice for
+    any cost is at most ``MOST_LOST`` worse than the best of all. Then choices with shortcuts go for
+    which another one costs no more and is at least as good.
+    """
+    rated = sorted((_Rated(pn, choice, cost_of(shape, get_schedule(entry.template, entry.pn),
+                                               State.of(choice)), State.of(choice).leaps)
+                    for pn, entry in calibration.entries.items() for choice in entry.choices),
+                   key=lambda one: one.cost)
+    every, best = rated, _best(rated, rated)
+    while leaps := _leaps(rated):
+        fewer = {leap: [one for one in rated if leap not in one.leaps] for leap in leaps}
+        lost = {leap: max(a - b for a, b in zip(best, _best(every, fewer[leap]), strict=True))
+                for leap in leaps}
+        least = min(leaps, key=lambda leap: (lost[leap], leap))
+        if lost[least] > MOST_LOST:
+            break
+        rated = fewer[least]
+    rated = [one for one in rated if not one.leaps or not _beaten(one, rated)]
+    leaps = _leaps(rated)
+    kept = shortcuts.only(leaps) if shortcuts and leaps else None
+    entries = {
+        pn: entry.model_copy(update={"choices": tuple(sorted(
+            (x.choice for x in rated if x.pn == pn), key=lambda c: -c.likeness))})
+        for pn, entry in calibration.entries.items()}
+    return calibration.model_copy(update={
+        "entries": entries, "shortcuts": kept.identity if kept else None}), kept
+
+
+def _leaps(rated: list[_Rated]) -> list[Leap]:
+    return sorted({leap for one in rated for leap in one.leaps})
+
+
+def _best(places: list[_Rated], rated: list[_Rated]) -> list[float]:
+    """At the pixel budget and cost of each of ``places``, the likeness of the best of ``rated``
+    that costs no more; both ascend in cost."""
+    found: list[float] = []
+    best: dict[str, float] = {}
+    left = deque(rated)
+    for place in places:
+        while left and left[0].cost <= place.cost:
+            one = left.popleft()
+            best[one.pn] = max(best.get(one.pn, 0.0), one.choice.likeness)
+        found.append(best.get(place.pn, 0.0))
+    return found
+
+
+def _beaten(one: _Rated, rated: list[_Rated]) -> bool:
+    mine = (one.cost, -one.choice.likeness)
+    return any(
+        other.pn == one.pn and other.cost <= mine[0] and -other.choice.likeness <= mine[1]
+        and (other.cost, -other.choice.likeness) != mine for other in rated)
