@@ -85,8 +85,9 @@ def summary(folder: Path, pn: str) -> dict[str, Any]:
                     row[key] = round(fmean(values), 4)
             rival = "toprovar @ " + name.split(" @ ")[-1]
             if " @ " in name and rival in names and rival != name:
-                theirs = [x for part in own for x in part["rows"][rival]["passed"]]
-                row["mcnemar_toprovar"] = round(mcnemar(passed, theirs), 5)
+                both = [part["rows"] for part in own if rival in part["rows"]]
+                pairs = [[x for rows in both for x in rows[n]["passed"]] for n in (name, rival)]
+                row["mcnemar_toprovar"] = round(mcnemar(*pairs), 5)
         rows[name] = row
     return rows
 

@@ -127,7 +127,7 @@ def test_shortcuts_of_the_embedded_model(shortcuts: Shortcuts, calibration: Cali
     """They predict most of what the layers change on pictures that they were not fitted to, and
     calibration has tried them."""
     told = shortcuts.about["explained"]
-    assert shortcuts.lengths == (5, 6, 7, 8) and told["5"] > told["8"] > 0.4
+    assert shortcuts.lengths == (5, 6, 7, 8) and told["5-6-5"] > told["5-6-8"] > 0.4
     assert calibration.dropped == "exit" and calibration.shortcuts == shortcuts.identity
     known = {(c.guided, c.skipped, c.shortcuts): c for c in calibration.main.choices}
     last, none = known[7, (), ((6, 5),)], known[7, (6,), ()]

@@ -46,14 +46,15 @@ def write_report(results: Sequence[Path], docs: Path) -> list[Path]:
 
 
 def merge(results: Sequence[Found]) -> Found:
-    """One result; each section knows the run it comes from, as ratios hold within a run only."""
+    """One result; each section knows the run it comes from, as ratios hold within a run only. A
+    merged result may be among them."""
     merged: Found = {"runs": [], "sections": {}, "left_out": {}}
-    for i, result in enumerate(results):
-        head = {key: value for key, value in result.items()
-                if key not in ("sections", "left_out")}
-        merged["runs"].append(head)
+    for result in results:
+        before = len(merged["runs"])
+        merged["runs"] += result.get("runs") or [{
+            key: value for key, value in result.items() if key not in ("sections", "left_out")}]
         for name, section in result["sections"].items():
-            merged["sections"][name] = section | {"run": i}
+            merged["sections"][name] = section | {"run": before + section.get("run", 0)}
             merged["left_out"].pop(name, None)
         merged["left_out"] |= result["left_out"]
     return merged

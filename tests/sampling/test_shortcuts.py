@@ -8,28 +8,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.random_shortcuts import random_shortcuts
 from tests.sampling.plans import IndexSelector
 from tests.sampling.test_graphs import draw, same
 from tests.sampling.test_sparse import MODEL, SCHEDULE, SHAPE, TOKENS, run
-from tests.tiny import random_text, tiny_pipeline, tiny_transformer
-from toprovar.analysis import fit_shortcuts
+from tests.tiny import random_text, tiny_transformer
 from toprovar.models.fingerprint import model_fingerprint
 from toprovar.models.transformer import InfinityTransformer
-from toprovar.ops.resize_tokens import resize_tokens
 from toprovar.sampling import workspace
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun
+from toprovar.sparsity.leap import Leap
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan
 from toprovar.sparsity.shortcuts import Shortcuts, predict, register_shortcuts
 
+LEAPS = {(source, s) for s in (5, 6) for source in range(3, s)}
 
-def maps(model: InfinityTransformer, *lengths: int) -> Shortcuts:
+
+def maps(model: InfinityTransformer, *lengths: int, seed: int = 2) -> Shortcuts:
     """Close to handing on the residual of the scale before, with something of everything."""
-    width, generator = model.shape.width, torch.Generator().manual_seed(2)
-    found = Shortcuts(model_fingerprint(model), {
-        n: (torch.cat([torch.zeros(width, width), torch.eye(width)], 1)
-            + 0.05 * torch.randn(width, 2 * width, generator=generator),
-            0.1 * torch.randn(width, generator=generator)) for n in lengths})
+    found = random_shortcuts(
+        model_fingerprint(model), model.shape,
+        [Leap(*places, n) for places in LEAPS for n in lengths], strength=0.3, seed=seed)
     register_shortcuts(found)
     return found
 
@@ -63,11 +63,12 @@ class Residuals(LayerProbe):
 
 
 @torch.no_grad()
-def expected(own: Shortcuts, length: int, x: Tensor, probe: Residuals, source: int, scale: int
-             ) -> Tensor:
-    before = resize_tokens(probe.after[source, length - 1][: x.shape[0]], SCHEDULE.grids[source],
-                           SCHEDULE.grids[scale])
-    return predict(x, before, *own.at(length, x.device, x.dtype))
+def expected(own: Shortcuts, length: int, x: Tensor, given: Tensor, probe: Residuals, source: int,
+             scale: int) -> Tensor:
+    """``given``: the input of the scale before."""
+    rows = x.shape[0]
+    return predict(x, given[:rows], probe.after[source, length - 1][:rows], SCHEDULE.grids[source],
+                   SCHEDULE.grids[scale], own.at(Leap(source, scale, length), x.device, x.dtype))
 
 
 @pytest.mark.parametrize("unguided", [0, 1])
@@ -85,7 +86,8 @@ def test_a_shortcut_stands_for_the_first_layers(unguided: int) -> None:
     for scale, length, source in ((5, 1, 3), (6, 2, 5)):
         x = _input(own_run, states, scale)
         torch.testing.assert_close(probe.before[scale, length],
-                                   expected(own, length, x, probe, source, scale),
+                                   expected(own, length, x, _input(own_run, states, source),
+                                            probe, source, scale),
                                    atol=1e-5, rtol=1e-5)
     assert probe.keys[6, 2] == sum(TOKENS) - 64  # all but those of the scale left out
     assert probe.keys[5, 1] == sum(TOKENS[:4]) + 144
@@ -114,7 +116,8 @@ def test_dropped_tokens_rejoin_as_predicted() -> None:
     probe = Residuals()
     states, own_run = run(plan, probe=probe, selector=IndexSelector({(6, 1): index}))
     x = _input(own_run, states, 6)
-    start, late = (expected(own, n, x, probe, 5, 6) for n in (1, 2))
+    given = _input(own_run, states, 5)
+    start, late = (expected(own, n, x, given, probe, 5, 6) for n in (1, 2))
     torch.testing.assert_close(probe.before[6, 1], start, atol=1e-5, rtol=1e-5)
     worked_on = torch.zeros(256, dtype=torch.bool).index_fill_(0, index, True)
     into = probe.before[6, 2]
@@ -153,7 +156,7 @@ def test_level_embeddings_of_later_chunks_are_added_to_predicted_tokens_too(chun
     torch.testing.assert_close(probe.before[6, 2][:, index], probe.after[6, 1][:, index] + level)
     dropped = [n for n in range(256) if n not in set(index.tolist())]
     x = probe.before[6, 0]
-    late = expected(maps(model, 2), 2, x, probe, 5, 6) + level
+    late = expected(maps(model, 2), 2, x, probe.before[5, 0], probe, 5, 6) + level
     torch.testing.assert_close(probe.before[6, 2][:, dropped], late[:, dropped], atol=1e-5,
                                rtol=1e-5)
 
@@ -176,11 +179,8 @@ class TestEveryKind:
             same(found, draw(model, text, plan, graphs=False, seed=seed)[0])
         assert own_run.replayed == 7
         # Another plan's maps are not taken for these.
-        other = maps(model, 2, 3)
-        changed = Shortcuts(other.model, {n: (w.float(), b + 1) for n, (w, b) in
-                                          other.maps.items()})
-        register_shortcuts(changed)
-        plan = plan.model_copy(update={"shortcuts": changed.identity})
+        other = maps(model, 2, 3, seed=5)
+        plan = plan.model_copy(update={"shortcuts": other.identity})
         found, own_run = draw(model, random_text(5), plan, graphs=True)
         same(found, draw(model, random_text(5), plan, graphs=False)[0])
         assert own_run.replayed < 7
@@ -210,34 +210,3 @@ class TestEveryKind:
 
         both = codes((4, 4), [1, 2])
         torch.testing.assert_close(both[:1], codes((4,), [1]))
-
-
-def test_a_fit_finds_maps_that_predict_the_layers() -> None:
-    """On a model whose layers hardly change from scale to scale; better than handing on alone."""
-    pipeline = tiny_pipeline()
-    jobs = [(f"a thing {n}", n) for n in range(16)]
-    told: list[int] = []
-    found = fit_shortcuts(pipeline, jobs, [SCHEDULE], batch=2, on_images=told.append)
-    assert found is not None and found.model == model_fingerprint(pipeline.transformer)
-    assert sum(told) == 16 and found.lengths == (2,)
-    assert found.about["explained"]["2"] > 0.3
-    again = fit_shortcuts(pipeline, jobs, [SCHEDULE], batch=2)
-    assert again is not None and again.identity == found.identity
-    # The normal equations of one picture by hand: the residual of the fit is orthogonal to inputs.
-    small = fit_shortcuts(pipeline, jobs[:1], [SCHEDULE])
-    assert small is not None and small.about["explained"] == {}
-    probe = Residuals()
-    own_run = SamplingRun(
-        pipeline.transformer, pipeline.encode_prompt("a thing 0"),
-        SamplingParams(SCHEDULE, pipeline.config["default_cfg"], pipeline.config["default_tau"]),
-        generators=[torch.Generator().manual_seed(0)], probe=probe)
-    list(own_run)
-    missed = whole = 0.0
-    for scale in (4, 5, 6):
-        after = probe.after[scale, 1]
-        guess = expected(small, 2, probe.before[scale, 0], probe, scale - 1, scale)
-        plain = resize_tokens(probe.after[scale - 1, 1], SCHEDULE.grids[scale - 1],
-                              SCHEDULE.grids[scale])
-        missed += float((guess - after).square().sum())
-        whole += float((plain - after).square().sum())
-    assert missed < 0.5 * whole

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from benchmarks.random_shortcuts import random_shortcuts
 from tests.sparsity.test_toprovar import SCHEDULE, SHAPE
-from toprovar.analysis.choices import choice_plan, explore
+from toprovar.analysis.choices import State, choice_plan, explore
 from toprovar.files import DATA
+from toprovar.ops.resize_tokens import resize_tokens
 from toprovar.sparsity.cost import WorkTable, count
+from toprovar.sparsity.leap import INPUT, Leap
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan
 from toprovar.sparsity.plan_file import plan_from_json, plan_to_json
 from toprovar.sparsity.plan_table import plan_table
+from toprovar.sparsity.shortcut_inputs import Sizes, surroundings
 from toprovar.sparsity.shortcuts import Shortcuts, find_shortcuts, predict, register_shortcuts
 
 WIDTH = SHAPE.width
 
 
-def maps(*lengths: int, width: int = WIDTH, model: str = "m") -> Shortcuts:
-    generator = torch.Generator().manual_seed(3)
-    return Shortcuts(model, {
-        n: (torch.randn(width, 2 * width, generator=generator) * 0.1,
-            torch.randn(width, generator=generator)) for n in lengths}, {"pictures": 7})
+LEAPS = tuple(Leap(s - gap, s, n) for s in (4, 5, 6) for gap in (1, 2) for n in (1, 2))
+CPU = torch.device("cpu")
+
+
+def maps(*leaps: Leap, model: str = "m", seed: int = 3) -> Shortcuts:
+    return random_shortcuts(model, SHAPE, leaps or LEAPS, seed=seed)
 
 
 def step(s: int, keep: list[int], **more: Any) -> ScalePlan:
@@ -41,73 +47,124 @@ def plan_of(**steps: ScalePlan) -> SparsityPlan:
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
-    own = maps(1, 2)
+    own = maps()
     own.save(tmp_path / "a.safetensors")
     found = Shortcuts.load(tmp_path / "a.safetensors")
     assert found.identity == own.identity and found.lengths == (1, 2) and found.model == "m"
-    assert found.about == {"pictures": 7}
-    for n in (1, 2):
-        for a, b in zip(own.maps[n], found.maps[n], strict=True):
+    assert found.about == {"seed": 3} and set(found.maps) == set(LEAPS)
+    for leap in LEAPS:
+        for a, b in zip(own.maps[leap], found.maps[leap], strict=True):
             assert torch.equal(a, b)
-    assert maps(1, 2, model="other").identity != own.identity != maps(1).identity
+    assert set(found.directions) == {0, 1, 2}
+    assert maps(model="other").identity != own.identity != maps(seed=4).identity
 
 
-def test_a_prediction_is_the_affine_map_of_both_inputs() -> None:
-    own = maps(2)
-    x, before = torch.randn(2, 5, WIDTH), torch.randn(2, 5, WIDTH)
-    weight, bias = own.at(2, torch.device("cpu"), torch.float64)
-    expected = x.double() @ weight[:, :WIDTH].T + before.double() @ weight[:, WIDTH:].T + bias
-    torch.testing.assert_close(predict(x.double(), before.double(), weight, bias), expected)
-    assert own.at(2, torch.device("cpu"), torch.float64)[0] is weight  # at one address
+def test_only_those_that_are_needed_are_kept() -> None:
+    own = maps()
+    own.about["explained"] = {str(leap): 0.5 for leap in LEAPS}
+    few = own.only([LEAPS[0]])
+    assert set(few.maps) == {LEAPS[0]} and set(few.directions) == {0, LEAPS[0].length}
+    assert few.about["explained"] == {str(LEAPS[0]): 0.5} and few.identity != own.identity
+    assert torch.equal(few.maps[LEAPS[0]].down, own.maps[LEAPS[0]].down)
+    assert own.only(LEAPS).identity == own.identity
 
 
-@pytest.mark.parametrize("harm", ["cut", "text", "other", "numbers", "name", "shape"])
+def test_surroundings_are_the_tokens_around_each_one() -> None:
+    grid = (3, 5)
+    x = torch.randn(2, 15, 4)
+    found = surroundings(x, grid, 3).unflatten(1, (4, 3, 3))
+    image = x.unflatten(1, grid)
+    for row in range(3):
+        for column in range(5):
+            for down in (-1, 0, 1):
+                for across in (-1, 0, 1):
+                    there = image[:, min(max(row + down, 0), 2), min(max(column + across, 0), 4)]
+                    assert torch.equal(found[:, :, down + 1, across + 1, 5 * row + column], there)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_prediction_by_its_definition(rows: int) -> None:
+    leap, old, grid = Leap(4, 5, 2), (8, 8), (12, 12)
+    placed = maps(leap).at(leap, CPU, torch.float64)
+    x = torch.randn(rows, 144, WIDTH, dtype=torch.float64)
+    given, before = torch.randn(2, rows, 64, WIDTH, dtype=torch.float64)
+    here, there = (resize_tokens(t, old, grid, "bilinear") for t in (before, given))
+    seen = here @ placed.directions
+    parts = [surroundings(t, grid, side).transpose(1, 2) for t, side in (
+        (x @ placed.codes, 3), (there @ placed.codes, 3))]
+    parts += [here, surroundings(seen, grid, 3).transpose(1, 2),
+              surroundings(seen[..., : max(1, seen.shape[-1] // 4)], grid, 7).transpose(1, 2)]
+    inputs = torch.cat(parts, -1)
+    assert inputs.shape[-1] == Sizes.of(SHAPE).inputs == placed.down.shape[1]
+    expected = here + inputs @ (placed.up @ placed.down).T + placed.bias
+    torch.testing.assert_close(predict(x, given, before, old, grid, placed), expected)
+    own = maps(leap)
+    assert own.at(leap, CPU, torch.float64) is own.at(leap, CPU, torch.float64)  # at one address
+
+
+@pytest.mark.parametrize("harm", ["cut", "text", "other", "old", "numbers", "name", "part", "leap",
+                                  "shape", "directions", "empty"])
 def test_files_that_are_none_are_refused_by_name(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "bad.safetensors"
-    own = maps(1)
+    own = maps(LEAPS[0])
     own.save(path)
-    content = path.read_bytes()
-    head = {"format": "toprovar-shortcuts", "version": "1", "model": "m", "identity": own.identity}
-    tensors = {"1.weight": own.maps[1][0], "1.bias": own.maps[1][1]}
+    content, tensors = path.read_bytes(), load_file(path)
+    head = {"format": "toprovar-shortcuts", "version": "2", "model": "m", "identity": own.identity}
+    bias = f"{LEAPS[0]}.bias"
     if harm == "cut":
         path.write_bytes(content[:-10])
     elif harm == "text":
         path.write_text("hello")
     elif harm == "other":
         save_file(tensors, path)
+    elif harm == "old":
+        save_file(tensors, path, head | {"version": "1"})
     elif harm == "numbers":
         path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     elif harm == "name":
-        save_file(tensors | {"2.weight": tensors["1.weight"] + 0}, path, head)
+        save_file(tensors | {"elsewhere": torch.zeros(1)}, path, head)
+    elif harm == "part":
+        save_file({n: x for n, x in tensors.items() if n != bias}, path, head)
+    elif harm == "leap":
+        save_file({n.replace(str(LEAPS[0]), "5-5-1"): x for n, x in tensors.items()}, path, head)
+    elif harm == "shape":
+        save_file(tensors | {bias: torch.zeros(WIDTH + 1)}, path, head)
+    elif harm == "directions":
+        save_file({n: x for n, x in tensors.items() if n != "directions.0"}, path, head)
     else:
-        save_file(tensors | {"1.bias": torch.zeros(WIDTH + 1)}, path, head)
+        save_file({"directions.0": tensors["directions.0"]}, path, head)
     with pytest.raises(ValueError, match=r"bad\.safetensors.*toprovar analyze"):
         Shortcuts.load(path)
 
 
 def test_numbers_must_be_finite_and_fit() -> None:
+    own = maps(LEAPS[0])
+    found = own.maps[LEAPS[0]]
     with pytest.raises(ValueError, match="finite"):
-        Shortcuts("m", {1: (torch.full((2, 4), torch.inf), torch.zeros(2))})
+        Shortcuts("m", own.directions, {LEAPS[0]: found._replace(
+            bias=torch.full_like(found.bias, torch.inf))})
     with pytest.raises(ValueError, match="expected"):
-        Shortcuts("m", {1: (torch.zeros(2, 3), torch.zeros(2))})
+        Shortcuts("m", own.directions, {LEAPS[0]: found._replace(up=found.up[:, 1:])})
+    with pytest.raises(ValueError, match="directions"):
+        Shortcuts("m", {0: own.directions[0]}, own.maps)
     with pytest.raises(ValueError, match="of the model m"):
-        maps(1).check_fits(SHAPE, {1}, "another")
-    with pytest.raises(ValueError, match=r"leave out \[2\]"):
-        maps(1).check_fits(SHAPE, {2}, "m")
+        own.check_fits(SHAPE, {LEAPS[0]}, "another")
+    with pytest.raises(ValueError, match=f"shortcut {LEAPS[1]}, which"):
+        own.check_fits(SHAPE, {LEAPS[1]}, "m")
     with pytest.raises(ValueError, match="width"):
-        maps(1, width=WIDTH + 1).check_fits(SHAPE, {1}, "m")
+        own.check_fits(replace(SHAPE, width=2 * WIDTH, pool_heads=0, mlp_hidden=0), {LEAPS[0]}, "m")
 
 
 def test_where_a_plans_maps_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOPROVAR_CACHE", str(tmp_path))
-    own = maps(1, model="elsewhere")
+    own = maps(model="elsewhere")
     with pytest.raises(ValueError, match=str(tmp_path)):
         find_shortcuts(own.identity)
     (tmp_path / "calibrations").mkdir()
     (tmp_path / "calibrations" / "junk.safetensors").write_text("no file of shortcuts")
     own.save(tmp_path / "calibrations" / "mine.safetensors")
     assert find_shortcuts(own.identity).model == "elsewhere"
-    other = maps(2, model="registered")
+    other = maps(model="registered")
     register_shortcuts(other)
     assert find_shortcuts(other.identity) is other
 
@@ -119,8 +176,8 @@ def test_the_box_holds_those_that_its_calibration_names() -> None:
     assert known.shortcuts is not None
     found = find_shortcuts(known.shortcuts)
     assert found.model == known.model
-    used = {n for e in known.entries.values() for c in e.choices for _, n in c.shortcuts}
-    assert used and used <= set(found.lengths)
+    used = {leap for e in known.entries.values() for c in e.choices for leap in State.of(c).leaps}
+    assert used == set(found.maps)
 
 
 @pytest.mark.parametrize(("steps", "message"), [
@@ -145,7 +202,8 @@ def test_a_plan_says_where_its_shortcuts_start_from() -> None:
     plan = plan_of(s4=step(4, [0, 64, 64], shortcut=1), s5=step(5, [144] * 3, run=False),
                    s6=step(6, [0, 100, 256], shortcut=1, dropped="shortcut", guide=(2,)))
     assert plan.shortcut_sources == (None, None, None, None, 3, None, 4)
-    assert plan.passed_on == {(3, 0), (4, 0), (4, 1)}
+    assert plan.leaps == {Leap(3, 4, 1), Leap(4, 6, 1), Leap(4, 6, 2)}
+    assert plan.passed_on == {(3, INPUT), (3, 0), (4, INPUT), (4, 0), (4, 1)}
     assert plan.scales[6].rejoin == 2 and plan.scales[6].guided_by(2)
     assert plan.measured == {(4, 2)}
     assert plan_from_json(plan_to_json(plan)) == plan
@@ -161,7 +219,9 @@ def test_what_shortcuts_cost() -> None:
     assert own.jumps.flatten().tolist() == [0, 0, 0, 0, 0, 1, 1]
     bare = count(plan.model_copy(update={"shortcuts": "abc"}), SHAPE).flops
     work = own.scale_flops(SHAPE)
-    products = 2 * WIDTH * 2 * WIDTH
+    sizes = Sizes.of(SHAPE)
+    products = 2 * (WIDTH * (2 * sizes.codes + sizes.directions)
+                    + sizes.rank * (sizes.inputs + WIDTH))
     without = WorkTable.of(SparsityPlan.model_validate(plan.model_dump() | {"scales": tuple(
         s.model_copy(update={"shortcut": 0}) for s in plan.scales)})).scale_flops(SHAPE)
     assert (work - without).tolist() == [0] * 5 + [144 * products, 256 * products]
@@ -180,7 +240,7 @@ def test_choices_with_shortcuts_are_tried_from_the_last_scale_on() -> None:
         lost += 0.3 * sum(not s.unconditional for s in plan.scales)
         return torch.tensor([1 - lost]), torch.tensor([1 - lost / 2])
 
-    found = explore(SHAPE, SCHEDULE, measure, 64, maps(1, 2))
+    found = explore(SHAPE, SCHEDULE, measure, 64, maps())
     assert any(c.shortcuts == ((6, 1),) for c in found)
     assert any(c.shortcuts == ((5, 2), (6, 2)) for c in found)
     for choice in found:
@@ -190,5 +250,19 @@ def test_choices_with_shortcuts_are_tried_from_the_last_scale_on() -> None:
         assert not {s for s, _ in choice.shortcuts} & set(choice.skipped)
         if own and 6 not in choice.skipped:
             assert 6 in own
-    assert {plan.shortcuts for plan in asked} == {None, maps(1, 2).identity}
+        assert State.of(choice).leaps <= set(LEAPS)
+    assert {plan.shortcuts for plan in asked} == {None, maps().identity}
     assert not any(c.shortcuts for c in explore(SHAPE, SCHEDULE, measure, 64))
+
+
+def test_choices_take_only_shortcuts_that_there_are() -> None:
+    """No leap over a scale is at hand: then none is skipped before one that has a shortcut."""
+    def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
+        lost = sum(0.001 * s.shortcut + 0.1 * (not s.run) for s in plan.scales)
+        lost += 0.3 * sum(not s.unconditional for s in plan.scales)
+        return torch.tensor([1 - lost]), torch.tensor([1 - lost])
+
+    few = [leap for leap in LEAPS if leap.scale - leap.source == 1]
+    found = [State.of(c) for c in explore(SHAPE, SCHEDULE, measure, 64, maps(*few))]
+    assert any(state.skipped and state.shortcuts for state in found)
+    assert all(state.leaps <= set(few) for state in found)

@@ -223,7 +223,7 @@ class _Summing(LayerProbe):
             self._now[0], given, before, grid, *(self.directions[n].to(x.device)
                                                  for n in (CODES, length)))
         self.sums.setdefault((leap, self.held), Moments()).add(
-            _thinned(inputs), _thinned(self._now[length] - before))
+            _thinned(inputs.transpose(1, 2)), _thinned(self._now[length] - before))
 
 
 def _thinned(x: Tensor) -> Tensor:

@@ -76,18 +76,18 @@ def shortcut_inputs(x: Tensor, before_input: Tensor, before: Tensor, grid: Grid,
             residual.
 
     Returns:
-        [R, N, ``Sizes.inputs``] of x's dtype.
+        [R, ``Sizes.inputs``, N] of x's dtype: tokens last, as windows come.
     """
     seen = before @ directions
     far = max(1, directions.shape[1] // FAR_SHARE)
     return torch.cat([
         surroundings(x @ codes, grid, NEAR), surroundings(before_input @ codes, grid, NEAR),
-        before, surroundings(seen, grid, NEAR), surroundings(seen[..., :far], grid, FAR),
-    ], -1)
+        before.transpose(1, 2), surroundings(seen, grid, NEAR),
+        surroundings(seen[..., :far], grid, FAR),
+    ], 1)
 
 
 def surroundings(x: Tensor, grid: Grid, side: int) -> Tensor:
-    """The tokens around each one, [R, N, k] -> [R, N, k side²]; outside lie copies of the edge."""
+    """The tokens around each one, [R, N, k] -> [R, k side², N]; outside lie copies of the edge."""
     image = x.transpose(1, 2).unflatten(2, grid)
-    padded = F.pad(image, (side // 2,) * 4, mode="replicate")
-    return F.unfold(padded, side).transpose(1, 2)
+    return F.unfold(F.pad(image, (side // 2,) * 4, mode="replicate"), side)

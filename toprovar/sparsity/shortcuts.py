@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import safetensors
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
@@ -230,7 +229,9 @@ def predict(x: Tensor, before_input: Tensor, before: Tensor, old_grid: Grid, gri
     here = resize_tokens(before.to(dtype), old_grid, grid)
     inputs = shortcut_inputs(x.to(dtype), resize_tokens(before_input.to(dtype), old_grid, grid),
                              here, grid, placed.codes, placed.directions)
-    return here + F.linear(F.linear(inputs, placed.down), placed.up, placed.bias)
+    down, up = (factor.expand(len(x), -1, -1) for factor in (placed.down, placed.up))
+    added = torch.baddbmm(placed.bias[:, None], up, torch.bmm(down, inputs))
+    return here + added.transpose(1, 2)
 
 
 _REGISTERED: dict[str, Shortcuts] = {}
