@@ -266,3 +266,18 @@ def test_choices_take_only_shortcuts_that_there_are() -> None:
     found = [State.of(c) for c in explore(SHAPE, SCHEDULE, measure, 64, maps(*few))]
     assert any(state.skipped and state.shortcuts for state in found)
     assert all(state.leaps <= set(few) for state in found)
+
+
+def test_guidance_ends_earlier_from_the_best_choices() -> None:
+    """Where each step down prefers shortcuts, choices that have both are tried all the same."""
+    def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
+        lost = sum(0.001 * s.shortcut + 0.2 * (not s.run) for s in plan.scales)
+        # The first scale without guidance costs much, the next ones nothing.
+        lost += 0.02 * any(not s.unconditional for s in plan.scales)
+        return torch.tensor([1 - lost]), torch.tensor([1 - lost])
+
+    found = {State.of(c) for c in explore(SHAPE, SCHEDULE, measure, 64, maps())}
+    both = ((5, 2), (6, 2))
+    assert {state.guided for state in found if state.shortcuts == both and not state.skipped} \
+        >= {7, 6, 5, 4, 3, 2}
+    assert not any(c.shortcuts for c in explore(SHAPE, SCHEDULE, measure, 64))

@@ -2,12 +2,15 @@
 
 From the dense run on, every single step further down is tried (guidance ends one scale earlier, one
 more scale is not run, or a shortcut leaves out more layers of one), and the one that loses least
-for what it saves is taken. All that was tried is kept.
+for what it saves is taken. Shortcuts save so much for what they lose that this way keeps guidance
+long; so, from each choice that is the best for its cost, guidance ends earlier still. All that was
+tried is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from torch import Tensor
@@ -22,6 +25,8 @@ from ..sparsity.shortcuts import Shortcuts
 
 LEAST_COST = 0.05
 """Share of the dense FLOPs at which the descent ends."""
+HOPELESS = 0.02
+"""Likeness below the best of what costs no more, at which ending guidance earlier is given up."""
 LEAST_GUIDED = 2
 """Scales that always run with guidance: they fix what is shown, and cost nothing."""
 SKIPPABLE = 5
@@ -68,22 +73,36 @@ def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
     identity = shortcuts.identity if shortcuts else None
     state = State(len(schedule))
     tried: dict[State, Choice] = {state: Choice(guided=state.guided, likeness=1.0, ssim=1.0)}
+
+    def look(after: State) -> Choice:
+        if after not in tried:
+            likeness, ssim = measure(choice_plan(shape, schedule, *after, identity=identity))
+            tried[after] = Choice(**after._asdict(), likeness=round(float(likeness.mean()), 5),
+                                  ssim=round(float(ssim.mean()), 5))
+        return tried[after]
+
+    def best_for(cost: float) -> float:
+        return max((known.likeness for other, known in tried.items()
+                    if cost_of(shape, schedule, other) <= cost), default=0.0)
+
     while True:
         here, paid = tried[state], cost_of(shape, schedule, state)
         if paid <= LEAST_COST:
             break
         steps: dict[State, float] = {}
         for after in _steps(schedule, state, fewest_tokens, leaps):
-            if after not in tried:
-                likeness, ssim = measure(choice_plan(shape, schedule, *after, identity=identity))
-                tried[after] = Choice(**after._asdict(),
-                                      likeness=round(float(likeness.mean()), 5),
-                                      ssim=round(float(ssim.mean()), 5))
             saved = paid - cost_of(shape, schedule, after)
-            steps[after] = (here.likeness - tried[after].likeness) / saved
+            steps[after] = (here.likeness - look(after).likeness) / saved
         if not steps:
             break
         state = min(steps, key=lambda s: steps[s])
+    best = [state for state, known in tried.items()
+            if known.likeness >= best_for(cost_of(shape, schedule, state))]
+    for state in best if leaps else ():
+        for after in _less_guided(state):
+            cost, likeness = cost_of(shape, schedule, after), look(after).likeness
+            if cost <= LEAST_COST or likeness < best_for(cost) - HOPELESS:
+                break
     return tuple(sorted(tried.values(), key=lambda c: -c.likeness))
 
 
@@ -95,7 +114,9 @@ def most_choices(schedule: ScaleSchedule, fewest_tokens: int, lengths: int = 0) 
     """
     many = len(skippable(schedule, fewest_tokens))
     wide = sum(n >= fewest_tokens for n in schedule.tokens[1:]) if lengths else 0
-    return (len(schedule) + many + wide * lengths) * (1 + many + wide)
+    way = len(schedule) + many + wide * lengths
+    found = way * (1 + many + wide)
+    return found * (1 + len(schedule)) if lengths else found
 
 
 def choice_plan(shape: TransformerConfig, schedule: ScaleSchedule, guided: int,
@@ -168,13 +189,16 @@ def skippable(schedule: ScaleSchedule, fewest_tokens: int) -> list[int]:
             if schedule.tokens[s] >= fewest_tokens]
 
 
+def _less_guided(state: State) -> Iterator[State]:
+    """The same with guidance ending one scale earlier, two scales, and so on."""
+    for fewer in range(state.guided - 1, LEAST_GUIDED - 1, -1):
+        if fewer not in state.skipped:  # it would save nothing
+            yield state._replace(guided=fewer)
+
+
 def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int, leaps: frozenset[Leap]
            ) -> Iterator[State]:
-    fewer = state.guided - 1
-    while fewer in state.skipped:  # a scale that is not run saves nothing by losing its guidance
-        fewer -= 1
-    if fewer >= LEAST_GUIDED:
-        yield state._replace(guided=fewer)
+    yield from islice(_less_guided(state), 1)
     for scale in skippable(schedule, fewest_tokens):
         if scale not in state.skipped:
             after = state.without(scale)
