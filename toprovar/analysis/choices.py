@@ -10,6 +10,7 @@ tried is kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -81,27 +82,31 @@ def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
                                   ssim=round(float(ssim.mean()), 5))
         return tried[after]
 
-    def best_for(cost: float) -> float:
-        return max((known.likeness for other, known in tried.items()
-                    if cost_of(shape, schedule, other) <= cost), default=0.0)
+    @cache
+    def cost(of: State) -> float:
+        return cost_of(shape, schedule, of)
+
+    def best_for(most: float) -> float:
+        return max((known.likeness for other, known in tried.items() if cost(other) <= most),
+                   default=0.0)
 
     while True:
-        here, paid = tried[state], cost_of(shape, schedule, state)
+        here, paid = tried[state], cost(state)
         if paid <= LEAST_COST:
             break
         steps: dict[State, float] = {}
         for after in _steps(schedule, state, fewest_tokens, leaps):
-            saved = paid - cost_of(shape, schedule, after)
+            saved = paid - cost(after)
             steps[after] = (here.likeness - look(after).likeness) / saved
         if not steps:
             break
         state = min(steps, key=lambda s: steps[s])
     best = [state for state, known in tried.items()
-            if known.likeness >= best_for(cost_of(shape, schedule, state))]
+            if known.likeness >= best_for(cost(state))]
     for state in best if leaps else ():
         for after in _less_guided(state):
-            cost, likeness = cost_of(shape, schedule, after), look(after).likeness
-            if cost <= LEAST_COST or likeness < best_for(cost) - HOPELESS:
+            likeness = look(after).likeness
+            if cost(after) <= LEAST_COST or likeness < best_for(cost(after)) - HOPELESS:
                 break
     return tuple(sorted(tried.values(), key=lambda c: -c.likeness))
 
