@@ -89,18 +89,55 @@ def test_there_and_back(case: Case, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_pictures_are_those_of_their_seeds(tmp_path: Path, pipeline: Any) -> None:
-    """Neither the batch nor a shard decides what picture j of prompt i is."""
+    """Neither the batch nor a shard decides what picture j of prompt i is.
+
+    A batch rounds sums otherwise than a picture drawn alone does, on some processors by 7e-5 of a
+    logit, and a bit whose draw lies that near falls the other way. So the files must be the bytes
+    of the same batch, and the bits of a batch those of its pictures alone, but for such near-ties:
+    up to the first of them everything is compared, after it the pictures go apart.
+    """
     case = CASES[0]
     for shard in ("0/2", "1/2"):
         assert write(case, tmp_path, "--seed", "7", "--batch", "3", "--shard", shard) == 0
     for i, prompt in enumerate(PROMPTS):
-        for j in range(2):
-            own = pipeline(prompt, seed=7 + 2 * i + j, height=256, width=256).images[0]
+        seeds = [7 + 2 * i, 8 + 2 * i]
+        together, states = drawn_by(pipeline, [prompt] * 2, seeds)
+        for j, seed in enumerate(seeds):
             path = tmp_path / "out" / "images" / "dense" / f"{i:05d}" / "samples" / f"{j:04d}.png"
-            found = np.asarray(Image.open(path), dtype=int)
-            assert abs(found - np.asarray(own, dtype=int)).max() <= 1  # sums of a batch round so
+            assert np.array_equal(np.asarray(Image.open(path)), np.asarray(together[j]))
+            _, alone = drawn_by(pipeline, [prompt], [seed])
+            assert agreed_bits(states, alone, j) >= 300
+            _, other = drawn_by(pipeline, [prompt], [seed + 50])
+            assert agreed_bits(states, other, j) < 100
     metadata = tmp_path / "out" / "images" / "dense" / "00001" / "metadata.jsonl"
     assert json.loads(metadata.read_text())["prompt"] == PROMPTS[1]
+
+
+Scale = tuple[torch.Tensor, torch.Tensor]
+"""Logits [B, N, 2 d] and bits [B, N, d]."""
+
+
+def drawn_by(pipeline: Any, prompts: list[str], seeds: list[int]) -> tuple[list[Any], list[Scale]]:
+    """Pictures, and what every scale computed and drew."""
+    scales: list[Scale] = []
+    done = pipeline(prompts, seed=seeds, height=256, width=256,
+                    on_scale=lambda s: scales.append((s.logits.clone(), s.bits.clone())))
+    return done.images, scales
+
+
+def agreed_bits(batch: list[Scale], alone: list[Scale], row: int) -> int:
+    """Bits of the scales until picture ``row`` of a batch and the one drawn alone go apart. Logits
+    must agree until there; where they do, more than a near-tie or two is another draw."""
+    count = 0
+    for (logits, bits), (own_logits, own_bits) in zip(batch, alone, strict=True):
+        assert (logits[row] - own_logits[0]).abs().max() < 1e-3
+        differ = int((bits[row] != own_bits[0]).sum())
+        if differ > max(1, bits[row].numel() // 1000):
+            break
+        count += bits[row].numel() - differ
+        if differ:
+            break
+    return count
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
