@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -35,6 +36,7 @@ from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
+from .times import Kind, Times
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 
@@ -92,6 +94,8 @@ class InfinityPipeline(DiffusionPipeline):
             default_pn=default_pn, default_cfg=default_cfg, default_tau=default_tau
         )
         self._interrupt = False
+        #: what runs took on this pipeline's devices
+        self.times = Times()
         check_fit(transformer, vae, text_encoder)
 
     @classmethod
@@ -289,6 +293,8 @@ class InfinityPipeline(DiffusionPipeline):
         self._wake("transformer", device)
         generators = make_generators(generator, seed, len(text))
         calls = split_calls(text, negative, generators, plan)
+        place = (str(device), str(self.transformer.compute_dtype), options)
+        kinds = [Kind.of(place, schedule, len(own), params.guided) for own, _, _ in calls]
         latents: list[Tensor] = []
         reports: list[RunReport] = []
         clocks: list[Clock] = []
@@ -297,6 +303,7 @@ class InfinityPipeline(DiffusionPipeline):
                 run = SamplingRun(
                     self.transformer, own_text.to(device), params, negative=own_negative,
                     plan=plan, generators=own_generators, options=options, check=check, watch=watch,
+                    slower=partial(self.times.slower, kinds[i]),
                 )
                 for state in run:
                     bar.update(i * len(schedule) + state.index + 1 - bar.n)
@@ -317,10 +324,10 @@ class InfinityPipeline(DiffusionPipeline):
                 if self._interrupt:
                     break
         codes = torch.cat(latents)
-        notes = list(reports[0].notes)
+        interrupted: tuple[str, ...] = ()
         if self._interrupt:
-            notes.append(f"interrupted after {len(reports[-1].scales)} of {len(schedule)} scales"
-                         + (f" of image {len(reports)}" if len(calls) > 1 else ""))
+            interrupted = (f"interrupted after {len(reports[-1].scales)} of {len(schedule)} scales"
+                           + (f" of image {len(reports)}" if len(calls) > 1 else ""),)
 
         own.mark("decode")
         if output_type == "latent":
@@ -331,11 +338,16 @@ class InfinityPipeline(DiffusionPipeline):
         own.mark("decode")
         # Only now: the device was not waited for, so that it could go on with the decoder.
         reports = [clock.timed(r) for clock, r in zip(clocks, reports, strict=True)]
+        if watch is None and callback_on_step_end is None:
+            for kind, own_report in zip(kinds, reports, strict=False):
+                self.times.learn(kind, own_report)
+        reports = [self.times.compared(kind, r, self.transformer.shape)
+                   for kind, r in zip(kinds, reports, strict=False)]
         seconds = {"text": own.seconds("text"),
                    "scales": sum(r.seconds["scales"] for r in reports),
                    "decode": own.seconds("decode")}
         report = replace(reports[0], seconds=seconds, seed=seed_of(generator, seed),
-                         notes=tuple(notes))
+                         notes=(*reports[0].notes, *interrupted))
         return InfinityPipelineOutput(images=images, report=report, reports=[report, *reports[1:]])
 
     def _features(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from .entropy.calibration import Calibration, find_calibration
+from .models.config import TransformerConfig
 from .models.fingerprint import model_fingerprint
 from .schedules import ScaleSchedule
 from .sparsity.cost import CostModel, Target, predict
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan, dense_plan
 from .sparsity.solve import solve
+from .sparsity.strategies.auto import Auto
 from .sparsity.strategies.fastvar import OFFICIAL_DROP, fastvar_at, fastvar_plan
 from .sparsity.strategies.skipvar import SkipVar, skipvar_plan
 from .sparsity.strategies.skipvar_decision import DecisionModel, DecisionModels, find_decisions
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 
 Strategy = Literal["dense", "toprovar", "fastvar", "skipvar"]
 STRATEGIES: tuple[Strategy, ...] = ("dense", "toprovar", "fastvar", "skipvar")
+AUTO = "auto"
+"""Not a strategy but the choice whether to use one: see ``sparsity.strategies.auto``."""
+UNDECIDED = (
+    "SkipVAR decides by a model fitted to the transformer, and none is at hand for these weights: "
+    "its fixed policy without the last scale is used; fit one with 'toprovar fit-skipvar', or "
+    "choose skip or uncond"
+)
 Planned = Literal["run", "before"]
 
 
@@ -39,16 +48,20 @@ def make_plan(
     """A plan, or a strategy that plans inside the run.
 
     Args:
-        strategy: "dense", "toprovar", "fastvar" or "skipvar".
+        strategy: "dense", "toprovar", "fastvar" or "skipvar"; or "auto": ToProVAR where it pays,
+            else dense, decided for each run.
         speedup: of the scale loop, by a cost model of this device (measured if none is given).
         budget: share of a dense run's FLOPs instead.
-        planned: toprovar only: "run" = for each prompt, inside its run; "before" = one plan from
-            the model's calibration.
+        planned: toprovar only: "run" = for each prompt, inside its run, where what dropped tokens
+            get (``settings.dropped``) leaves something to decide there; "before" = one plan for all
+            prompts. Without a calibration both take the family's prior (``sparsity.prior``), unless
+            ``settings`` say otherwise.
         settings: toprovar's.
         calibration, decisions: None = those in the box for these weights.
         drop: fastvar's share of tokens dropped on the last scales; None = the official one.
         skip, uncond: skipvar's fixed policies (scales not run, scales without guidance's second
-            row); None for both = its adaptive decision.
+            row); None for both = its adaptive decision, or where there is none for these weights,
+            one scale not run, with a note.
 
     Raises:
         ValueError: settings that exclude each other, or something that is missing.
@@ -76,6 +89,9 @@ def make_plan(
         return predict(plan, shape, cost_model, guided)
 
     match strategy:
+        case "auto":
+            return Auto(calibration or find_calibration(model_fingerprint(pipeline.transformer)),
+                        target, cost_model)
         case "dense":
             if target is not None:
                 raise ValueError("a dense run has no budget: choose another strategy")
@@ -86,8 +102,6 @@ def make_plan(
             in_run = ToProVar(settings, calibration, target, cost_model)
             if planned == "run" and in_run.adaptive:
                 return in_run
-            if calibration is None and settings.start_scale is None and not in_run.adaptive:
-                settings = settings.model_copy(update={"start_scale": len(schedule) - 1})
             return done(toprovar_plan(shape, schedule, settings, calibration, target, guided))
         case "fastvar":
             if target is None:
@@ -98,12 +112,15 @@ def make_plan(
             ), target))
         case "skipvar":
             if skip is None and uncond is None and target is None:
-                return SkipVar(_decisions(pipeline, decisions), vae_decoder(pipeline.vae),
-                               cost_model=cost_model)
+                found = decisions or find_decisions(model_fingerprint(pipeline.transformer))
+                if found is None:
+                    return done(_undecided(shape, schedule))
+                return SkipVar(found, vae_decoder(pipeline.vae), cost_model=cost_model)
             if target is None:
                 return done(skipvar_plan(shape, schedule, skip or 0, uncond or 0))
             return done(_mildest_skip(pipeline, schedule, target, guided))
-    raise ValueError(f"unknown strategy {strategy!r}; expected one of {', '.join(STRATEGIES)}")
+    raise ValueError(f"unknown strategy {strategy!r}; expected one of "
+                     f"{', '.join(STRATEGIES)}, {AUTO}")
 
 
 def _mildest_skip(pipeline: InfinityPipeline, schedule: ScaleSchedule, target: Target,
@@ -127,12 +144,7 @@ def _met(plan: SparsityPlan, reached: bool, target: Target) -> SparsityPlan:
     return plan.model_copy(update={"notes": (*plan.notes, note)})
 
 
-def _decisions(pipeline: InfinityPipeline, given: Any) -> Any:
-    found = given or find_decisions(model_fingerprint(pipeline.transformer))
-    if found is None:
-        raise ValueError(
-            "SkipVAR decides by a model fitted to the transformer, and none is at hand for these "
-            "weights: fit one with 'toprovar fit-skipvar', give one, or choose a fixed policy "
-            "(skip or uncond)"
-        )
-    return found
+def _undecided(shape: TransformerConfig, schedule: ScaleSchedule) -> SparsityPlan:
+    """What SkipVAR does for a model that no decision model was fitted to."""
+    plan = skipvar_plan(shape, schedule, skip=1)
+    return plan.model_copy(update={"notes": (*plan.notes, UNDECIDED)})

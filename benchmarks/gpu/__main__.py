@@ -28,12 +28,13 @@ from benchmarks.gpu.sections import (
     run_large,
     run_strategies,
 )
+from benchmarks.gpu.user import run_user
 from benchmarks.machine import describe
 from toprovar.devices import choose_device, choose_dtype
 from toprovar.sampling.workspace import release
 
 SECTIONS = ("dense", "strategies", "batches", "overhead", "correctness", "memory", "8b",
-            "8b-memory")
+            "8b-memory", "user")
 DESCRIPTION = """The official loop, our engine and every strategy, side by side, with random weights
 of the released geometries: wall and GPU-busy time, memory, share of roofline, kernels, correctness.
 
@@ -62,12 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="where our engine draws random numbers (default: on the device, as the official code)")
     add("--sections", default=",".join(SECTIONS), help=f"some of {', '.join(SECTIONS)}")
     add("--large", default="8b", help="the model of section 8b (default: 8b)")
+    add("--user-models", default="2b,8b,125m",
+        help="models of section user (default: 2b,8b,125m)")
+    add("--without-triton", action="store_true",
+        help="as where Triton cannot be had, which is usual on Windows")
     add("--batches", default="1,2,4,8", help="batch sizes (default: 1,2,4,8)")
     add("--together", type=int, default=5,
         help="plans timed in turn with one dense run (default: 5)")
     add("--budget-seconds", type=float, help="begin nothing new after this time")
     add("--fixtures", type=Path, metavar="DIR", help="recorded results of the official code")
     given = parser.parse_args(argv)
+    if given.without_triton:
+        sys.modules["triton"] = None  # type: ignore[assignment]  # it cannot be imported then
     wanted = given.sections.split(",")
     for name in wanted:
         if name not in SECTIONS:
@@ -96,6 +103,10 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
     for name in wanted:
         if not results.may_begin(name):
             continue
+        if name == "user":
+            bench = None
+            measure_users(given, device, dtype, results)
+            continue
         model = given.large if name.startswith("8b") else given.model
         if bench is None or bench.subject.name != model:
             encoder = None
@@ -117,6 +128,22 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
             release(bench.subject.pipeline.transformer)
             bench = None
         free(device)
+
+
+def measure_users(given: argparse.Namespace, device: torch.device, dtype: torch.dtype,
+                  results: Results) -> None:
+    """Section user, model after model: a section of its own each, ``user 2b`` ..."""
+    encoder = None
+    for name in given.user_models.split(","):
+        if not results.may_begin(f"user {name}"):
+            continue
+        free(device)
+        subject = models.build(name, device, dtype, given.pn, encoder)
+        encoder = subject.pipeline.text_encoder
+        with results.section(f"user {name}") as found:
+            run_user(results, found, subject)
+        release(subject.pipeline.transformer)
+        del subject
 
 
 def run_section(name: str, bench: Bench, found: dict[str, Any], given: argparse.Namespace) -> None:

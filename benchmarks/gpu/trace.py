@@ -44,6 +44,7 @@ def record(contender: Contender, device: torch.device) -> dict[str, Any]:
 
     Returns:
         busy_seconds: the union of all kernels' intervals; kernel_seconds: their sum; launches;
+        host_launches: see there;
         groups: seconds by kind; top: the ``TOP`` kernels by time. On a CPU operators stand in for
         kernels, each without those that it calls, so that the same code runs there.
     """
@@ -56,7 +57,8 @@ def record(contender: Contender, device: torch.device) -> dict[str, Any]:
         found.export_chrome_trace(str(path))
         events = json.loads(path.read_text(encoding="utf-8", errors="replace"))["traceEvents"]
     rows = intervals(events, on_gpu)
-    return summary(rows if on_gpu else alone(rows)) | {"busy_seconds": union(rows)}
+    return summary(rows if on_gpu else alone(rows)) | {
+        "busy_seconds": union(rows), "host_launches": host_launches(events)}
 
 
 @lru_cache(maxsize=1)
@@ -64,6 +66,12 @@ def _wake(on_gpu: bool) -> None:
     """The first profile of a process may miss what runs while the profiler is being set up."""
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]):
         torch.zeros(1, device="cuda" if on_gpu else "cpu").add_(1).item()
+
+
+def host_launches(events: Sequence[dict[str, Any]]) -> int:
+    """How often the host launched something: a recorded graph counts once. 0 on a CPU."""
+    return sum(1 for e in events if e.get("cat") in ("cuda_runtime", "cuda_driver")
+               and "launch" in str(e.get("name", "")).lower())
 
 
 def intervals(events: Sequence[dict[str, Any]], on_gpu: bool) -> list[Interval]:

@@ -67,7 +67,8 @@ def test_a_dense_plan_changes_nothing(generate: Any, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("how", [
-    ["toprovar"], ["toprovar", "--budget", "0.5"], ["fastvar", "--drop", "0.5,0.5"],
+    ["toprovar"], ["toprovar", "--budget", "0.5"],
+    ["toprovar", "--dropped", "identity", "--start-scale", "5"], ["fastvar", "--drop", "0.5,0.5"],
     ["toprovar", "--planned", "before", "--start-scale", "4", "--dropped", "cached"],
 ], ids=lambda how: "-".join(how))
 def test_a_picture_can_be_made_again(generate: Any, how: list[str],
@@ -84,7 +85,8 @@ def test_a_picture_can_be_made_again(generate: Any, how: list[str],
     assert report["predicted"]["flop_share"] < 1 and report["speedup"]["predicted"] > 0
     assert report["token_layers"] < report["dense_token_layers"]
     rows = [line.split() for line in text.splitlines() if " 16x16 " in line]
-    assert len(rows) == 1 and rows[0][:4] == ["6", "16x16", "256", "2"]
+    assert len(rows) == 1 and rows[0][:3] == ["6", "16x16", "256"]
+    assert int(rows[0][3]) == report["scales"][6]["rows"]
     mean = sum(report["scales"][6]["kept"]) / 3 / 256
     assert f"{mean:.0%}".rstrip("%") == rows[0][6]  # after the smallest share and its sign
     for source in ("plan.json", "a.png"):
@@ -95,8 +97,9 @@ def test_a_picture_can_be_made_again(generate: Any, how: list[str],
 
 
 def test_each_image_is_planned_by_itself(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert generate("--plan", "toprovar", "--budget", 0.6, "--num", 2, "--seed", 3, "--out",
-                    "a.png", "--report", "a.json", "--save-plan", "p.json") == 0
+    assert generate("--plan", "toprovar", "--dropped", "identity", "--budget", 0.6, "--num", 2,
+                    "--seed", 3, "--out", "a.png", "--report", "a.json", "--save-plan", "p.json"
+                    ) == 0
     text = capsys.readouterr().out
     assert "image 1\n" in text and "image 2\n" in text
     assert len(json.loads(Path("a.json").read_text())["runs"]) == 2
@@ -106,6 +109,16 @@ def test_each_image_is_planned_by_itself(generate: Any, capsys: pytest.CaptureFi
         assert saved["sparsity_plan"] == json.loads(Path(f"p-{i}.json").read_text())
         assert generate("--plan", f"p-{i}.json", "--seed", 2 + i, "--out", "b.png") == 0
         assert pixels("b.png") == pixels(f"a-{i}.png")
+
+
+def test_the_automatic_choice_says_what_it_does(generate: Any, capsys: pytest.CaptureFixture[str]
+                                               ) -> None:
+    """The tiny model has so little work that there is nothing to gain."""
+    assert generate("--plan", "auto", "--budget", 0.6, "--seed", 5, "--out", "a.png") == 0
+    assert "note: dense: a picture of this size takes" in capsys.readouterr().out
+    assert generate("--seed", 5, "--pixels", "0.06M", "--out", "b.png") == 0
+    assert pixels("a.png") == pixels("b.png")
+    assert told("a.png")["plan_request"] == {"plan": "auto", "budget": 0.6}
 
 
 def test_the_plan_brings_its_size(generate: Any) -> None:
@@ -146,11 +159,10 @@ def test_speedup_and_skipvar(generate: Any, capsys: pytest.CaptureFixture[str]) 
     (["--plan", "toprovar", "--alpha-max", "2"], "--alpha-max: "),
     (["--plan", "toprovar", "--alpha-max", "0.1", "--alpha-min", "0.2"], "is above alpha_max"),
     (["--plan", "toprovar", "--dimensions", "fixed_exit"], "needs a start_scale"),
-    (["--plan", "toprovar", "--planned", "before"], "needs a calibration"),
+    (["--plan", "toprovar", "--planned", "before", "--dropped", "cached"], "needs a calibration"),
     (["--plan", "toprovar", "--calibration", "absent.json"], "absent.json"),
     (["--plan", "fastvar", "--drop", "a,b"], "--drop must look like"),
     (["--plan", "fastvar", "--drop", "0.5,2"], "between 0 and 1"),
-    (["--plan", "skipvar"], "toprovar fit-skipvar"),
     (["--plan", "skipvar", "--skip", "4"], "skip must be 0, 1, 2 or 3"),
     (["--plan", "skipvar", "--skip", "1", "--decisions", "d.json"], "one or the other"),
     (["--plan", "file.json"], "not a sparsity plan"),

@@ -42,7 +42,9 @@ def test_make_and_show(plan: Any, tiny_model: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(("how", "strategy"), [
     (["dense"], "dense"), (["skipvar", "--uncond", "2"], "skipvar"),
     (["skipvar", "--budget", "0.7"], "skipvar"),
-    (["toprovar", "--start-scale", "4", "--rule", "random", "--rule-seed", "3"], "toprovar"),
+    (["toprovar", "--start-scale", "4", "--rule", "random", "--rule-seed", "3", "--dropped",
+      "cached"], "toprovar"),
+    (["toprovar"], "toprovar"), (["toprovar", "--budget", "0.3"], "toprovar"),
     (["fastvar", "--speedup", "1.3"], "fastvar"), (["fastvar", "--costs"], "fastvar"),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else "")
 def test_every_strategy_can_be_made(plan: Any, tiny_model: Path, how: list[str], strategy: str
@@ -126,7 +128,7 @@ def test_commands_of_the_guide_are_understood() -> None:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["make", "toprovar", "p.json"], "needs a calibration"),
+    (["make", "toprovar", "p.json", "--dropped", "identity"], "needs a calibration"),
     (["make", "toprovar", "p.json", "--planned", "run"], "made before the run"),
     (["make", "skipvar", "p.json"], "fixed policies"),
     (["make", "dense", "p.json", "--budget", "0.5"], "not for dense"),

@@ -83,7 +83,8 @@ NOTHING_DROPPED = {
     "toprovar in the run": ToProVar(ToProVarSettings(start_scale=4, alpha_max=0.0)),
     "toprovar in the run, cached": ToProVar(ToProVarSettings(
         start_scale=4, alpha_max=0.0, dropped="cached")),
-    "toprovar never crossing": ToProVar(ToProVarSettings(tau=1.0, crossing="rising")),
+    "toprovar never crossing": ToProVar(ToProVarSettings(tau=1.0, crossing="rising",
+                                                        dropped="identity")),
     "fastvar": fastvar_plan(SHAPE, SCHEDULE, drop=(0.0, 0.0, 0.0, 0.0)),
 }
 
@@ -225,7 +226,7 @@ def test_a_smaller_plan_takes_a_smaller_cache() -> None:
 
 
 def test_a_strategy_that_plans_inside_takes_images_one_by_one() -> None:
-    strategy = ToProVar(ToProVarSettings(start_scale=4, tile=4))
+    strategy = ToProVar(ToProVarSettings(start_scale=4, tile=4, dropped="identity"))
     with pytest.raises(ValueError, match="one image at a time"):
         run(strategy, random_text(3, 4))
     pipeline = tiny_pipeline()

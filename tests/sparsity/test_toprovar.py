@@ -93,8 +93,9 @@ def test_exits() -> None:
 
 
 def test_without_calibration() -> None:
+    """The published form needs a start; what the prior serves is in test_prior."""
     with pytest.raises(ValueError, match="needs a calibration of the model"):
-        toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings())
+        toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings(dropped="identity"))
     plan = toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings(start_scale=6))
     assert plan.scales[6].sparse and not plan.scales[5].sparse
     assert any("no calibration" in note for note in plan.notes)
@@ -114,7 +115,7 @@ def test_no_safe_scale_means_no_pruning() -> None:
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.3])
 def test_budgets_are_met_closely(share: float) -> None:
     shape, schedule = get_variant("2b").config, get_schedule("1.0", "1M")
-    settings = ToProVarSettings(start_scale=9)
+    settings = ToProVarSettings(start_scale=9, dropped="identity")
     target = Target(share)
     plan = toprovar_plan(shape, schedule, settings, None, target)
     assert share - 0.03 < target.cost(plan, shape) <= share
@@ -151,7 +152,8 @@ def run_with(strategy: ToProVar) -> tuple[SamplingRun, Recorder]:
 
 
 def test_counts_in_the_run_are_sums_of_keep_probabilities() -> None:
-    settings = ToProVarSettings(start_scale=5, representative_scale=3, alpha_min=0.1, **NO_REGIONS)
+    settings = ToProVarSettings(start_scale=5, representative_scale=3, alpha_min=0.1, ladder=False,
+                                **NO_REGIONS)
     run, recorder = run_with(ToProVar(settings, calibration()))
     maps = recorder.maps
     for layer in range(3):
@@ -250,7 +252,3 @@ def test_a_strategy_whose_tokens_exit_plans_nothing_inside_the_run() -> None:
     first = strategy.start(setting).plan
     assert strategy.start(setting).plan is first  # solved once for pictures alike
     assert strategy.start(Setting(SHAPE, SCHEDULE, guided=False)).plan is not first
-    alone = ToProVar(EXIT)  # without a calibration: the last scale, all layers' maps
-    own = SamplingRun(MODEL, random_text(5), SamplingParams(SCHEDULE, 3.0, 0.7), plan=alone)
-    list(own)
-    assert own.report().scales[6].kept == (26,) * 3

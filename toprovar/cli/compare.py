@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from ..sparsity.director import Director
     from ..sparsity.plan import SparsityPlan
 
-SKIPPED = 1
-"""Scales that SkipVAR leaves out where there is no decision model for the weights."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -76,39 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
     for plan in filter(None, saved.values()):
         plan.check_fits(pipeline.transformer.shape, schedule)
     costs = device_costs(pipeline, schedule, engine_options(arguments))
-    plans: dict[str, SparsityPlan | Director] = {}
-    told: dict[str, tuple[str, ...]] = {}
-    for name in names:
-        plans[name], told[name] = _plan(arguments, pipeline, schedule, name, saved[name], costs)
-    compared = _run_all(arguments, pipeline, schedule, plans, told, costs)
+    guided = is_guided(arguments, pipeline)
+    plans: dict[str, SparsityPlan | Director] = {
+        name: saved[name] or build_plan(arguments, pipeline, schedule, name, costs, guided)
+        for name in names}
+    compared = _run_all(arguments, pipeline, schedule, plans, costs)
     _write(arguments, pipeline, schedule, compared, costs, out, figures)
     return 0
 
 
-def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          name: str, saved: SparsityPlan | None, costs: CostModel
-          ) -> tuple[SparsityPlan | Director, tuple[str, ...]]:
-    """A strategy's plan, and what there is to say about it."""
-    if saved is not None:
-        return saved, ()
-    notes: tuple[str, ...] = ()
-    if name == "skipvar" and not given(arguments, name) \
-            and arguments.speedup is None and arguments.budget is None:
-        from ..models.fingerprint import model_fingerprint
-        from ..sparsity.strategies.skipvar_decision import find_decisions
-
-        if find_decisions(model_fingerprint(pipeline.transformer)) is None:
-            arguments = argparse.Namespace(**{**vars(arguments), "skipvar_skip": SKIPPED})
-            notes = ("no decision model for these weights: SkipVAR's fixed policy of leaving out "
-                     "the last scale is shown ('toprovar fit-skipvar' makes a model; --skip and "
-                     "--uncond choose the policy)",)
-    guided = is_guided(arguments, pipeline)
-    return build_plan(arguments, pipeline, schedule, name, costs, guided), notes
-
-
 def _run_all(
     arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-    plans: dict[str, SparsityPlan | Director], told: dict[str, tuple[str, ...]], costs: CostModel,
+    plans: dict[str, SparsityPlan | Director], costs: CostModel,
 ) -> list[Compared]:
     from tqdm import tqdm
 
@@ -122,14 +98,13 @@ def _run_all(
             for name, plan in plans.items():
                 bar.set_postfix_str(Path(name).stem + ("" if timed else ", warming up")
                                     if rounds > 1 else Path(name).stem)
-                taken.append(_take(arguments, pipeline, schedule, name, plan, told[name], costs))
+                taken.append(_take(arguments, pipeline, schedule, name, plan, costs))
                 bar.update()
     return compare(taken)
 
 
 def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          name: str, plan: SparsityPlan | Director, notes: tuple[str, ...], costs: CostModel
-          ) -> Taken:
+          name: str, plan: SparsityPlan | Director, costs: CostModel) -> Taken:
     """One run."""
     from ..evaluation.compare import Taken
     from ..sparsity.cost import predict
@@ -147,8 +122,7 @@ def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: S
     assert cost is not None
     return Taken(
         Path(name).stem if name not in STRATEGIES else name, result.images[0], clock.bits,
-        clock.latent, clock.seconds, cost.seconds, cost.flop_share,
-        (*notes, *result.report.notes),
+        clock.latent, clock.seconds, cost.seconds, cost.flop_share, result.report.notes,
     )
 
 

@@ -19,6 +19,7 @@ from .model_options import (
     names_size,
 )
 from .plan_options import (
+    AUTO,
     add_plan_options,
     build_plan,
     check_options,
@@ -57,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add("--vae-tile", type=int, metavar="N", help="decode in tiles of N latent pixels")
     add("--plan", metavar="PLAN",
-        help="what to leave out: dense, toprovar, fastvar, skipvar, a file of 'toprovar plan', or "
-             "a picture made with --plan")
+        help="what to leave out: auto (toprovar where it is faster), dense, toprovar, fastvar, "
+             "skipvar, a file of 'toprovar plan', or a picture made with --plan")
     add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run")
     add_plan_options(parser)
 
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.vae_tile:
         about["vae_tile"] = arguments.vae_tile
     reports = result.reports
-    if costs is None:
+    if arguments.plan is None:
         runs = [r.to_json() for r in reports]
     else:
         about["plan_request"] = plan_request(arguments)
@@ -110,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     if plan_path:
         for path, told in zip(_numbered(plan_path, len(runs)), runs, strict=True):
             replace_file(path, (json.dumps(told["sparsity_plan"], indent=1) + "\n").encode())
-    if costs is not None:
+    if arguments.plan is not None:
         from .report_table import report_table
 
         for i, report in enumerate(reports):
@@ -137,9 +138,13 @@ def _schedule(arguments: argparse.Namespace, saved: SparsityPlan | None, default
 
 def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
           saved: SparsityPlan | None) -> tuple[SparsityPlan | Director | None, CostModel | None]:
-    """The plan, and this device's cost model to hold the run against; None without --plan."""
+    """The plan, and this device's cost model to hold the run against; None without --plan. The
+    automatic choice is not held up by measuring one."""
     if arguments.plan is None:
         return None, None
+    if arguments.plan == AUTO and arguments.speedup is None:
+        return build_plan(arguments, pipeline, schedule, AUTO, None,
+                          is_guided(arguments, pipeline)), None
     if saved is not None:
         saved.check_fits(pipeline.transformer.shape, schedule)  # before anything is measured
     costs = device_costs(pipeline, schedule, engine_options(arguments))
@@ -149,9 +154,9 @@ def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: S
                       is_guided(arguments, pipeline)), costs
 
 
-def _priced(report: RunReport, costs: CostModel, shape: TransformerConfig, guided: bool
+def _priced(report: RunReport, costs: CostModel | None, shape: TransformerConfig, guided: bool
             ) -> RunReport:
-    """With the cost that this device's model gives to the plan as it was at the end."""
+    """With the cost of the plan as it was at the end, in seconds too if there is a model."""
     from ..sparsity.cost import predict
 
     assert report.used_plan is not None

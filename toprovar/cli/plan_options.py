@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..sparsity.plan import SparsityPlan
 
 STRATEGIES = ("dense", "toprovar", "fastvar", "skipvar")
+AUTO = "auto"
+"""ToProVAR where it pays, else dense (``planning.AUTO``)."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,11 @@ def _toprovar(name: str, flag: str, help: str, **how: Any) -> Option:
 
 OPTIONS = (
     _toprovar("planned", "--planned",
-              "run = for each prompt, inside its run; before = one plan from the model's "
-              "calibration (default: run)", choices=["run", "before"]),
+              "run = for each prompt, inside its run, with --dropped identity or cached; before = "
+              "one plan for all prompts, from the model's calibration or the family's prior "
+              "(default: run)", choices=["run", "before"]),
+    _toprovar("ladder", "--ladder", "whether a plan made inside the run is one of a few prepared "
+              "ones, which later pictures share (default: yes)", choices=["yes", "no"]),
     _toprovar("calibration", "--calibration", "of 'toprovar analyze' (default: the one in the box)",
               metavar="FILE"),
     _toprovar("start_scale", "--start-scale", "first scale that is pruned (default: calibrated, or "
@@ -59,7 +64,7 @@ OPTIONS = (
     _toprovar("rule", "--rule", "which tokens are kept (default: entropy)",
               choices=["entropy", "entropy_reversed", "variance", "random"]),
     _toprovar("dropped", "--dropped", "what dropped tokens get: nothing, the update of an earlier "
-              "scale, or they exit (default: calibrated, else identity)",
+              "scale, or they exit (default: calibrated, else exit; published: identity)",
               choices=["identity", "cached", "exit"]),
     _toprovar("resize", "--resize", "how such updates are resized (default: bilinear)",
               choices=["area", "bilinear", "nearest"]),
@@ -70,7 +75,8 @@ OPTIONS = (
     _toprovar("tile", "--tile", "keep counts are rounded up to a multiple of this (default 16)",
               type=int, metavar="N"),
     _toprovar("unconditional_off", "--unconditional-off", "scales at the end that run without "
-              "guidance (default: with exit as calibrated, else 0)", type=int, metavar="N"),
+              "guidance (default: with exit as calibrated, or by the prior)", type=int,
+              metavar="N"),
     _toprovar("shortcuts", "--shortcuts", "whether the calibration's shortcuts through the first "
               "layers may be taken (default: yes)", choices=["yes", "no"]),
     _toprovar("tau", "--rho-tau", "rho at which pruning starts (default: calibrated, else 0.4)",
@@ -128,9 +134,9 @@ def check_options(arguments: argparse.Namespace, strategies: Sequence[str]) -> N
     has_target = arguments.speedup is not None or arguments.budget is not None
     if arguments.speedup is not None and arguments.budget is not None:
         raise ValueError("give either --speedup or --budget, not both")
-    if has_target and not set(strategies) & set(SOLVED):
-        raise ValueError("--speedup and --budget are for toprovar, fastvar and skipvar, not for "
-                         f"{', '.join(strategies)}")
+    if has_target and not set(strategies) & {*SOLVED, AUTO}:
+        raise ValueError("--speedup and --budget are for auto, toprovar, fastvar and skipvar, not "
+                         f"for {', '.join(strategies)}")
     for option in OPTIONS:
         if getattr(arguments, option.dest) is None:
             continue
@@ -216,11 +222,11 @@ def plan_request(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def saved_plan(asked: str | None) -> SparsityPlan | None:
     """The plan that ``--plan`` names a file of; None where it names a strategy, or nothing."""
-    if asked is None or asked in STRATEGIES:
+    if asked is None or asked in (*STRATEGIES, AUTO):
         return None
     if not Path(asked).is_file():
         raise ValueError(f"no strategy and no file is called {asked!r}: expected one of "
-                         f"{', '.join(STRATEGIES)}, or a file of 'toprovar plan make'")
+                         f"{', '.join(STRATEGIES)}, {AUTO}, or a file of 'toprovar plan make'")
     return read_plan(asked)
 
 

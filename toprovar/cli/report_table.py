@@ -33,6 +33,11 @@ def report_table(report: RunReport) -> str:
             f"predicted {told['predicted']:.2f} x, measured against that {told['measured']:.2f} x "
             "(one run, not warmed up; 'toprovar compare' runs both)"
         )
+    if report.dense_seconds is not None:
+        seconds = sum(scale.seconds for scale in report.scales)
+        how = "measured" if report.dense_measured else "foreseen from this run's full scales"
+        lines.append(f"a dense run's scale loop: {report.dense_seconds:.3f} s, {how}; this one is "
+                     f"{report.dense_seconds / seconds:.2f} x as fast")
     return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
 
 

@@ -50,6 +50,8 @@ class BlockRunner:
     cache: KVCache
     update_dtype: torch.dtype | None = None
     """Of updates that are kept for later scales; None = the residual's."""
+    many_shapes = False
+    """Whether the layers of the scale at hand have many different counts (``ops.attention``)."""
 
     def __init__(
         self, transformer: InfinityTransformer, text: PackedText, batch: int,
@@ -135,7 +137,7 @@ class BlockRunner:
         if measure:
             out, entropy = self._measured(q, k, v)
         else:
-            out = attention_ops.attention(q, k, v, 1.0)
+            out = attention_ops.attention(q, k, v, 1.0, many_shapes=self.many_shapes)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
         return out.transpose(1, 2).flatten(-2), entropy

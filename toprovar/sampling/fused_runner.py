@@ -37,6 +37,7 @@ class FusedRunner:
     """The blocks of one run; attributes and methods as of ``BlockRunner``."""
 
     cache: KVCache
+    many_shapes = False
 
     def __init__(
         self, transformer: InfinityTransformer, text: DeviceText, batch: int,
@@ -143,7 +144,7 @@ class FusedRunner:
             out, entropy = attention_with_entropy(q, k, v, 1.0, mean_heads=not self.by_head)
             entropy = entropy[: self.batch]
         else:
-            out = attention_ops.attention(q, k, v, 1.0)
+            out = attention_ops.attention(q, k, v, 1.0, many_shapes=self.many_shapes)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
         return out.transpose(1, 2).flatten(-2).to(self._narrow), entropy

@@ -47,6 +47,10 @@ class RunReport:
             run: their quotient is the work saved, before any measurement.
         kv_bytes: size of the KV cache.
         replayed_scales: scales that were recorded in an earlier run and replayed in this one.
+        recorded_scales: scales that this run recorded for later ones.
+        dense_seconds: of a dense run's scale loop, to compare ``seconds["scales"]`` with; None
+            where it is not known. ``dense_measured``: whether it is from dense runs on this device,
+            or foreseen from this run's full scales.
         notes: why something was done other than asked, in words.
     """
 
@@ -65,6 +69,9 @@ class RunReport:
     notes: tuple[str, ...] = ()
     used_plan: SparsityPlan | None = None
     replayed_scales: int = 0
+    recorded_scales: int = 0
+    dense_seconds: float | None = None
+    dense_measured: bool = False
 
     @property
     def token_layers(self) -> int:

@@ -20,7 +20,7 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
-from ..sparsity.director import Director, Session, Setting, begin
+from ..sparsity.director import Director, Setting, begin
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
@@ -92,6 +92,7 @@ class SamplingRun:
         probe: looks into every block.
         watch: gets the entropies it wants.
         selector: picks tokens in place of the plan's rules.
+        slower: see ``Setting``.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class SamplingRun:
         probe: LayerProbe | None = None,
         watch: Watch | None = None,
         selector: Selector | None = None,
+        slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None,
     ) -> None:
         self.transformer = transformer
         self.params = params
@@ -133,10 +135,10 @@ class SamplingRun:
         tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
         self.session, self.notes = begin(plan, Setting(
             shape, schedule, self.batch, params.guided,
-            model_fingerprint(transformer) if tagged else None,
+            model_fingerprint(transformer) if tagged else None, slower,
         ))
         self.clock = Clock(self.device)
-        self.replayed = 0
+        self.replayed = self.recorded = 0
         with torch.inference_mode():
             looked_into = probe is not None or selector is not None
             self.workspace = borrow_workspace(transformer, schedule, self.batch, text,
@@ -198,11 +200,18 @@ class SamplingRun:
             attention_backend=self.backend,
             kv_bytes=self.runner.cache.nbytes,
             seconds={"scales": sum(s.seconds for s in self.scale_reports)},
-            notes=(*self.notes, *plan.notes),
+            notes=(*self.notes, *plan.notes, *self._prepared()),
             used_plan=plan,
             replayed_scales=self.replayed,
+            recorded_scales=self.recorded,
         )
         return self.clock.timed(report) if wait else report
+
+    def _prepared(self) -> tuple[str, ...]:
+        if not self.recorded:
+            return ()
+        return (f"{self.recorded} scales were recorded for later pictures of this size and plan, "
+                "which take less time than this one",)
 
     def _lay_out(self, scale: int) -> None:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""
@@ -288,10 +297,11 @@ class SamplingRun:
         mixed = self.params.cfg_list[scale] if guided and self.mixing_layers else None
         key = (self.blocks.signature(scale), self._rows(scale), guided, mixed,
                self.params.cfg_insertion_layer if guided else ())
-        before = self.workspace.replays
+        before = self.workspace.replays, self.workspace.records
         logits = self.workspace.run(key, lambda: self._compute(scale, guided), self.blocks,
-                                    at_once=type(self.session) is Session)
-        self.replayed += self.workspace.replays - before
+                                    at_once=self.session.recurs)
+        self.replayed += self.workspace.replays - before[0]
+        self.recorded += self.workspace.records - before[1]
         return logits
 
     def _guided(self, scale: int) -> bool:

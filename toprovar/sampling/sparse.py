@@ -18,6 +18,9 @@ from .block_runner import PARTS, BlockRunner, Standin, gather, scatter_
 from .fused_runner import FusedRunner
 from .memory import Found, Grid, Memory, Room, Watch
 
+FEW_SHAPES = 2
+"""Different (queries, keys) among the layers of a scale up to which attention is prepared for each:
+layers that are whole, and layers that are pruned alike."""
 WHOLE = -1
 """In place of a sub-layer's number: the update of the whole block."""
 AFTER = -2
@@ -69,6 +72,9 @@ class SparseBlocks:
         are those of earlier scales, so they are known before the first block."""
         step = self.session.plan.scales[scale]
         self._chosen, self._together = {}, None
+        self.runner.many_shapes = len({
+            pair for pair in zip(step.keep, self.runner.cache.lengths, strict=True) if pair[0]
+        }) > FEW_SHAPES
         layers = [n for n in range(len(step.keep)) if step.guided_by(n) and n in self.maps]
         grids = {self.maps[n][1] for n in layers}
         if step.together or len(grids) != 1 or type(self.selector) is not Selector:
@@ -254,7 +260,12 @@ class SparseBlocks:
         if not step.rule.startswith("entropy"):
             return None
         guides = [layer for layer in range(len(step.keep)) if step.guided_by(layer)]
-        maps = torch.stack([self._map(layer, step.grid) for layer in guides])
+        grids = {self.maps[layer][1] for layer in guides}
+        if len(grids) == 1:  # few launches
+            known = torch.stack([self.maps[layer][0] for layer in guides])
+            maps = resize_map(known.unflatten(-1, grids.pop()), step.grid).flatten(-2)
+        else:
+            maps = torch.stack([self._map(layer, step.grid) for layer in guides])
         centred = maps - maps.mean(-1, keepdim=True)
         return (centred / centred.std(-1, keepdim=True).clamp_min(1e-12)).mean(0)
 

@@ -76,7 +76,7 @@ class Workspace:
         self.pool = GraphPool(self.device)
         self.busy = False
         self.refused = False
-        self.replays = 0
+        self.replays = self.records = 0
         #: what recorded scales read but never change
         self.constants: dict[Hashable, Any] = {}
         self._held: dict[Hashable, Tensor] = {}
@@ -147,6 +147,7 @@ class Workspace:
         else:
             after = NOTHING if blocks is None else blocks.memory()
             self._graphs[key] = Recorded(graph, result, after)
+            self.records += 1
         if blocks is not None and now is not None:
             blocks.remember(now)
         while len(self._graphs) > MOST_GRAPHS:
@@ -176,9 +177,10 @@ def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int
             workspace.busy = True
             return workspace
     _make_room(rooms, transformer.null_text.device)
-    room = min(transformer.shape.text_max_length, max(128, longest))
-    if longest > 128:
-        room = transformer.shape.text_max_length
+    # Room for any prompt: what was recorded is not lost to a longer one.
+    room = max(transformer.shape.text_max_length, longest)
+    logger.info("preparing %d x %d pixels, %d at once: scales are recorded as CUDA graphs during "
+                "the first picture", *reversed(schedule.image_size), batch)
     workspace = Workspace(transformer, schedule, batch, rows, room, options)
     workspace.busy = True
     mine.append(workspace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +20,8 @@ class Setting:
     Attributes:
         batch: images; guided: whether unconditional rows are run.
         fingerprint: of the weights, None if not known.
+        slower: plan -> (seconds, seconds of dense) where earlier runs like this one have shown that
+            the plan is slower than dense, else None (``times.Times.slower``); None = nothing known.
     """
 
     shape: TransformerConfig
@@ -26,6 +29,7 @@ class Setting:
     batch: int = 1
     guided: bool = True
     fingerprint: str | None = None
+    slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None
 
 
 class Session:
@@ -33,7 +37,10 @@ class Session:
 
     Attributes:
         plan: as it stands; scales up to ``horizon`` are final.
+        recurs: whether later runs will meet the same scales again, so that recording them pays.
     """
+
+    recurs = True
 
     def __init__(self, plan: SparsityPlan) -> None:
         self.plan = plan

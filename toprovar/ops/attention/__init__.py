@@ -2,6 +2,10 @@
 
 torch picks a kernel for each call. A name other than "auto" holds it to one: useful to compare
 them, or to avoid a broken one. No flash-attn package is needed.
+
+cuDNN's kernel is the fastest on Hopper, but it builds a plan for every shape that it has not seen,
+which takes the host about 20 ms. That pays where the layers of a scale share their shapes. Where
+every layer has counts of its own, a kernel that is the same for all shapes serves.
 """
 
 from __future__ import annotations
@@ -59,22 +63,46 @@ def held_to(backend: str) -> Any:
     )
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None, *,
+              many_shapes: bool = False) -> Tensor:
     """softmax(scale q k^T) v.
 
     Args:
         q: [R, H, N, D]; k, v: [R, H, M, D], any strides with contiguous channels.
         mask: bool, broadcastable to [R, H, N, M]; False hides a key.
+        many_shapes: that this is one of many calls of different N and M: no kernel is taken that
+            must be prepared for each of them.
 
     Returns:
         [R, H, N, D] of q's dtype.
     """
+    if many_shapes and mask is None and q.is_cuda and _suits_cudnn(q):
+        return _any_shape(q, k, v, scale)
     if mask is None and q.is_cuda and _suits_cudnn(q):
         from torch.nn.attention import SDPBackend, sdpa_kernel
 
         with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
             return F.scaled_dot_product_attention(q, k, v, scale=scale)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+
+def _any_shape(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """By this project's kernel, without the entropy, or torch's FlashAttention where Triton is not
+    at hand."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    from ..attention_entropy import OP
+    from ..registry import Call
+
+    if OP.choose(Call(q.device, q.dtype, q.shape[-1])).name == "triton":
+        from ..attention_entropy.triton import attend
+
+        out = torch.empty_like(q)
+        attend(q, k, v, scale, out, None, None, False)
+        return out
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION,
+                      SDPBackend.MATH]):
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
 CUDNN_QUERIES = 48

@@ -30,6 +30,9 @@ MOST = 0.95
 """Largest share dropped to meet a target: the bits of a scale need some block to come from. Tokens
 that exit need none."""
 
+PRIOR_DROPPED = "exit"
+"""What dropped tokens get in a model that was not calibrated."""
+
 Dimensions = Literal["all", "scale+token", "scale+layer", "scale", "fixed_exit"]
 
 
@@ -50,13 +53,15 @@ class ToProVarSettings(BaseModel):
             (scales from ``start_scale`` on not run, whatever the prompt).
         normalization: of H; "sum" is the published form, which ranks nothing.
         rule: "entropy"; "entropy_reversed" and "random" are controls.
-        dropped, resize: see ScalePlan; None = the calibration's, else "identity". With "exit" the
-            picture is finished from the end: tokens leave the start scale, and later scales are not
-            run.
+        dropped, resize: see ScalePlan; None = the calibration's, else "exit", which holds on models
+            that it was not measured on. The published form is "identity". With "exit" the picture
+            is finished from the end: tokens leave the start scale, and later scales are not run.
         unconditional_off: scales at the end that run without guidance's second row; None = with
-            "exit" the calibration's, else 0.
+            "exit" the calibration's or, where that is to decide all, the prior's; else 0.
         shortcuts: whether choices of the calibration may leave out the first layers of a scale
             (``sparsity.shortcuts``).
+        ladder: whether a plan made inside the run is one of a few prepared ones
+            (``toprovar_ladder``), which later pictures share; False = the prompt's own counts.
         tile: keep counts are rounded up to a multiple of this.
         region, min_share: every region x region tokens keep at least this share of what they
             would keep by an even spread.
@@ -79,6 +84,7 @@ class ToProVarSettings(BaseModel):
     resize: Resize = "bilinear"
     unconditional_off: int | None = Field(default=None, ge=0)
     shortcuts: bool = True
+    ladder: bool = True
     tile: int = Field(default=16, ge=1)
     region: int = Field(default=8, ge=0)
     min_share: float = Field(default=0.25, ge=0, le=1)
@@ -101,8 +107,8 @@ class ToProVarSettings(BaseModel):
 
 def settled(settings: ToProVarSettings, calibration: Calibration | None,
             entry: ScheduleEntry | None) -> ToProVarSettings:
-    """Settings with what the calibration decides filled in."""
-    dropped = settings.dropped or (calibration.dropped if calibration else "identity")
+    """Settings with what the calibration, or without one the prior, decides filled in."""
+    dropped = settings.dropped or (calibration.dropped if calibration else PRIOR_DROPPED)
     off = settings.unconditional_off
     if off is None:
         off = entry.unconditional_off if entry and dropped == "exit" else 0

@@ -54,7 +54,7 @@ def front_plan(
         if below is not None and partly is not None:
             expected -= worth_lost(partly.strength, choice.likeness - below.likeness,
                                    mixing_gain if partly.rejoin else 0.0)
-        return _plan_of(settings, shape, schedule, choice, expected, partly, **about)
+        return plan_of(settings, shape, schedule, choice, expected, partly, **about)
 
     def cost(plan: SparsityPlan) -> float:
         return target.cost(plan, shape, guided)
@@ -107,12 +107,12 @@ def safe_plan(
     Args:
         least_ssim: mean SSIM that counts as unharmed; the rest as in ``front_plan``.
     """
-    plans = [_plan_of(settings, shape, schedule, choice, choice.likeness, **about)
+    plans = [plan_of(settings, shape, schedule, choice, choice.likeness, **about)
              for choice in _allowed(settings, choices) if choice.ssim >= least_ssim]
     return min(plans, key=lambda plan: Target(1.0).cost(plan, shape, guided), default=None)
 
 
-def _plan_of(
+def plan_of(
     settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule, choice: Choice,
     expected: float, partly: Partly | None = None, *, shortcuts: str | None = None, **about: Any,
 ) -> SparsityPlan:

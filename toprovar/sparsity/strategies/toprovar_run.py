@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...entropy.calibration import Calibration, ScheduleEntry
@@ -25,12 +27,15 @@ from ..director import Session, Setting
 from ..plan import SparsityPlan, dense_plan
 from ..solve import solve_from
 from .toprovar import (
+    KeepShare,
     ToProVarSettings,
     build_plan,
     effective_scores,
+    plain_share,
     settled,
     with_strength,
 )
+from .toprovar_ladder import Profile, Rung, coarse, nearest, nearest_profile, profiles
 from .toprovar_static import toprovar_plan
 
 PAPER_TAU, PAPER_REPRESENTATIVE = 0.4, 6
@@ -54,6 +59,7 @@ class ToProVar:
     cost_model: CostModel | None = None
     name: str = "toprovar"
     _made: dict[Any, SparsityPlan] = field(default_factory=dict, compare=False, repr=False)
+    _rungs: dict[Any, list[Rung]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def adaptive(self) -> bool:
@@ -67,12 +73,16 @@ class ToProVar:
         settings = self.settings
         key = setting.shape, setting.schedule, setting.guided
         if key not in self._made:  # pictures alike share a plan: to solve for one takes a while
-            if self.calibration is None and settings.start_scale is None:
-                settings = settings.model_copy(update={"start_scale": len(setting.schedule) - 1})
             plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
                                  self.target, setting.guided)
             self._made[key] = predict(plan, setting.shape, self.cost_model, setting.guided)
         return Session(self._made[key])
+
+    def rungs(self, key: Hashable, make: Callable[[], list[Rung]]) -> list[Rung]:
+        """What ``make`` gives, made once for each ``key``: pictures alike share their rungs."""
+        if key not in self._rungs:
+            self._rungs[key] = make()
+        return self._rungs[key]
 
 
 class ToProVarSession(Session):
@@ -86,6 +96,7 @@ class ToProVarSession(Session):
     def __init__(self, director: ToProVar, setting: Setting) -> None:
         super().__init__(dense_plan(setting.shape, setting.schedule, "toprovar"))
         self.director, self.setting = director, setting
+        self.recurs = director.settings.ladder
         self.settings = settled(director.settings, director.calibration, None)
         #: [layers, h, w] of each scale that was looked at, on the CPU: copied in one go
         self.maps: dict[int, Tensor] = {}
@@ -176,11 +187,77 @@ class ToProVarSession(Session):
         return start_scale(rhos, self.tau, self.crossing, first=1) is not None
 
     def _planned(self, scale: int, start: int) -> SparsityPlan:
-        settings, shape = self.settings, self.setting.shape
+        """The plan from scale ``start`` on (or earlier, for a target), made after ``scale``."""
+        settings, target = self.settings, self.director.target
         scores = self._scores()
-        latest = normalised_entropy(self.maps[scale], settings.normalization).flatten(1).numpy()
+        solving = target is not None and not settings.exits
+        if settings.exits:
+            plan = self._build(settings, start, lambda s, layer: 1.0)
+        elif not settings.ladder:
+            share = self._own_share(scale, scores)
+            plan = self._solved(scale, start, share) if solving else self._build(
+                settings, start, share(settings))
+        else:
+            rungs = self.director.rungs(
+                (self.setting.shape, self.setting.schedule, self.setting.guided, scale, start),
+                lambda: self._ladder(scale, start, solving))
+            plan = (nearest_profile(rungs, scores) if solving else nearest(
+                rungs, self._asked(start, self._own_share(scale, scores)(settings)))).plan
+        if plan.predicted is None:
+            plan = predict(plan, self.setting.shape, self.director.cost_model,
+                           self.setting.guided)
+        return plan.model_copy(update={
+            "parameters": plan.parameters | {"prompt_scores": [round(r, 4) for r in scores]},
+            "provenance": {"planned_after_scale": scale}, "notes": (*self.notes, *plan.notes)})
 
-        def build(own: ToProVarSettings, first: int) -> SparsityPlan:
+    def _asked(self, start: int, share: KeepShare) -> NDArray[np.float64]:
+        """[S, L] tokens that this prompt's own figures would keep."""
+        tokens = self.setting.schedule.tokens
+        return np.array([[n if s < start else n * share(s, layer)
+                          for layer in range(self.setting.shape.depth)]
+                         for s, n in enumerate(tokens)])
+
+    def _ladder(self, scale: int, start: int, solving: bool) -> list[Rung]:
+        found = []
+        for profile in profiles(self.setting.shape.depth, self.settings, self.entry):
+            def share(own: ToProVarSettings, profile: Profile = profile) -> KeepShare:
+                return coarse(plain_share(own, profile, self.last))
+
+            plan = self._solved(scale, start, share) if solving else predict(
+                self._build(self.settings, start, share(self.settings)), self.setting.shape,
+                self.director.cost_model, self.setting.guided)
+            found.append(Rung.of(profile, plan.model_copy(update={
+                "parameters": plan.parameters | {"layer_scores": list(profile)}})))
+        return found
+
+    def _solved(self, scale: int, start: int, share: Callable[[ToProVarSettings], KeepShare]
+                ) -> SparsityPlan:
+        """The mildest plan that meets the target."""
+        target, shape, guided = self.director.target, self.setting.shape, self.setting.guided
+        assert target is not None
+        plan, _, reached = solve_from(
+            range(start, scale, -1),
+            lambda s, u: self._build(with_strength(self.settings, u), s,
+                                     share(with_strength(self.settings, u))),
+            lambda p: target.cost(p, shape, guided), target.share,
+        )
+        if not reached:
+            note = (f"the target of {target.share:.2f} is out of reach: this plan, made after "
+                    f"scale {scale}, comes to {target.cost(plan, shape, guided):.2f}")
+            plan = plan.model_copy(update={"notes": (*plan.notes, note)})
+        return predict(plan, shape, self.director.cost_model, guided)
+
+    def _build(self, settings: ToProVarSettings, start: int, share: KeepShare) -> SparsityPlan:
+        return build_plan(settings, self.setting.shape, self.setting.schedule, start, share,
+                          fingerprint=self.setting.fingerprint)
+
+    def _own_share(self, scale: int, scores: Sequence[float]
+                   ) -> Callable[[ToProVarSettings], KeepShare]:
+        """Settings -> shares by this prompt's scores and the entropies of ``scale``."""
+        latest = normalised_entropy(
+            self.maps[scale], self.settings.normalization).flatten(1).numpy()
+
+        def of(own: ToProVarSettings) -> KeepShare:
             gap = own.alpha_max - own.alpha_min
 
             def share(s: int, layer: int) -> float:
@@ -188,25 +265,9 @@ class ToProVarSession(Session):
                 drop = own.alpha_min + gap * (s / self.last) * scores[layer] * latest[layer]
                 return 1 - float(np.clip(drop, 0, 1).mean())
 
-            return build_plan(
-                own, shape, self.setting.schedule, first, share,
-                fingerprint=self.setting.fingerprint,
-                parameters={"layer_scores": [round(r, 4) for r in scores]},
-                provenance={"planned_after_scale": scale}, notes=self.notes,
-            )
+            return share
 
-        target, guided = self.director.target, self.setting.guided
-        plan = build(settings, start)
-        if target is not None and not settings.exits:
-            plan, _, reached = solve_from(
-                range(start, scale, -1), lambda s, u: build(with_strength(settings, u), s),
-                lambda p: target.cost(p, shape, guided), target.share,
-            )
-            if not reached:
-                note = (f"the target of {target.share:.2f} is out of reach: this plan, made after "
-                        f"scale {scale}, comes to {target.cost(plan, shape, guided):.2f}")
-                plan = plan.model_copy(update={"notes": (*plan.notes, note)})
-        return predict(plan, shape, self.director.cost_model, guided)
+        return of
 
     def _scores(self) -> tuple[float, ...]:
         """R of each layer from this prompt's maps at the representative scale."""

@@ -1,4 +1,5 @@
-"""ToProVAR planned before the run, from a calibration of the model: one plan for all prompts."""
+"""ToProVAR planned before the run, from a calibration of the model or the family's prior: one plan
+for all prompts."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from .toprovar import (
     with_strength,
 )
 from .toprovar_front import front_plan, safe_plan
+from .toprovar_prior import prior_plan, serves
 
 
 def toprovar_plan(
@@ -27,8 +29,8 @@ def toprovar_plan(
     """Plan every run of a model alike.
 
     Args:
-        calibration: of the model; without one, ``settings.start_scale`` must be given and all
-            layers count as Detail.
+        calibration: of the model; without one, the prior decides (``toprovar_prior``), or
+            ``settings.start_scale`` must be given and all layers count as Detail.
         target: solve alpha for this cost; if alpha alone does not reach it, pruning starts
             earlier, as far as need be. Where tokens exit: the best of the calibration's choices
             (``toprovar_front``); without any, late scales lose their guidance first, then tokens
@@ -44,11 +46,13 @@ def toprovar_plan(
     choices: tuple[Choice, ...] = ()
     gain = 0.0
     if calibration is None:
+        if serves(settings):
+            return prior_plan(settled(settings, None, None), shape, schedule, target, guided)
         settings = settled(settings, None, None)
         if settings.start_scale is None and (target is None or settings.dropped != "exit"):
             raise ValueError(
-                "a ToProVAR plan made before the run needs a calibration of the model (make one "
-                "with 'toprovar analyze --calibrate FILE'), or a start_scale"
+                "a ToProVAR plan made before the run with these settings needs a calibration of "
+                "the model (make one with 'toprovar analyze --calibrate FILE'), or a start_scale"
             )
         start, scores, fingerprint = settings.start_scale, (1.0,) * depth, None
         guide: tuple[int, ...] = ()

@@ -1,0 +1,71 @@
+"""The automatic choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.tiny import tiny_pipeline, tiny_transformer
+from toprovar.models.variants import get_variant
+from toprovar.planning import make_plan
+from toprovar.schedules import get_schedule
+from toprovar.sparsity.cost import Target
+from toprovar.sparsity.director import Director, Setting
+from toprovar.sparsity.strategies import auto
+from toprovar.sparsity.strategies.auto import Auto
+from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+
+SHAPE = get_variant("2b").config
+SCHEDULE = get_schedule("1.0", "1M")
+
+
+def setting(**more: Any) -> Setting:
+    return Setting(SHAPE, SCHEDULE, **more)
+
+
+def test_it_is_the_prior_where_there_is_no_calibration() -> None:
+    choice = Auto()
+    plan = choice.start(setting()).plan
+    assert plan.scales == toprovar_plan(SHAPE, SCHEDULE, ToProVarSettings()).scales
+    assert choice.start(setting(batch=4)).plan is plan and not choice.adaptive
+    assert plan.predicted and plan.predicted.flop_share < 0.6
+    cheaper = Auto(target=Target(0.3)).start(setting()).plan
+    assert cheaper.predicted and cheaper.predicted.flop_share <= 0.3
+
+
+def test_dense_where_the_plan_was_slower() -> None:
+    asked = []
+
+    def slower(plan: Any) -> tuple[float, float]:
+        asked.append(plan)
+        return 1.5, 1.0
+
+    plan = Auto().start(setting(slower=slower)).plan
+    assert plan.dense and plan.notes == (
+        "dense: the accelerated plan took 1.5 s here, dense 1 s",)
+    assert asked and not asked[0].dense
+    assert not Auto().start(setting(slower=lambda plan: None)).plan.dense
+
+
+def test_dense_where_there_is_nothing_to_gain() -> None:
+    small = tiny_transformer().shape
+    plan = Auto().start(Setting(small, get_schedule("1.0", "0.06M"))).plan
+    assert plan.dense and "takes" in plan.notes[0] and "GFLOPs" in plan.notes[0]
+
+
+def test_by_name_from_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole picture: accelerated, or the dense one bit by bit."""
+    pipe, schedule = tiny_pipeline(), get_schedule("1.0", "0.06M")
+    dense = pipe("a dog", seed=1, schedule=schedule, output_type="latent")
+    found = make_plan(pipe, "auto", schedule)
+    assert isinstance(found, Director)
+    same = pipe("a dog", seed=1, schedule=schedule, plan=found, output_type="latent")
+    assert (same.images == dense.images).all() and same.report.plan == "auto"
+    monkeypatch.setattr(auto, "LEAST_FLOPS", 0.0)
+    other = pipe("a dog", seed=1, schedule=schedule, plan=found, output_type="latent")
+    assert other.report.plan == "toprovar"
+    assert other.report.token_layers < dense.report.token_layers
+    with pytest.raises(ValueError, match="unknown strategy 'autos'"):
+        make_plan(pipe, "autos", schedule)

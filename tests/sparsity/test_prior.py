@@ -1,0 +1,132 @@
+"""What is done for a model that nobody has calibrated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import random_text, tiny_transformer
+from toprovar.models.variants import get_variant
+from toprovar.sampling.params import SamplingParams
+from toprovar.sampling.run import SamplingRun
+from toprovar.schedules import get_schedule, pixel_budgets
+from toprovar.sparsity.cost import Target, count
+from toprovar.sparsity.director import Setting
+from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.prior import Prior, PriorState, family_prior
+from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+from toprovar.sparsity.strategies.toprovar_run import ToProVar
+from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+
+PRIOR = family_prior()
+VARIANTS = ("2b", "8b", "125m")
+
+
+def prior_of(variant: str, pn: str, target: Target | None = None, **settings: Any) -> SparsityPlan:
+    return toprovar_plan(get_variant(variant).config, get_schedule("1.0", pn),
+                         ToProVarSettings(**settings), None, target)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("pn", list(pixel_budgets()))
+def test_the_default_fits_every_depth_and_schedule(variant: str, pn: str) -> None:
+    """Guidance ends and tokens exit where the file says, counted from the end."""
+    plan, depth = prior_of(variant, pn), get_variant(variant).config.depth
+    scales = plan.scales
+    assert [s.unconditional for s in scales] == [
+        i < len(scales) - PRIOR.unguided for i in range(len(scales))]
+    assert all(s.run and not s.sparse for s in scales[:-1])
+    last = scales[-1]
+    assert last.dropped == "exit" and last.rule == "entropy"
+    assert 0 <= last.keep[0] - PRIOR.stay * last.tokens < 16 and len(set(last.keep)) == 1
+    first, after = (round(share * depth) for share in PRIOR.guide)
+    assert last.guide == tuple(range(first, after))
+    assert plan.provenance["prior"] == PRIOR.name
+    assert any("no calibration" in note and PRIOR.name in note for note in plan.notes)
+    assert count(plan, get_variant(variant).config).flop_share < 0.6
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("pn", list(pixel_budgets()))
+def test_budgets_are_met_and_more_work_is_worth_more(variant: str, pn: str) -> None:
+    shape, before = get_variant(variant).config, 2.0
+    for share in (0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15):
+        target = Target(share)
+        plan = prior_of(variant, pn, target)
+        cost = target.cost(plan, shape)
+        assert cost <= share
+        # Above a half guidance alone goes, scale by scale; below, tokens of the last scale do.
+        assert cost > share - (0.03 if share <= 0.5 else 0.2)
+        worth = plan.parameters["expected_likeness"]
+        assert worth <= before
+        before = worth
+
+
+def test_a_target_out_of_reach_says_so() -> None:
+    plan = prior_of("2b", "1M", Target(0.001))
+    assert any("out of reach" in note for note in plan.notes)
+    assert plan.scales[0].run
+
+
+@pytest.mark.parametrize("settings", [
+    {"start_scale": 6}, {"unconditional_off": 1, "start_scale": 8}, {"dropped": "cached",
+                                                                      "start_scale": 9},
+    {"dimensions": "fixed_exit", "start_scale": 9},
+])
+def test_what_is_given_is_not_overruled(settings: dict[str, Any]) -> None:
+    assert "prior" not in prior_of("2b", "1M", **settings).provenance
+
+
+@pytest.mark.parametrize("rule", ["random", "entropy_reversed", "variance"])
+def test_controls_keep_their_rule(rule: Any) -> None:
+    assert prior_of("2b", "1M", rule=rule).scales[-1].rule == rule
+
+
+def test_nothing_is_planned_inside_the_run() -> None:
+    """One plan for all prompts, so that a recorded scale serves them all."""
+    model = tiny_transformer()
+    schedule = get_schedule("1.0", "0.06M")
+    strategy = ToProVar()
+    assert not strategy.adaptive
+    plans = []
+    for seed in (5, 9):
+        own = SamplingRun(model, random_text(seed), SamplingParams(schedule, 3.0, 0.7),
+                          plan=strategy)
+        list(own)
+        plans.append(own.report().used_plan)
+    assert plans[0] is plans[1] and plans[0] == strategy.start(Setting(model.shape, schedule)).plan
+    kept = own.report().scales
+    assert kept[6].kept == (96,) * 3 and [s.rows for s in kept] == [2, 2, 2, 2, 1, 1, 1]
+    unguided = SamplingRun(model, random_text(4), SamplingParams(schedule, 1.0, 0.7), plan=strategy)
+    list(unguided)
+    assert unguided.report().scales[6].rows == 1
+
+
+def test_states_that_leave_nothing_are_not_offered() -> None:
+    found = PRIOR.choices(4)
+    assert found and all(c.guided >= 2 and len(c.skipped) < 3 for c in found)
+    assert PRIOR.default(2)[0].guided == 2
+    assert PRIOR.guides(1) == (0,)
+    for scales in (7, 10, 12, 13):
+        best = {}
+        for choice in PRIOR.choices(scales):
+            best[choice.guided, choice.skipped] = choice.likeness
+        assert best[scales, ()] == 1.0
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"guide": (0.8, 0.2)}, "two shares of the depth, rising"),
+    ({"stay": 0}, "greater than 0"), ({"states": ()}, "at least 2"), ({"more": 1}, "more"),
+])
+def test_a_damaged_file_is_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    import json
+
+    path = tmp_path / "prior.json"
+    path.write_text(json.dumps(PRIOR.model_dump(mode="json") | change))
+    with pytest.raises(ValueError, match=r"prior\.json: not a usable prior") as error:
+        Prior.load(path)
+    assert message in str(error.value)
+    with pytest.raises(ValueError, match="count those that are not run among them"):
+        PriorState(unguided=1, skipped=2, likeness=1, ssim=1)

@@ -1,0 +1,118 @@
+"""What is assumed of an Infinity model that nobody has calibrated: one file for the whole family.
+
+A prior is no measurement of the model at hand. It says, counted from the end so that it fits
+every schedule, how many scales run without guidance, how many do not run, and which share of the
+last scale's tokens stay; and, as shares of the depth, whose entropy maps choose these tokens.
+SkipVAR and FastVAR have published that Infinity bears the first two. ``benchmarks.prior`` measures
+what each of them costs on the models at hand, which orders them for a budget or a speed-up.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from typing_extensions import Self
+
+from ..entropy.calibration import Choice
+from ..files import DATA
+from .plan import FROZEN
+
+LEAST_GUIDED = 2
+"""Scales at the start that always run with guidance: they fix what is shown, and cost nothing."""
+
+
+class PriorState(BaseModel):
+    """One way to do less.
+
+    Attributes:
+        unguided: scales at the end that run without guidance, those not run among them.
+        skipped: scales at the end that are not run.
+        likeness, ssim: of its pictures to dense ones, means over the models at hand.
+    """
+
+    model_config = FROZEN
+
+    unguided: int = Field(ge=0)
+    skipped: int = Field(default=0, ge=0)
+    likeness: float = Field(ge=0, le=1)
+    ssim: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.skipped > self.unguided:
+            raise ValueError(f"{self.skipped} scales are not run, but only {self.unguided} run "
+                             "without guidance: count those that are not run among them")
+        return self
+
+
+class Prior(BaseModel):
+    """The prior of the family.
+
+    Attributes:
+        unguided, stay: what is done where no budget is given: scales at the end without guidance,
+            and the share of the last scale's tokens that stay; the others exit.
+        guide: the layers whose entropy maps choose these, from and to, as shares of the depth.
+        states: for a budget; plans between two of them let a part of the last scale's tokens exit.
+        models: what was measured on which models, in words.
+    """
+
+    model_config = FROZEN
+
+    version: Literal[1] = 1
+    name: str
+    about: str
+    unguided: int = Field(ge=0)
+    stay: float = Field(gt=0, le=1)
+    guide: tuple[float, float]
+    states: tuple[PriorState, ...] = Field(min_length=2)
+    models: tuple[str, ...] = ()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        first, last = self.guide
+        if not 0 <= first < last <= 1:
+            raise ValueError(f"guide must be two shares of the depth, rising, got {self.guide}")
+        return self
+
+    def choices(self, scales: int) -> tuple[Choice, ...]:
+        """The states on a schedule of so many scales; those that leave nothing are left out."""
+        found: dict[tuple[int, tuple[int, ...]], Choice] = {}
+        for state in self.states:
+            guided = scales - state.unguided
+            if guided < min(LEAST_GUIDED, scales):
+                continue
+            skipped = tuple(range(scales - state.skipped, scales))
+            found[guided, skipped] = Choice(guided=guided, skipped=skipped,
+                                            likeness=state.likeness, ssim=state.ssim)
+        return tuple(found.values())
+
+    def default(self, scales: int) -> tuple[Choice, float]:
+        """What is done without a budget on a schedule of so many scales: a choice, and the share
+        of the last scale's tokens that exit."""
+        guided = max(scales - self.unguided, min(LEAST_GUIDED, scales))
+        whole = next((c for c in self.choices(scales) if c.guided == guided and not c.skipped),
+                     Choice(guided=guided, likeness=1.0, ssim=1.0))
+        return whole, 1 - self.stay
+
+    def guides(self, depth: int) -> tuple[int, ...]:
+        """The layers whose maps choose, of ``depth``; at least one."""
+        first, last = (round(share * depth) for share in self.guide)
+        return tuple(range(first, last)) or (min(first, depth - 1),)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Prior:
+        """Read a file; a ValueError names its first fault."""
+        try:
+            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a usable prior: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def family_prior() -> Prior:
+    """The prior in the box."""
+    return Prior.load(DATA / "prior.json")

@@ -1,0 +1,65 @@
+"""The automatic choice: the model's accelerated plan where it pays, dense where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...entropy.calibration import Calibration
+from ..cost import CostModel, Target, WorkTable, predict
+from ..director import Session, Setting
+from ..plan import SparsityPlan, dense_plan
+from .toprovar import ToProVarSettings
+from .toprovar_static import toprovar_plan
+
+LEAST_FLOPS = 2e9
+"""FLOPs of a dense picture below which choosing tokens costs more than it saves on any device."""
+
+
+@dataclass(frozen=True)
+class Auto:
+    """ToProVAR by the model's calibration, or by the prior; one plan for all prompts.
+
+    It runs dense, and says so in a note, where so little is to be done that nothing can be gained,
+    or where earlier runs on this device were slower than dense ones (``times``).
+
+    Attributes:
+        calibration: of the model, None = the prior; target: what runs are to come down to.
+        cost_model: for the report.
+    """
+
+    calibration: Calibration | None = None
+    target: Target | None = None
+    cost_model: CostModel | None = None
+    name: str = "auto"
+    adaptive: bool = False
+    _made: dict[Any, SparsityPlan] = field(default_factory=dict, compare=False, repr=False)
+
+    def start(self, setting: Setting) -> Session:
+        plan = self.plan(setting)
+        reason = self._why_dense(plan, setting)
+        if reason is None:
+            return Session(plan)
+        return Session(dense_plan(setting.shape, setting.schedule, "auto", (reason,)))
+
+    def plan(self, setting: Setting) -> SparsityPlan:
+        """The accelerated plan, whether it pays or not."""
+        key = setting.shape, setting.schedule, setting.guided
+        if key not in self._made:
+            settings = ToProVarSettings()
+            if self.calibration is not None and self.calibration.dropped != "exit":
+                settings = ToProVarSettings(dropped=self.calibration.dropped)
+            plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
+                                 self.target, setting.guided)
+            self._made[key] = predict(plan, setting.shape, self.cost_model, setting.guided)
+        return self._made[key]
+
+    def _why_dense(self, plan: SparsityPlan, setting: Setting) -> str | None:
+        work = WorkTable.dense(plan, setting.guided).flops(setting.shape)
+        if work < LEAST_FLOPS:
+            return (f"dense: a picture of this size takes {work / 1e9:.2g} GFLOPs in all, so "
+                    "choosing tokens would cost more than it saves")
+        found = setting.slower(plan) if setting.slower is not None else None
+        if found is None:
+            return None
+        return (f"dense: the accelerated plan took {found[0]:.3g} s here, dense {found[1]:.3g} s")

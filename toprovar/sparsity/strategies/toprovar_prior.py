@@ -1,0 +1,57 @@
+"""ToProVAR for a model without a calibration: the family's prior, as one plan for all prompts.
+
+How many scales are guided and run, and how many of the last scale's tokens stay, is fixed before
+the run; which tokens stay, their entropies decide inside it.
+"""
+
+from __future__ import annotations
+
+from ...models.config import TransformerConfig
+from ...schedules import ScaleSchedule
+from ..cost import Target
+from ..plan import SparsityPlan
+from ..prior import family_prior
+from .toprovar import ToProVarSettings
+from .toprovar_front import Partly, front_plan, plan_of, worth_lost
+
+
+def serves(settings: ToProVarSettings) -> bool:
+    """Whether settings leave to the prior what it says."""
+    return (settings.dropped in (None, "exit") and not settings.exits
+            and settings.start_scale is None and settings.unconditional_off is None
+            and settings.alpha_max > 0)
+
+
+def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
+               target: Target | None = None, guided: bool = True) -> SparsityPlan:
+    """The plan that the prior has for a schedule.
+
+    Args:
+        settings: settled, such that the prior ``serves`` them.
+        target: what the run is to come down to; None = what the prior does by default.
+    """
+    prior, count = family_prior(), len(schedule)
+    about = {
+        "guide": () if settings.dimensions == "scale+token" else prior.guides(shape.depth),
+        "provenance": {"prior": prior.name, "measured_on": list(prior.models)},
+    }
+    note = (f"this model has no calibration: planned by the prior for {prior.name}; "
+            "'toprovar analyze --calibrate FILE' measures what the model itself bears")
+    choices = prior.choices(count)
+    if target is None:
+        whole, strength = prior.default(count)
+        below = next((c for c in choices if c.guided == whole.guided and len(c.skipped) == 1),
+                     whole)
+        return plan_of(
+            settings, shape, schedule, whole,
+            whole.likeness - worth_lost(strength, whole.likeness - below.likeness, 0.0),
+            Partly(count - 1, strength), notes=(note,), **about)
+    plan = front_plan(settings, shape, schedule, choices, target, guided, notes=(note,), **about)
+    if plan is not None:
+        return plan
+    plans = [plan_of(settings, shape, schedule, c, c.likeness, notes=(note,), **about)
+             for c in choices]
+    least = min(plans, key=lambda plan: target.cost(plan, shape, guided))
+    far = (f"the target of {target.share:.2f} is out of reach: this plan comes to "
+           f"{target.cost(least, shape, guided):.2f}")
+    return least.model_copy(update={"notes": (*least.notes, far)})
