@@ -28,6 +28,7 @@ from benchmarks.machine import describe
 from benchmarks.quality_plans import BUDGETS, Entry, entries
 from benchmarks.quality_report import report
 from benchmarks.quality_times import measure_times
+from benchmarks.quality_transfer import uncalibrated
 from toprovar.bundled import bundled_model
 from toprovar.devices import choose_device
 from toprovar.evaluation.compositional import TASKS, Judge, PromptSpec, bundled_prompts
@@ -48,8 +49,9 @@ def jobs(per_task: int, seeds: int) -> list[tuple[PromptSpec, int]]:
             for prompts in by_task if i < len(prompts)]
 
 
-def load(device: torch.device) -> InfinityPipeline:
-    pipeline = InfinityPipeline.from_folder(bundled_model(), torch.float32)
+def load(device: torch.device, folder: str | Path | None = None) -> InfinityPipeline:
+    """A model's pipeline; None = the embedded one."""
+    pipeline = InfinityPipeline.from_folder(folder or bundled_model(), torch.float32)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -108,10 +110,9 @@ def work(number: int, arguments: argparse.Namespace) -> None:
     until = time.time() + arguments.minutes * 60
     device = choose_device(arguments.device)
     torch.set_num_threads(max(1, arguments.threads))
-    pipeline, judge = load(device), Judge.load(device=device)
+    pipeline, judge = load(device, arguments.model), Judge.load(device=device)
     todo = jobs(arguments.per_task, arguments.seeds)
-    rows = {pn: entries(pipeline, get_schedule("1.0", pn), arguments.budgets)
-            for pn in arguments.pn}
+    rows = {pn: rows_of(arguments, pipeline, pn) for pn in arguments.pn}
     starts = range(0, len(todo), arguments.batch)
     turns = [(i, pn) for i in range(len(starts)) for pn in arguments.pn]
     for i, pn in turns[number :: arguments.processes]:
@@ -133,11 +134,22 @@ def work(number: int, arguments: argparse.Namespace) -> None:
         replace_file(path, json.dumps(result).encode())
 
 
+def rows_of(arguments: argparse.Namespace, pipeline: InfinityPipeline, pn: str) -> list[Entry]:
+    schedule = get_schedule("1.0", pn)
+    if arguments.uncalibrated or arguments.model:
+        return uncalibrated(pipeline, schedule)
+    return entries(pipeline, schedule, arguments.budgets)
+
+
 def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--folder", type=Path, required=True, help="parts, and the results made of them")
     add("--pn", type=lambda text: tuple(text.split(",")), default=("0.06M", "0.25M"))
+    add("--model", type=Path, metavar="DIR", help="another model than the embedded one; rows are "
+        "those of --uncalibrated then")
+    add("--uncalibrated", action="store_true", help="what is done without a calibration, which is "
+        "not looked at even if there is one")
     add("--budgets", type=lambda text: tuple(map(float, text.split(","))), default=BUDGETS)
     add("--per-task", type=int, default=80)
     add("--seeds", type=int, default=3)
@@ -171,11 +183,11 @@ def main() -> int:
             about |= {"command": "python -m benchmarks.quality " + " ".join(sys.argv[1:]),
                       "machine": describe(device)}
         if arguments.times:
-            pipeline = load(device)
+            pipeline = load(device, arguments.model)
             about["times_machine"] = describe(device)
             about["times"] = {
-                pn: measure_times(pipeline, pn, entries(pipeline, get_schedule("1.0", pn),
-                                                        arguments.budgets), arguments.rounds)
+                pn: measure_times(pipeline, pn, rows_of(arguments, pipeline, pn),
+                                  arguments.rounds)
                 for pn in arguments.pn
             }
         replace_file(path, json.dumps(about, indent=1).encode())

@@ -95,3 +95,18 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return "unknown version"
+
+
+OVERHEAD_SECONDS = 1e-3
+"""What choosing tokens takes of a picture on a GPU, with room to spare."""
+FLOPS_PER_PROCESSOR = 2e12
+"""A second, in large half-precision products (H100: 3e12, RTX 3060: 1.4e12)."""
+
+
+def least_saving(device: torch.device) -> float:
+    """FLOPs that must be saved before leaving work out pays on ``device``: below it a GPU waits for
+    launches, not for arithmetic."""
+    if device.type == "cuda":
+        processors = torch.cuda.get_device_properties(device).multi_processor_count
+        return OVERHEAD_SECONDS * FLOPS_PER_PROCESSOR * processors
+    return 1e9 if device.type == "cpu" else 1e11

@@ -41,8 +41,8 @@ def test_the_default_fits_every_depth_and_schedule(variant: str, pn: str) -> Non
     last = scales[-1]
     assert last.dropped == "exit" and last.rule == "entropy"
     assert 0 <= last.keep[0] - PRIOR.stay * last.tokens < 16 and len(set(last.keep)) == 1
-    first, after = (round(share * depth) for share in PRIOR.guide)
-    assert last.guide == tuple(range(first, after))
+    assert last.guide == PRIOR.guiding(depth) and len(last.guide) == PRIOR.guides
+    assert PRIOR.guide[0] * depth - 1 < min(last.guide) <= max(last.guide) < PRIOR.guide[1] * depth
     assert plan.provenance["prior"] == PRIOR.name
     assert any("no calibration" in note and PRIOR.name in note for note in plan.notes)
     assert count(plan, get_variant(variant).config).flop_share < 0.6
@@ -108,7 +108,7 @@ def test_states_that_leave_nothing_are_not_offered() -> None:
     found = PRIOR.choices(4)
     assert found and all(c.guided >= 2 and len(c.skipped) < 3 for c in found)
     assert PRIOR.default(2)[0].guided == 2
-    assert PRIOR.guides(1) == (0,)
+    assert PRIOR.guiding(1) == (0,)
     for scales in (7, 10, 12, 13):
         best = {}
         for choice in PRIOR.choices(scales):

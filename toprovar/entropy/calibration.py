@@ -7,7 +7,7 @@ a planner asks for the calibration of the very weights at hand, by their fingerp
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -314,8 +314,14 @@ def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibratio
         model: fingerprint.
     """
     box, own = calibration_folders()
-    for path in (*files, *sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
-        found = Calibration.load(path)
+    for path in (*map(Path, files), *sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
+        found = _read(path, path.stat().st_mtime_ns)
         if found.model == model:
             return found
     return None
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path, changed: int) -> Calibration:
+    """A file, read again only when it has ``changed``: samplers ask for every picture."""
+    return Calibration.load(path)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..devices import least_saving
 from ..models.fingerprint import model_fingerprint
 from ..models.rope import schedule_rotations
 from ..models.text import PackedText
@@ -136,6 +137,7 @@ class SamplingRun:
         self.session, self.notes = begin(plan, Setting(
             shape, schedule, self.batch, params.guided,
             model_fingerprint(transformer) if tagged else None, slower,
+            least_saving(self.device),
         ))
         self.clock = Clock(self.device)
         self.replayed = self.recorded = 0

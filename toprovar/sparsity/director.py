@@ -22,6 +22,7 @@ class Setting:
         fingerprint: of the weights, None if not known.
         slower: plan -> (seconds, seconds of dense) where earlier runs like this one have shown that
             the plan is slower than dense, else None (``times.Times.slower``); None = nothing known.
+        least_saving: FLOPs that must be saved to pay on the device (``devices.least_saving``).
     """
 
     shape: TransformerConfig
@@ -30,6 +31,7 @@ class Setting:
     guided: bool = True
     fingerprint: str | None = None
     slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None
+    least_saving: float = 0.0
 
 
 class Session:

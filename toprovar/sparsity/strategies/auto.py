@@ -6,22 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...entropy.calibration import Calibration
-from ..cost import CostModel, Target, WorkTable, predict
+from ..cost import CostModel, Target, predict
 from ..director import Session, Setting
 from ..plan import SparsityPlan, dense_plan
 from .toprovar import ToProVarSettings
 from .toprovar_static import toprovar_plan
-
-LEAST_FLOPS = 2e9
-"""FLOPs of a dense picture below which choosing tokens costs more than it saves on any device."""
 
 
 @dataclass(frozen=True)
 class Auto:
     """ToProVAR by the model's calibration, or by the prior; one plan for all prompts.
 
-    It runs dense, and says so in a note, where so little is to be done that nothing can be gained,
-    or where earlier runs on this device were slower than dense ones (``times``).
+    It runs dense, and says so in a note, where so little is to be saved that nothing can be gained
+    (small sizes of small models, above all on a GPU), or where earlier runs on this device were
+    slower than dense ones (``times``).
 
     Attributes:
         calibration: of the model, None = the prior; target: what runs are to come down to.
@@ -55,10 +53,13 @@ class Auto:
         return self._made[key]
 
     def _why_dense(self, plan: SparsityPlan, setting: Setting) -> str | None:
-        work = WorkTable.dense(plan, setting.guided).flops(setting.shape)
-        if work < LEAST_FLOPS:
-            return (f"dense: a picture of this size takes {work / 1e9:.2g} GFLOPs in all, so "
-                    "choosing tokens would cost more than it saves")
+        cost = plan.predicted
+        assert cost is not None
+        dense = setting.batch * cost.flops / cost.flop_share
+        saved = dense * (1 - cost.flop_share)
+        if saved < setting.least_saving:
+            return (f"dense: only {saved / 1e9:.2g} of {dense / 1e9:.2g} GFLOPs could be saved at "
+                    "this size, too little to be faster on this device")
         found = setting.slower(plan) if setting.slower is not None else None
         if found is None:
             return None

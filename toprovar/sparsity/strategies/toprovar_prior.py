@@ -32,7 +32,7 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
     """
     prior, count = family_prior(), len(schedule)
     about = {
-        "guide": () if settings.dimensions == "scale+token" else prior.guides(shape.depth),
+        "guide": () if settings.dimensions == "scale+token" else prior.guiding(shape.depth),
         "provenance": {"prior": prior.name, "measured_on": list(prior.models)},
     }
     note = (f"this model has no calibration: planned by the prior for {prior.name}; "
