@@ -39,8 +39,8 @@ BATCH = 48
 ABOUT = (
     "An assumption, not a measurement, of Infinity models that nobody has calibrated. Counts are "
     "from the end of the schedule. That late scales need no guidance, and that the last ones may "
-    "be left out, is published for Infinity (SkipVAR, FastVAR); likeness and SSIM to dense are means "
-    "over the small models named in 'models', by benchmarks.prior."
+    "be left out, is published for Infinity (SkipVAR, FastVAR); likeness and SSIM to dense are "
+    "means over the small models named in 'models', by benchmarks.prior."
 )
 
 
