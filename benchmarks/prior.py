@@ -2,11 +2,11 @@
 
     python -m benchmarks.prior measure --model NAME=FOLDER --out parts/     # for each model, or
     python -m benchmarks.prior measure --out parts/                          # the embedded one
-    python -m benchmarks.prior write parts/*.json --unguided 3 --stay 0.35
+    python -m benchmarks.prior write parts/*.json
 
 ``measure`` draws the same pictures under every state (scales at the end without guidance, scales
 at the end that are not run) and holds them against dense ones; ``write`` averages over models and
-sizes and makes ``toprovar/data/prior.json``. A calibration is not looked at.
+makes ``toprovar/data/prior.json``. A calibration is not looked at.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.prior import LEAST_GUIDED, Prior
 
 MOST_UNGUIDED, MOST_SKIPPED = 8, 4
+UNGUIDED = 3
+"""Scales at the end that run without guidance by default: SkipVAR's mildest policy."""
 BATCH = 48
 ABOUT = (
     "An assumption, not a measurement, of Infinity models that nobody has calibrated. Counts are "
@@ -90,36 +92,31 @@ def measure(name: str, folder: str | None, pns: list[str], pictures: int, device
     return found
 
 
-def made(parts: list[dict[str, Any]], unguided: int, stay: float) -> Prior:
-    """The prior of what was measured."""
-    known: dict[tuple[int, int], list[dict[str, float]]] = defaultdict(list)
-    for part in parts:
-        for rows in part["sizes"].values():
-            for row in rows:
-                known[row["unguided"], row["skipped"]].append(row)
-    most = max(len(rows) for rows in known.values())
+def made(parts: list[dict[str, Any]], stays: dict[str, float]) -> Prior:
+    """The prior of what was measured.
+
+    Args:
+        stays: pixel budget -> share of the last scale's tokens that stay by default.
+    """
+    sizes = []
+    for pn, stay in sorted(stays.items()):
+        known: dict[tuple[int, int], list[dict[str, float]]] = defaultdict(list)
+        for row in (row for part in parts for row in part["sizes"][pn]):
+            known[row["unguided"], row["skipped"]].append(row)
+        states = [{"unguided": u, "skipped": k, **{
+            key: round(fmean(row[key] for row in rows), 4) for key in ("likeness", "ssim")}}
+            for (u, k), rows in sorted(known.items())]
+        sizes.append({"scales": len(get_schedule("1.0", pn)), "unguided": UNGUIDED, "stay": stay,
+                      "states": states})
     return Prior.model_validate({
-        "name": "the Infinity family", "about": ABOUT, "unguided": unguided, "stay": stay,
-        "guide": (0.25, 0.75), "guides": 4,
-        # Large states exist on long schedules only; there they lose no less than on all together.
-        "states": [{"unguided": u, "skipped": k,
-                    **{key: round(min(fmean(row[key] for row in rows),
-                                      1.0 if len(rows) == most else _before(known, u, k, key)), 4)
-                       for key in ("likeness", "ssim")}}
-                   for (u, k), rows in sorted(known.items())],
+        "name": "the Infinity family", "about": ABOUT, "guide": (0.25, 0.75), "guides": 4,
+        "sizes": sizes,
         "models": [f"{part['model']} ({part['shape']}, {', '.join(part['sizes'])})"
                    for part in parts],
         "provenance": {"command": "python -m benchmarks.prior",
                        "pictures": [part["pictures"] for part in parts],
                        "date": max(part["date"] for part in parts)},
     })
-
-
-def _before(known: dict[tuple[int, int], list[dict[str, float]]], u: int, k: int, key: str
-            ) -> float:
-    """The mean of the state with one more guided scale."""
-    rows = known.get((u - 1, min(k, u - 1)))
-    return fmean(row[key] for row in rows) if rows else 1.0
 
 
 def main() -> int:
@@ -134,8 +131,8 @@ def main() -> int:
     one.add_argument("--out", type=Path, required=True)
     two = commands.add_parser("write")
     two.add_argument("parts", type=Path, nargs="+")
-    two.add_argument("--unguided", type=int, required=True)
-    two.add_argument("--stay", type=float, required=True)
+    two.add_argument("--stay", default="0.06M=0.7,0.25M=0.35", metavar="LIST",
+                     help="of the last scale's tokens, where no budget is given")
     two.add_argument("--file", type=Path, default=DATA / "prior.json")
     given = parser.parse_args()
     if given.command == "measure":
@@ -146,7 +143,8 @@ def main() -> int:
         replace_file(given.out / f"{name}.json", (json.dumps(found, indent=1) + "\n").encode())
         return 0
     prior = made([json.loads(p.read_text(encoding="utf-8")) for p in given.parts],
-                 given.unguided, given.stay)
+                 {pn: float(share) for pn, _, share in
+                  (item.partition("=") for item in given.stay.split(","))})
     replace_file(given.file, (prior.model_dump_json(indent=1) + "\n").encode())
     print(given.file)
     return 0

@@ -34,7 +34,7 @@ def uncalibrated(pipeline: InfinityPipeline, schedule: ScaleSchedule) -> list[En
         return own(start_scale=last, alpha_min=1 - share, alpha_max=1 - share,
                    unconditional_off=unguided)
 
-    off = family_prior().unguided
+    off = family_prior().size(count).unguided
     fastvar = make_plan(pipeline, "fastvar", schedule)
     assert isinstance(fastvar, SparsityPlan)
     found = [Entry("prior", None, own()),

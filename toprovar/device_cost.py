@@ -86,6 +86,7 @@ class _Bench:
                  options: EngineOptions) -> None:
         self.transformer, self.schedule, self.options = transformer, schedule, options
         self._pool: GraphPool | None = None
+        self._graphs: list[object] = []
         self.device = transformer.null_text.device
         self.depth, self.width = transformer.shape.depth, transformer.shape.width
         shape = transformer.shape
@@ -187,7 +188,9 @@ class _Bench:
         call()
         if self._pool is not None:
             repeat = REPEATS
-            graph, _ = self._pool.record(lambda: [call() for _ in range(repeat)])
+            work = call
+            graph, _ = self._pool.record(lambda: [work() for _ in range(repeat)])
+            self._graphs.append(graph)  # the pool ends with the last of its graphs
             call = graph.replay
             call()
         for _ in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -94,8 +94,9 @@ class InfinityPipeline(DiffusionPipeline):
             default_pn=default_pn, default_cfg=default_cfg, default_tau=default_tau
         )
         self._interrupt = False
-        #: what runs took on this pipeline's devices
+        #: what runs took on this pipeline's devices, and automatic choices by what was asked
         self.times = Times()
+        self.automatic: dict[Hashable, Director] = {}
         check_fit(transformer, vae, text_encoder)
 
     @classmethod

@@ -90,8 +90,10 @@ def make_plan(
 
     match strategy:
         case "auto":
-            return Auto(calibration or find_calibration(model_fingerprint(pipeline.transformer)),
-                        target, cost_model)
+            found = calibration or find_calibration(model_fingerprint(pipeline.transformer))
+            # Kept: without a planner a sampler asks anew for every picture.
+            return pipeline.automatic.setdefault(
+                (id(found), target), Auto(found, target, cost_model))
         case "dense":
             if target is not None:
                 raise ValueError("a dense run has no budget: choose another strategy")

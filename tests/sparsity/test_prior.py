@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +37,19 @@ def test_the_default_fits_every_depth_and_schedule(variant: str, pn: str) -> Non
     """Guidance ends and tokens exit where the file says, counted from the end."""
     plan, depth = prior_of(variant, pn), get_variant(variant).config.depth
     scales = plan.scales
+    size = PRIOR.size(len(scales))
+    assert size.scales <= len(scales)
     assert [s.unconditional for s in scales] == [
-        i < len(scales) - PRIOR.unguided for i in range(len(scales))]
+        i < len(scales) - size.unguided for i in range(len(scales))]
     assert all(s.run and not s.sparse for s in scales[:-1])
     last = scales[-1]
     assert last.dropped == "exit" and last.rule == "entropy"
-    assert 0 <= last.keep[0] - PRIOR.stay * last.tokens < 16 and len(set(last.keep)) == 1
+    assert 0 <= last.keep[0] - size.stay * last.tokens < 16 and len(set(last.keep)) == 1
     assert last.guide == PRIOR.guiding(depth) and len(last.guide) == PRIOR.guides
     assert PRIOR.guide[0] * depth - 1 < min(last.guide) <= max(last.guide) < PRIOR.guide[1] * depth
     assert plan.provenance["prior"] == PRIOR.name
     assert any("no calibration" in note and PRIOR.name in note for note in plan.notes)
-    assert count(plan, get_variant(variant).config).flop_share < 0.6
+    assert count(plan, get_variant(variant).config).flop_share < 0.55
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -98,13 +102,15 @@ def test_nothing_is_planned_inside_the_run() -> None:
         plans.append(own.report().used_plan)
     assert plans[0] is plans[1] and plans[0] == strategy.start(Setting(model.shape, schedule)).plan
     kept = own.report().scales
-    assert kept[6].kept == (96,) * 3 and [s.rows for s in kept] == [2, 2, 2, 2, 1, 1, 1]
+    stay = math.ceil(PRIOR.size(7).stay * 256 / 16) * 16
+    assert kept[6].kept == (stay,) * 3 and [s.rows for s in kept] == [2, 2, 2, 2, 1, 1, 1]
     unguided = SamplingRun(model, random_text(4), SamplingParams(schedule, 1.0, 0.7), plan=strategy)
     list(unguided)
     assert unguided.report().scales[6].rows == 1
 
 
 def test_states_that_leave_nothing_are_not_offered() -> None:
+    assert PRIOR.size(3) is PRIOR.sizes[0] and PRIOR.size(13) is PRIOR.sizes[-1]
     found = PRIOR.choices(4)
     assert found and all(c.guided >= 2 and len(c.skipped) < 3 for c in found)
     assert PRIOR.default(2)[0].guided == 2
@@ -118,11 +124,11 @@ def test_states_that_leave_nothing_are_not_offered() -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"guide": (0.8, 0.2)}, "two shares of the depth, rising"),
-    ({"stay": 0}, "greater than 0"), ({"states": ()}, "at least 2"), ({"more": 1}, "more"),
+    ({"sizes": ()}, "at least 1"), ({"more": 1}, "more"),
+    ({"sizes": [PRIOR.sizes[0].model_dump()] * 2}, "rising numbers of scales"),
+    ({"sizes": [PRIOR.sizes[0].model_dump() | {"stay": 0}]}, "greater than 0"),
 ])
 def test_a_damaged_file_is_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    import json
-
     path = tmp_path / "prior.json"
     path.write_text(json.dumps(PRIOR.model_dump(mode="json") | change))
     with pytest.raises(ValueError, match=r"prior\.json: not a usable prior") as error:

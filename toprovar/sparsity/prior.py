@@ -48,15 +48,32 @@ class PriorState(BaseModel):
         return self
 
 
+class PriorSize(BaseModel):
+    """What holds for schedules of at least so many scales.
+
+    Attributes:
+        scales: of the schedule that it was measured on.
+        unguided, stay: what is done where no budget is given: scales at the end without guidance,
+            and the share of the last scale's tokens that stay; the others exit.
+        states: for a budget; plans between two of them let a part of the last scale's tokens exit.
+    """
+
+    model_config = FROZEN
+
+    scales: int = Field(ge=1)
+    unguided: int = Field(ge=0)
+    stay: float = Field(gt=0, le=1)
+    states: tuple[PriorState, ...] = Field(min_length=2)
+
+
 class Prior(BaseModel):
     """The prior of the family.
 
     Attributes:
-        unguided, stay: what is done where no budget is given: scales at the end without guidance,
-            and the share of the last scale's tokens that stay; the others exit.
-        guide: the layers whose entropy maps choose these, from and to, as shares of the depth;
-            ``guides`` of them, evenly apart: entropies cost time where no kernel gives them.
-        states: for a budget; plans between two of them let a part of the last scale's tokens exit.
+        guide: the layers whose entropy maps choose the tokens that stay, from and to, as shares of
+            the depth; ``guides`` of them, evenly apart: entropies cost time where no kernel gives
+            them.
+        sizes: by number of scales, ascending.
         models: what was measured on which models, in words.
     """
 
@@ -65,11 +82,9 @@ class Prior(BaseModel):
     version: Literal[1] = 1
     name: str
     about: str
-    unguided: int = Field(ge=0)
-    stay: float = Field(gt=0, le=1)
     guide: tuple[float, float]
     guides: int = Field(ge=1)
-    states: tuple[PriorState, ...] = Field(min_length=2)
+    sizes: tuple[PriorSize, ...] = Field(min_length=1)
     models: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
 
@@ -78,27 +93,34 @@ class Prior(BaseModel):
         first, last = self.guide
         if not 0 <= first < last <= 1:
             raise ValueError(f"guide must be two shares of the depth, rising, got {self.guide}")
+        counts = [size.scales for size in self.sizes]
+        if counts != sorted(set(counts)):
+            raise ValueError(f"sizes must have rising numbers of scales, got {counts}")
         return self
+
+    def size(self, scales: int) -> PriorSize:
+        """The entry for a schedule of so many scales: the largest that is not longer."""
+        fitting = [size for size in self.sizes if size.scales <= scales]
+        return fitting[-1] if fitting else self.sizes[0]
 
     def choices(self, scales: int) -> tuple[Choice, ...]:
         """The states on a schedule of so many scales; those that leave nothing are left out."""
-        found: dict[tuple[int, tuple[int, ...]], Choice] = {}
-        for state in self.states:
+        found = []
+        for state in self.size(scales).states:
             guided = scales - state.unguided
-            if guided < min(LEAST_GUIDED, scales):
-                continue
-            skipped = tuple(range(scales - state.skipped, scales))
-            found[guided, skipped] = Choice(guided=guided, skipped=skipped,
-                                            likeness=state.likeness, ssim=state.ssim)
-        return tuple(found.values())
+            if guided >= min(LEAST_GUIDED, scales):
+                found.append(Choice(guided=guided, likeness=state.likeness, ssim=state.ssim,
+                                    skipped=tuple(range(scales - state.skipped, scales))))
+        return tuple(found)
 
     def default(self, scales: int) -> tuple[Choice, float]:
         """What is done without a budget on a schedule of so many scales: a choice, and the share
         of the last scale's tokens that exit."""
-        guided = max(scales - self.unguided, min(LEAST_GUIDED, scales))
+        size = self.size(scales)
+        guided = max(scales - size.unguided, min(LEAST_GUIDED, scales))
         whole = next((c for c in self.choices(scales) if c.guided == guided and not c.skipped),
                      Choice(guided=guided, likeness=1.0, ssim=1.0))
-        return whole, 1 - self.stay
+        return whole, 1 - size.stay
 
     def guiding(self, depth: int) -> tuple[int, ...]:
         """The layers whose maps choose, of ``depth``; at least one."""

@@ -21,11 +21,11 @@ from .toprovar import KeepShare, ToProVarSettings, effective_scores
 
 STEPS = 8
 """Keep counts are multiples of the scale's tokens over this."""
-HEIGHTS = (1.0, 0.75, 0.5)
+HEIGHTS = (1.0, 0.875, 0.75, 0.625, 0.5)
 """Scores of the middle layers of a profile."""
 RAMPS = (1 / 16, 1 / 8, 1 / 4)
 """Shares of the depth at either end that count as Global: early and last layers, as published."""
-LEVEL = (1.0, 0.75, 0.5, 0.25)
+LEVEL = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)
 """Scores of profiles whose layers are all alike."""
 
 Profile = tuple[float, ...]
@@ -49,18 +49,23 @@ class Rung:
         return Rung(profile, plan, np.array(plan.counts, dtype=np.float64))
 
 
-def profiles(depth: int, settings: ToProVarSettings, entry: ScheduleEntry | None = None
-             ) -> tuple[Profile, ...]:
+def profiles(depth: int, settings: ToProVarSettings, entry: ScheduleEntry | None = None,
+             solved: bool = False) -> tuple[Profile, ...]:
     """The profiles of a model: the calibration's mean scores at a few heights, or without one
-    Global ends and a Detail middle; and layers all alike."""
-    level = [(height,) * depth for height in LEVEL]
+    Global ends and a Detail middle; and layers all alike.
+
+    Args:
+        solved: a target decides how much is dropped, so that heights are no matter.
+    """
+    heights = HEIGHTS[:1] if solved else HEIGHTS
+    level = [(height,) * depth for height in (LEVEL[:1] if solved else LEVEL)]
     if settings.dimensions == "scale+token":
         return tuple(level[:1])
     if entry is not None:
         mean = effective_scores(settings, entry.layer_scores, entry.layer_classes)
-        shaped = [tuple(round(height * score, 4) for score in mean) for height in HEIGHTS]
+        shaped = [tuple(round(height * score, 4) for score in mean) for height in heights]
     else:
-        shaped = [_trapezoid(depth, ramp, height) for ramp in RAMPS for height in HEIGHTS]
+        shaped = [_trapezoid(depth, ramp, height) for ramp in RAMPS for height in heights]
     return tuple(dict.fromkeys([*shaped, *level]))
 
 

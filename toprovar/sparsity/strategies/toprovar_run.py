@@ -219,7 +219,8 @@ class ToProVarSession(Session):
 
     def _ladder(self, scale: int, start: int, solving: bool) -> list[Rung]:
         found = []
-        for profile in profiles(self.setting.shape.depth, self.settings, self.entry):
+        for profile in profiles(self.setting.shape.depth, self.settings, self.entry,
+                                solving):
             def share(own: ToProVarSettings, profile: Profile = profile) -> KeepShare:
                 return coarse(plain_share(own, profile, self.last))
 
