@@ -70,7 +70,7 @@ def measure(name: str, folder: str | None, pns: list[str], pictures: int, device
     """Likeness and SSIM of every state of one model."""
     pipeline = load(device, folder)
     todo = [(spec.text, 50_000 + i) for i, (spec, _) in enumerate(jobs(-(-pictures // 6), 1))]
-    texts, seeds = ([job[i] for job in todo[:pictures]] for i in (0, 1))
+    texts, seeds = [text for text, _ in todo[:pictures]], [seed for _, seed in todo[:pictures]]
     found: dict[str, Any] = {"model": name, "pictures": pictures, "sizes": {},
                              "machine": describe(device), "date": time.strftime("%Y-%m-%d")}
     shape = pipeline.transformer.shape

@@ -22,8 +22,9 @@ class AcceleratedSampler(io.ComfyNode):
         return schema(
             "ToProVAR_Sampler", "Accelerated Sampler",
             description="Draws pictures scale by scale and leaves out what the plan says needs "
-                        "no work. Without a plan, ToProVAR plans each picture inside its run; "
-                        "connect a dense plan to leave out nothing.",
+                        "no work. Without a plan the sampler chooses: ToProVAR by the model's "
+                        "calibration, or by the prior for Infinity models, one plan for all "
+                        "prompts; dense where that would not be faster.",
             search_aliases=["KSampler", "sampler", "infinity", "generate", "text to image",
                             "toprovar", "fastvar", "skipvar"],
             inputs=_inputs(),
@@ -33,8 +34,8 @@ class AcceleratedSampler(io.ComfyNode):
                                  tooltip="Summed codes, for VAE Decode with the VAE of Load "
                                          "Infinity."),
                 Report.Output(display_name="report",
-                              tooltip="What was run and what it cost: for Compare Runs, or to "
-                                      "read in Preview Any."),
+                              tooltip="What was run and what it cost, its time beside a dense "
+                                      "run's: for Compare Runs, or to read in Preview Any."),
                 Plan.Output(display_name="used plan",
                             tooltip="The plan as it was at the end of the (first) run."),
                 io.Image.Output(display_name="overlay",
@@ -111,8 +112,9 @@ def _inputs() -> list[Any]:
                            tooltip="What to steer away from: one text for all, or as many as "
                                    "prompts. Without it the learned empty text is used."),
         Plan.Input("plan", optional=True,
-                   tooltip="From Sparsity Planner or Load Plan. Without it, ToProVAR plans each "
-                           "picture inside its run."),
+                   tooltip="From Sparsity Planner or Load Plan. Without it the sampler chooses: "
+                           "ToProVAR, or dense where that would not be faster. Connect a dense "
+                           "plan to leave out nothing."),
         Size.Input("size", optional=True, tooltip="From Infinity Size, in place of aspect and "
                                                   "pixels."),
     ]

@@ -21,8 +21,9 @@ class SparsityPlanner(io.ComfyNode):
         return schema(
             "ToProVAR_SparsityPlanner", "Sparsity Planner",
             description="Plans which tokens, layers and scales a run leaves out, by one of four "
-                        "strategies, and predicts what that saves. Inputs named after another "
-                        "strategy are not used.",
+                        "strategies, and predicts what that saves. All work without a "
+                        "calibration of the model too. Inputs named after another strategy are "
+                        "not used.",
             search_aliases=["acceleration", "speed up", "faster", "fastvar", "skipvar",
                             "pruning", "toprovar"],
             inputs=_inputs(),
@@ -126,30 +127,34 @@ def _inputs() -> list[Any]:
                        tooltip="Pixel budget, where no size is connected. auto: the model's own."),
         io.Combo.Input(
             "toprovar_planned", options=[p.IN_RUN, p.BEFORE], default=p.IN_RUN,
-            tooltip="in the run: each picture is planned by its own entropies, on its early "
-                    "scales. before the run: one plan for all, from the model's calibration or "
-                    "a trace; it can be seen and edited."),
+            tooltip="One plan for all pictures, by the model's calibration or the prior. Only "
+                    "where dropped tokens get identity or cached does in the run differ: each "
+                    "picture is planned by its own entropies, on its early scales. before the "
+                    "run also takes a trace."),
         io.Float.Input("toprovar_alpha_min", default=0.0, min=0.0, max=1.0, step=0.05,
                        tooltip="Share of tokens dropped in Global layers."),
         io.Float.Input("toprovar_alpha_max", default=0.9, min=0.0, max=1.0, step=0.05,
                        tooltip="Share of tokens dropped in Detail layers at the last scale."),
         io.Int.Input("toprovar_start_scale", default=0, min=0, max=14,
-                     tooltip="First scale that is pruned. 0 = by calibration, or found in the "
-                             "run."),
+                     tooltip="First scale that is pruned. 0 = by calibration or prior, or found "
+                             "in the run."),
         io.String.Input("fastvar_drop", default="0.4, 0.5, 1, 1",
                         tooltip="Share of tokens dropped on the last scales; 1 = not run."),
         io.Combo.Input("skipvar_policy", options=[p.SKIP, p.UNGUIDED, p.ADAPTIVE],
                        default=p.SKIP,
                        tooltip="adaptive decides inside the run, by a model fitted to these "
-                               "weights (toprovar fit-skipvar)."),
+                               "weights (toprovar fit-skipvar); without one it does not run the "
+                               "last scale."),
         io.Int.Input("skipvar_scales", default=1, min=0, max=3,
                      tooltip="How many scales at the end the fixed policies are about."),
         advanced(io.Combo.Input("toprovar_dropped",
                                 options=[p.CALIBRATED, "identity", "cached", "exit"],
                                 default=p.CALIBRATED,
-                                tooltip="What dropped tokens get: nothing, or the update of an "
-                                        "earlier scale, resized; with exit they leave the scale "
-                                        "and add nothing to the picture.")),
+                                tooltip="What dropped tokens get. identity: nothing, as "
+                                        "published. cached: the update of an earlier scale, "
+                                        "resized. exit: they leave the scale and add nothing to "
+                                        "the picture. by calibration: what suits the model; "
+                                        "without one exit, by the prior.")),
         advanced(io.Combo.Input("toprovar_resize", options=["bilinear", "area", "nearest"],
                                 default="bilinear",
                                 tooltip="How such updates are resized.")),
@@ -170,7 +175,7 @@ def _inputs() -> list[Any]:
                               tooltip="Token counts are rounded up to a multiple of this.")),
         advanced(io.Int.Input("toprovar_unconditional_off", default=-1, min=-1, max=14,
                               tooltip="Scales at the end that run without guidance. -1 = by "
-                                      "calibration.")),
+                                      "calibration or prior.")),
         advanced(io.Int.Input("toprovar_seed", default=0, min=0, max=(1 << 53) - 1,
                               control_after_generate=False,
                               tooltip="Of the rule random.")),

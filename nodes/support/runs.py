@@ -9,11 +9,13 @@ from torch import Tensor
 
 from .host import manager, stop_if_interrupted
 from .infinity import Infinity, PlanChoice, Prompts, working_bytes
+from .times import loop_seconds, told_time
 from .watching import Watcher
 
 if TYPE_CHECKING:
     from ...toprovar.sampling.report import RunReport
     from ...toprovar.schedules import ScaleSchedule
+    from ...toprovar.sparsity.director import Director
     from ...toprovar.sparsity.plan import SparsityPlan
 
 
@@ -43,7 +45,7 @@ class Report:
     def seconds(self, image: int) -> float:
         """Of the scale loop, for one image."""
         run = self.runs[self.run_of(image)]
-        return sum(s.seconds for s in run.scales) / run.images
+        return loop_seconds(run) / run.images
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -60,10 +62,9 @@ class Report:
             head = f"image {number + 1}: " if len(self.runs) > 1 else ""
             done = sum(1 for s in run.scales if s.run)
             work = run.token_layers / run.dense_token_layers
-            seconds = sum(s.seconds for s in run.scales)
             lines += [
-                f"{head}{run.plan}, {done} of {len(run.scales)} scales, {seconds:.2f} s in the "
-                f"scale loop, {run.device}, {run.dtype}",
+                f"{head}{run.plan}, {done} of {len(run.scales)} scales, {run.device}, {run.dtype}",
+                told_time(run),
                 f"{share:.0%} of a dense run's FLOPs, {work:.0%} of its token-layers, KV cache "
                 f"{run.kv_bytes / 2**20:.1f} MiB",
                 *(f"note: {note}" for note in run.notes),
@@ -72,13 +73,22 @@ class Report:
 
 
 def run_plan(model: Infinity, plan: PlanChoice | None, schedule: ScaleSchedule, guided: bool
-             ) -> Any:
-    """The plan that was given, or ToProVAR planning inside the run."""
-    from ...toprovar.planning import make_plan
+             ) -> SparsityPlan | Director:
+    """The plan that was given, or the automatic choice.
+
+    The choice is kept with the model, as it remembers the plans that it made, until the model gets
+    another calibration.
+    """
+    from ...toprovar.planning import AUTO, make_plan
+    from ...toprovar.sparsity.plan import SparsityPlan
 
     if plan is not None:
         return plan.plan
-    return make_plan(model.pipeline, "toprovar", schedule, guided=guided)
+    auto = make_plan(model.pipeline, AUTO, schedule, guided=guided)
+    assert not isinstance(auto, SparsityPlan)  # it chooses for each run
+    if model.kept.get(AUTO) != auto:
+        model.kept[AUTO] = auto
+    return model.kept[AUTO]
 
 
 def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: PlanChoice | None,
@@ -99,7 +109,7 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
     if fixed is not None:
         fixed.check_fits(shape, schedule)  # said before anything is moved to the GPU
     total = len(positive.features) * images
-    calls = 1 if fixed is not None or not chosen.adaptive else total
+    calls = 1 if isinstance(chosen, SparsityPlan) or not chosen.adaptive else total
     scales = sum(s.run for s in fixed.scales) if fixed is not None else len(schedule)
     rows = (2 if guided else 1) * (total if calls == 1 else 1)
     model.wake(working_bytes(model, schedule, rows, fixed),

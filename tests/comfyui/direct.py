@@ -21,6 +21,7 @@ def main(folder: Path) -> None:
     pipe.set_progress_bar_config(disable=True)
     small, wide = get_schedule("1.0", "0.06M"), get_schedule(2 / 3, "0.06M")
     plans = {
+        "auto": make_plan(pipe, "auto", small),
         "toprovar": make_plan(pipe, "toprovar", small),
         "before": make_plan(pipe, "toprovar", small, planned="before",
                             settings=ToProVarSettings(start_scale=4, dropped="identity")),
@@ -36,7 +37,7 @@ def main(folder: Path) -> None:
     save(pipe("a blue car", "a cat", seed=3, schedule=wide, guidance_scale=2.5, tau=0.4,
               top_p=0.9, num_images_per_prompt=2, plan=make_plan(pipe, "dense", wide)),
          folder / "wide")
-    save(pipe(["a red apple", "two blue cars"], seed=7, schedule=small, plan=plans["toprovar"]),
+    save(pipe(["a red apple", "two blue cars"], seed=7, schedule=small, plan=plans["auto"]),
          folder / "two")
     latents = pipe("a red apple", seed=7, schedule=small, plan=plans["dense"],
                    output_type="latent").images

@@ -84,6 +84,10 @@ def test_translations_are_served_and_complete(client: Client, info: dict[str, An
             assert told["inputs"].keys() == inputs(about).keys(), (language, name)
             assert all(entry["name"] and entry["tooltip"] for entry in told["inputs"].values())
             assert len(told["outputs"]) == len(about["output"]), (language, name)
+            if language == "en":
+                assert told["description"] == about["description"], name
+                assert {key: entry["tooltip"] for key, entry in told["inputs"].items()} == {
+                    key: options["tooltip"] for key, (_, options) in inputs(about).items()}, name
     assert served["zh"]["nodeDefs"]["ToProVAR_Sampler"]["description"] != info[
         "ToProVAR_Sampler"]["description"]
 

@@ -25,7 +25,7 @@ def pictures(client: Client, outcome: Outcome, save: str = "save") -> np.ndarray
 
 
 @pytest.mark.parametrize(("name", "plan", "scales"), [
-    ("toprovar", None, 7), ("dense", DENSE, 7),
+    ("auto", None, 7), ("toprovar", {"strategy": "toprovar"}, 7), ("dense", DENSE, 7),
     ("before", {"strategy": "toprovar", "toprovar_planned": "before the run",
                 "toprovar_start_scale": 4, "toprovar_dropped": "identity"}, 7),
     ("inside", {"strategy": "toprovar", "toprovar_start_scale": 5,

@@ -126,7 +126,8 @@ export class PlannerPanel extends Panel {
 
   words(plan, edits) {
     const inside = plan ? plan.in_the_run
-      : this.value("strategy") === "toprovar" && this.value("toprovar_planned") === "in the run";
+      : this.value("strategy") === "toprovar" && this.value("toprovar_planned") === "in the run"
+        && ["identity", "cached"].includes(this.value("toprovar_dropped"));
     const kept = edits && countEdits(edits)
       ? h("span", {}, ` ${countEdits(edits)} edits are kept.`) : null;
     if (inside) {

@@ -44,9 +44,21 @@ export class ReportPanel extends Panel {
       h("p", { class: "tpv-said" }, `${run.plan ?? "run"}: ${seconds(loop)} in ${done} of ${
         scales.length} scales${run.images > 1 ? `, ${run.images} images at once` : ""}${
         run.device ? `, ${run.device}` : ""}`),
+      ...besideDense(run, loop),
       ...(run.notes ?? []).map((note) => h("p", { class: "tpv-note" }, String(note))),
       ...(runs.length > 1 ? [pages(this.number, runs.length)] : []));
   }
+}
+
+/** The time held against a dense run's, in one line; nothing where that is not known. */
+function besideDense(run, loop) {
+  if (!finite(run.dense_seconds) || !(loop > 0)) return [];
+  const times = (run.dense_seconds / loop).toFixed(2);
+  const how = run.dense_measured ? "measured" : "foreseen from this run's full scales";
+  const recorded = run.recorded_scales > 0
+    ? `; ${run.recorded_scales} scales were recorded for later runs, which takes time once` : "";
+  return [h("p", { class: "tpv-said" }, `${times < 1 ? "slower than dense: " : ""}${
+    times} × as fast as dense (${seconds(run.dense_seconds)}, ${how})${recorded}`)];
 }
 
 function pages(number, count) {
