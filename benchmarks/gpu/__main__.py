@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--large", default="8b", help="the model of section 8b (default: 8b)")
     add("--user-models", default="2b,8b,125m",
         help="models of section user (default: 2b,8b,125m)")
+    add("--user-suffix", default="", metavar="TEXT",
+        help="after the names of its sections, to tell runs under other circumstances apart")
     add("--without-triton", action="store_true",
         help="as where Triton cannot be had, which is usual on Windows")
     add("--batches", default="1,2,4,8", help="batch sizes (default: 1,2,4,8)")
@@ -133,14 +135,16 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
 def measure_users(given: argparse.Namespace, device: torch.device, dtype: torch.dtype,
                   results: Results) -> None:
     """Section user, model after model: a section of its own each, ``user 2b`` ..."""
-    encoder = None
+    encoder, suffix = None, given.user_suffix
+    if not suffix and given.without_triton:
+        suffix = ", without Triton"
     for name in given.user_models.split(","):
         if not results.may_begin(f"user {name}"):
             continue
         free(device)
         subject = models.build(name, device, dtype, given.pn, encoder)
         encoder = subject.pipeline.text_encoder
-        with results.section(f"user {name}") as found:
+        with results.section(f"user {name}{suffix}") as found:
             run_user(results, found, subject)
         release(subject.pipeline.transformer)
         del subject

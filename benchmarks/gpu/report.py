@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.gpu import strategies
 from benchmarks.gpu.figures import draw
 from benchmarks.gpu.results import rounded
+from benchmarks.gpu.user import STEADY, verdicts
 from toprovar.files import replace_file
 
 Found = dict[str, Any]
@@ -74,6 +75,8 @@ def report(merged: Found) -> str:
                         ("8b", "The large model")):
         if name in sections:
             parts += speed(name, title, sections[name], sections)
+    if any(name.startswith("user ") for name in sections):
+        parts += users(sections)
     writers: dict[str, Callable[[Found], list[str]]] = {
         "batches": batches, "overhead": overhead, "correctness": correctness,
         "memory": memory, "8b-memory": memory}
@@ -84,6 +87,30 @@ def report(merged: Found) -> str:
         parts.append("## Left out\n\n" + "\n".join(
             f"- {what}: {why}" for what, why in merged["left_out"].items()) + "\n")
     return "\n".join(parts)
+
+
+def users(sections: Found) -> list[str]:
+    """Pictures as somebody makes them."""
+    own = {name.removeprefix("user "): found for name, found in sections.items()
+           if name.startswith("user ")}
+    parts = ["## As somebody draws pictures\n",
+             "Default settings, a new prompt and seed each time, one after the other, prompt to "
+             f"picture. *Steady* is the median of the pictures from number {STEADY + 1} on, *of "
+             "dense* is against dense pictures right after them. *first* is what the first one "
+             "takes more than a warm eager dense one.\n",
+             table(("model", "what", "aim", "measured", "met"),
+                   [verdict for name, found in own.items() for verdict in verdicts(name, found)])]
+    for name, found in own.items():
+        parts += [f"### {name}, {found['pn']}\n", table(
+            ("", "first, s", "steady, ms", "dense, ms", "of dense", "GPU busy, ms", "FLOPs",
+             "replayed", "launches by the host"),
+            [(row["name"], f"{row['first_over_eager']:+.2f}", f"{row['seconds'] * 1e3:.1f}",
+              f"{row['dense_seconds'] * 1e3:.1f}", f"{row['of_dense']:.2f} x",
+              f"{row['busy_seconds'] * 1e3:.1f}",
+              "-" if row["flop_share"] is None else f"{row['flop_share']:.0%}",
+              f"{row['replayed_scales']} of {row['scales']}", str(row["host_launches"]))
+             for row in found["rows"]])]
+    return parts
 
 
 def run_line(index: int, run: Found) -> str:

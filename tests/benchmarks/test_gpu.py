@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu import models, roofline, strategies, trace
+from benchmarks.gpu import models, roofline, strategies, trace, user
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.engine import Loop, engines
 from benchmarks.gpu.models import Subject
@@ -22,7 +22,8 @@ from toprovar.sampling.run import SamplingRun
 from toprovar.sparsity.cost import count
 
 CPU = torch.device("cpu")
-QUICK = ["--model", "tiny", "--large", "tiny", "--device", "cpu", "--rounds", "1", "--batches", "2"]
+QUICK = ["--model", "tiny", "--large", "tiny", "--device", "cpu", "--rounds", "1", "--batches", "2",
+         "--user-models", "tiny"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_every_section_and_its_report(tmp_path: Path) -> None:
     assert found["left_out"] == {}
     assert set(found["sections"]) == {
         "dense", "strategies", "batches", "overhead", "correctness", "memory", "8b",
-        "8b-memory"}
+        "8b-memory", "user tiny"}
     names = [row["name"] for row in found["sections"]["strategies"]["rows"]]
     assert names == ["dense", *strategies.plans(models.build("tiny", CPU, torch.float32))]
     for row in found["sections"]["strategies"]["rows"]:
@@ -45,6 +46,12 @@ def test_every_section_and_its_report(tmp_path: Path) -> None:
         assert sum(row["trace"]["groups"].values()) == pytest.approx(
             row["trace"]["kernel_seconds"], rel=1e-3)
         assert sum(row["stages"].values()) <= 2 * row["seconds"]
+    person = found["sections"]["user tiny"]["rows"]
+    assert {row["name"] for row in person} == {"dense", *user.ways(models.build(
+        "tiny", CPU, torch.float32))}
+    for row in person:
+        assert len(row["pictures"]) == user.PICTURES and row["dense_seconds"] > 0
+        assert row["of_dense"] == pytest.approx(row["seconds"] / row["dense_seconds"], rel=1e-3)
     kept = found["sections"]["correctness"]
     assert kept["float32"]["tiny"]["device_differs_from_host"] == 0
     assert 0.9 < kept["narrow"]["float32 residual"]["equal_bits"] < 1
@@ -53,6 +60,7 @@ def test_every_section_and_its_report(tmp_path: Path) -> None:
     assert main(["report", str(tmp_path / "gpu.json"), "--docs", str(tmp_path / "docs")]) == 0
     page = (tmp_path / "docs" / "gpu.md").read_text()
     assert all(f"| {name} | " in page for name in names)
+    assert "### tiny, 0.06M" in page and "slowest default" in page
     assert {p.name for p in (tmp_path / "docs").iterdir()} == {"gpu.md", "gpu.json", "gpu.png"}
 
 
