@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .host import Part, load, manager
@@ -30,7 +30,6 @@ class Infinity:
         transformer, vae: the same networks, as ComfyUI's memory manager knows them.
         attention: attention backend.
         narrow_cache: whether keys and values are kept in 8 bits.
-        kept: strategies made for it, by name, which remember the plans they made.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Infinity:
     vae: InfinityVAE
     attention: str = "auto"
     narrow_cache: bool = False
-    kept: dict[str, Director] = field(default_factory=dict, compare=False)
 
     @property
     def options(self) -> EngineOptions:

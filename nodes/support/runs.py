@@ -74,21 +74,12 @@ class Report:
 
 def run_plan(model: Infinity, plan: PlanChoice | None, schedule: ScaleSchedule, guided: bool
              ) -> SparsityPlan | Director:
-    """The plan that was given, or the automatic choice.
-
-    The choice is kept with the model, as it remembers the plans that it made, until the model gets
-    another calibration.
-    """
+    """The plan that was given, or the automatic choice, which the pipeline keeps."""
     from ...toprovar.planning import AUTO, make_plan
-    from ...toprovar.sparsity.plan import SparsityPlan
 
     if plan is not None:
         return plan.plan
-    auto = make_plan(model.pipeline, AUTO, schedule, guided=guided)
-    assert not isinstance(auto, SparsityPlan)  # it chooses for each run
-    if model.kept.get(AUTO) != auto:
-        model.kept[AUTO] = auto
-    return model.kept[AUTO]
+    return make_plan(model.pipeline, AUTO, schedule, guided=guided)
 
 
 def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: PlanChoice | None,

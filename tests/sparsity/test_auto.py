@@ -65,7 +65,7 @@ def test_by_name_from_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe, schedule = tiny_pipeline(), get_schedule("1.0", "0.06M")
     dense = pipe("a dog", seed=1, schedule=schedule, output_type="latent")
     found = make_plan(pipe, "auto", schedule)
-    assert isinstance(found, Director)
+    assert isinstance(found, Director) and make_plan(pipe, "auto", schedule) is found
     same = pipe("a dog", seed=1, schedule=schedule, plan=found, output_type="latent")
     assert (same.images == dense.images).all() and same.report.plan == "auto"
     monkeypatch.setattr(run, "least_saving", lambda device: 0.0)

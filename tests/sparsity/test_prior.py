@@ -83,6 +83,18 @@ def test_what_is_given_is_not_overruled(settings: dict[str, Any]) -> None:
     assert "prior" not in prior_of("2b", "1M", **settings).provenance
 
 
+@pytest.mark.parametrize("off", [0, 1, 5])
+@pytest.mark.parametrize("share", [None, 0.6])
+def test_where_guidance_ends_can_be_given(off: int, share: float | None) -> None:
+    target = None if share is None else Target(share)
+    plan = prior_of("2b", "1M", target, unconditional_off=off)
+    assert [s.unconditional for s in plan.scales if s.run] == [
+        i < 13 - off for i, s in enumerate(plan.scales) if s.run]
+    assert "prior" in plan.provenance
+    if target is not None:
+        assert target.cost(plan, get_variant("2b").config) <= 0.6
+
+
 @pytest.mark.parametrize("rule", ["random", "entropy_reversed", "variance"])
 def test_controls_keep_their_rule(rule: Any) -> None:
     assert prior_of("2b", "1M", rule=rule).scales[-1].rule == rule

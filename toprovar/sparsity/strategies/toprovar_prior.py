@@ -11,15 +11,14 @@ from ...schedules import ScaleSchedule
 from ..cost import Target
 from ..plan import SparsityPlan
 from ..prior import family_prior
-from .toprovar import ToProVarSettings
+from .toprovar import ToProVarSettings, settled
 from .toprovar_front import Partly, front_plan, plan_of, worth_lost
 
 
 def serves(settings: ToProVarSettings) -> bool:
     """Whether settings leave to the prior what it says."""
     return (settings.dropped in (None, "exit") and not settings.exits
-            and settings.start_scale is None and settings.unconditional_off is None
-            and settings.alpha_max > 0)
+            and settings.start_scale is None and settings.alpha_max > 0)
 
 
 def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
@@ -27,7 +26,7 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
     """The plan that the prior has for a schedule.
 
     Args:
-        settings: settled, such that the prior ``serves`` them.
+        settings: such that the prior ``serves`` them; ``unconditional_off`` is kept if given.
         target: what the run is to come down to; None = what the prior does by default.
     """
     prior, count = family_prior(), len(schedule)
@@ -37,9 +36,15 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
     }
     note = (f"this model has no calibration: planned by the prior for {prior.name}; "
             "'toprovar analyze --calibrate FILE' measures what the model itself bears")
-    choices = prior.choices(count)
+    choices, (whole, strength) = prior.choices(count), prior.default(count)
+    off, settings = settings.unconditional_off, settled(settings, None, None)
+    if off is not None:
+        guided_scales = max(count - off, 1)
+        whole = whole.model_copy(update={"guided": guided_scales})
+        # A scale that is not run has no guidance to lose.
+        choices = tuple(c.model_copy(update={"guided": guided_scales}) for c in choices
+                        if count - c.guided == max(off, len(c.skipped))) or (whole,)
     if target is None:
-        whole, strength = prior.default(count)
         below = next((c for c in choices if c.guided == whole.guided and len(c.skipped) == 1),
                      whole)
         return plan_of(

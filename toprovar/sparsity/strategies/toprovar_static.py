@@ -47,7 +47,7 @@ def toprovar_plan(
     gain = 0.0
     if calibration is None:
         if serves(settings):
-            return prior_plan(settled(settings, None, None), shape, schedule, target, guided)
+            return prior_plan(settings, shape, schedule, target, guided)
         settings = settled(settings, None, None)
         if settings.start_scale is None and (target is None or settings.dropped != "exit"):
             raise ValueError(
