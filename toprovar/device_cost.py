@@ -185,8 +185,8 @@ class _Bench:
         self.runner.block(0, self.turn, x, self.rotation[:n], measure)
 
     def _time(self, call: Callable[[], object]) -> float:
-        """Seconds of a call: the least of three after the first, of short ones the least of nine, as
-        they are easily disturbed; recorded where runs are."""
+        """Seconds of a call: the least of three after the first, of short ones, which are easily
+        disturbed, the least of nine; recorded where runs are."""
         times, repeat = [], 1
         call()
         if self._pool is not None:
