@@ -15,6 +15,7 @@ import torch
 from benchmarks.gpu import models
 from benchmarks.gpu.correctness import run_correctness
 from benchmarks.gpu.engine import engines
+from benchmarks.gpu.first import run_first
 from benchmarks.gpu.memory import run_memory
 from benchmarks.gpu.overhead import run_overhead
 from benchmarks.gpu.report import write_report
@@ -34,7 +35,7 @@ from toprovar.devices import choose_device, choose_dtype
 from toprovar.sampling.workspace import release
 
 SECTIONS = ("dense", "strategies", "batches", "overhead", "correctness", "memory", "8b",
-            "8b-memory", "user")
+            "8b-memory", "user", "first")
 DESCRIPTION = """The official loop, our engine and every strategy, side by side, with random weights
 of the released geometries: wall and GPU-busy time, memory, share of roofline, kernels, correctness.
 
@@ -108,6 +109,12 @@ def measure(given: argparse.Namespace, wanted: Sequence[str], device: torch.devi
         if name == "user":
             bench = None
             measure_users(given, device, dtype, results)
+            continue
+        if name == "first":
+            bench = None
+            free(device)
+            with results.section(name) as found:
+                run_first(results, found, given.model, given.dtype, given.pn)
             continue
         model = given.large if name.startswith("8b") else given.model
         if bench is None or bench.subject.name != model:

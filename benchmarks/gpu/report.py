@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.gpu import strategies
 from benchmarks.gpu.figures import draw
+from benchmarks.gpu.first import verdicts as first_verdicts
 from benchmarks.gpu.results import rounded
 from benchmarks.gpu.user import STEADY, verdicts
 from toprovar.files import replace_file
@@ -78,7 +79,7 @@ def report(merged: Found) -> str:
     if any(name.startswith("user ") for name in sections):
         parts += users(sections)
     writers: dict[str, Callable[[Found], list[str]]] = {
-        "batches": batches, "overhead": overhead, "correctness": correctness,
+        "first": firsts, "batches": batches, "overhead": overhead, "correctness": correctness,
         "memory": memory, "8b-memory": memory}
     for name, writer in writers.items():
         if name in sections:
@@ -111,6 +112,20 @@ def users(sections: Found) -> list[str]:
               f"{row['replayed_scales']} of {row['scales']}", str(row["host_launches"]))
              for row in found["rows"]])]
     return parts
+
+
+def firsts(found: Found) -> list[str]:
+    """The first picture after a start."""
+    return [f"## The first picture after a start: {found['model']}\n",
+            "A process of its own for each, no plan connected. Kernels that Triton's cache on disk "
+            "does not hold are compiled ahead, several at a time; in the last row one after the "
+            "other, when each is needed.\n",
+            table(("what", "aim", "measured", "met"),
+                  [verdict[1:] for verdict in first_verdicts("first", found)]),
+            table(("Triton's cache", "first, s", "warm eager dense, s", "more, s"),
+                  [(row["cache"], f"{row['first_seconds']:.2f}",
+                    f"{row['eager_dense_seconds']:.2f}", f"{row['first_over_eager']:+.2f}")
+                   for row in found["rows"]])]
 
 
 def run_line(index: int, run: Found) -> str:

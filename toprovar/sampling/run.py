@@ -26,6 +26,8 @@ from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
 from .cache import CacheLayout, KVCache
+from .compile_ahead import compile_ahead
+from .fused_runner import FusedRunner
 from .head import add_codes_, embed_scale, guide
 from .memory import Watch
 from .params import EngineOptions, SamplingParams
@@ -161,6 +163,9 @@ class SamplingRun:
                 schedule, shape.head_dim, self.device)
             self._laid_out = -1
             self._lay_out(0)
+            if isinstance(self.runner, FusedRunner):
+                compile_ahead(self.runner, self.session.plan, self.rows,
+                              self.options.residual_dtype)
             height, width = schedule.grids[-1]
             self.summed_codes = torch.zeros(
                 self.batch, shape.latent_channels, height * shape.patch, width * shape.patch,

@@ -1,0 +1,218 @@
+"""Compiles the kernels of a run before its first scale, several at a time.
+
+Triton compiles a kernel when it is first launched, so the first picture of a model would wait for
+one after the other. What a run launches follows from its plan: each kernel is launched once on
+stand-ins of the right types, in threads of its own. A kernel that is missing here is compiled when
+it is needed, as ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..models.transformer import InfinityTransformer
+from ..ops import attention as attention_ops
+from ..ops.adaln import gated_add_
+from ..ops.attention_entropy import attention_with_entropy
+from ..ops.fp8 import E4M3
+from ..ops.fp8_linear import gelu_quantize, quantize_rows
+from ..ops.qk_rope import rotate_qkv
+from ..ops.resize_tokens import resize_map
+from ..ops.text_attention import text_attention
+from ..ops.token_merge import merge_update_
+from ..ops.triton_support import why_no_triton
+from ..ops.widen_cache import widen_cache
+from ..sparsity.plan import SparsityPlan
+from ..sparsity.scale_plan import ScalePlan
+from ..sparsity.selection import Selector
+from .fused_runner import FACTORS, FusedRunner
+from .layers import Layers
+from .sparse import FEW_SHAPES
+
+logger = logging.getLogger(__name__)
+
+Launch = Callable[[], object]
+FEW, MANY = 16, 4096
+"""Tokens of the stand-ins: kernels that cut queries into tiles do it in another way for few."""
+_READY: weakref.WeakKeyDictionary[InfinityTransformer, set[Hashable]] = weakref.WeakKeyDictionary()
+"""Plans whose kernels are compiled, by model."""
+
+
+def compile_ahead(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
+                  ) -> None:
+    """Compile what a run launches; returns when all is compiled. Does nothing without Triton, and
+    nothing for a plan of which it was called before.
+
+    Args:
+        rows: of the run; residual: its dtype.
+    """
+    device = runner.text.lengths.device
+    if device.type != "cuda" or torch.version.hip is not None or why_no_triton():
+        return
+    ready = _READY.setdefault(runner.transformer, set())
+    key = (plan.scales, plan.measured, rows, runner.batch, runner.dtype, residual)
+    if key in ready:
+        return
+    ready.add(key)
+    todo = launches(runner, plan, rows, residual)
+    with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
+        for done in [pool.submit(_try, launch, device) for launch in todo]:
+            done.result()
+    torch.cuda.synchronize(device)  # the stand-ins may be on another stream than the run
+
+
+def _try(launch: Launch, device: torch.device) -> None:
+    try:
+        with torch.inference_mode(), torch.cuda.device(device):
+            launch()
+    except Exception:  # the run itself will say it, or do without
+        logger.debug("a kernel could not be compiled ahead", exc_info=True)
+
+
+def launches(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
+             ) -> list[Launch]:
+    """One call for each kernel, or for a few that compile quickly; the slowest first."""
+    sparse = any(step.sparse for step in plan.scales)
+    found = _attention(runner, plan, rows)
+    for tokens in (MANY, FEW):
+        found.append(partial(_see_text, runner, rows, tokens))
+    for indexed in (False, True)[: 1 + sparse]:
+        found += _block(runner, rows, residual, indexed)
+    return found + _choose(runner, plan, rows, residual)
+
+
+def _attention(runner: FusedRunner, plan: SparsityPlan, rows: int) -> list[Launch]:
+    shape, wide = runner.transformer.shape, _wide(runner)
+
+    def run(count: int, entropy: bool) -> None:
+        q = _zeros(runner, rows, count, shape.num_heads, shape.head_dim, dtype=wide)
+        k = _zeros(runner, rows, shape.num_heads, FEW, shape.head_dim, dtype=wide)
+        if entropy:
+            attention_with_entropy(q.transpose(1, 2), k, k, 1.0, mean_heads=not runner.by_head)
+        else:
+            attention_ops.attention(q.transpose(1, 2), k, k, 1.0, many_shapes=True)
+
+    measured = {plan.counts[s][layer] for s, layer in plan.measured}
+    found: list[Launch] = []
+    for wanted, entropy in ((measured, True), (_uneven(plan), False)):
+        found += [partial(run, pick(wanted), entropy) for pick in (max, min) if wanted]
+    return found
+
+
+def _uneven(plan: SparsityPlan) -> set[int]:
+    """Tokens of the layers of scales for which ``attention`` takes the kernel of any shape."""
+    found, lengths = set(), [0] * plan.model.depth
+    for counts in plan.counts:
+        if len({pair for pair in zip(counts, lengths, strict=True) if pair[0]}) > FEW_SHAPES:
+            found.update(n for n in counts if n)
+        lengths = [had + more for had, more in zip(lengths, counts, strict=True)]
+    return found
+
+
+def _see_text(runner: FusedRunner, rows: int, tokens: int) -> None:
+    shape, text = runner.transformer.shape, runner.text
+    own = text.layer(0)
+    q = _zeros(runner, rows, tokens, shape.width, dtype=runner.transformer.compute_dtype)
+    text_attention(q, own.text_k[:rows], own.text_v[:rows], text.lengths[:rows],
+                   shape.head_dim ** -0.5)
+
+
+def _block(runner: FusedRunner, rows: int, residual: torch.dtype, indexed: bool) -> list[Launch]:
+    """The rest of a block, of all tokens or of some."""
+    shape, own, narrow = runner.transformer.shape, runner.text.layer(0), \
+        runner.transformer.compute_dtype
+    layers, wide = Layers(runner.transformer), _wide(runner)
+    index = _index(runner, rows) if indexed else None
+
+    def x() -> Tensor:
+        return _zeros(runner, rows, FEW, shape.width, dtype=residual)
+
+    def update() -> Tensor:
+        return _zeros(runner, rows, FEW, shape.width, dtype=narrow)
+
+    def rotate() -> None:
+        factors = FACTORS if runner.dtype == E4M3 else None
+        size = rows, FEW, shape.num_heads, shape.head_dim
+        new = _zeros(runner, 2, rows, shape.num_heads, FEW, shape.head_dim, dtype=runner.dtype)
+        rotation = _zeros(runner, FEW, shape.head_dim // 2, 2)
+        rotate_qkv(_zeros(runner, rows, FEW, 3, *size[2:], dtype=narrow), rotation,
+                   _zeros(runner, *size, dtype=wide), *new.transpose(2, 3), own.head_scale, index,
+                   factors=factors)
+        if factors is not None and not indexed:
+            widen_cache(*new, factors, torch.empty_like(new, dtype=wide))
+
+    def quantize() -> None:
+        gelu_quantize(_zeros(runner, rows, FEW, 4 * shape.width, dtype=narrow))
+        quantize_rows(update())
+
+    found: list[Launch] = [
+        rotate,
+        lambda: layers.add_norm(x(), update(), own.gamma1[:rows], own.cross_gain, own.cross_shift,
+                                index),
+        lambda: layers.add_norm(x(), update(), None, own.gain2[:rows], own.shift2[:rows], index),
+        lambda: layers.norm(x(), own.gain1[:rows], own.shift1[:rows], index),
+        lambda: gated_add_(x(), update(), own.gamma2[:rows], index),
+    ]
+    return found + [quantize] if layers.narrow and not indexed else found
+
+
+def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
+            ) -> list[Launch]:
+    """What every scale needs that leaves tokens out: scale after scale, as most launch the same."""
+    batch, shape = runner.batch, runner.transformer.shape
+    sparse = [(s, step) for s, step in enumerate(plan.scales) if step.sparse]
+
+    def guides(step: ScalePlan) -> list[int]:
+        return [layer for layer in range(shape.depth) if step.guided_by(layer)]
+
+    def resize() -> None:
+        for s, step in sparse:
+            if guides(step):
+                known = max(m for m, layer in plan.measured if step.guided_by(layer) and m < s)
+                maps = _zeros(runner, len(guides(step)), batch, *plan.scales[known].grid)
+                resize_map(maps, step.grid)
+
+    def select() -> None:
+        selector = Selector(plan, batch)
+        for s, step in sparse:
+            maps = _zeros(runner, len(guides(step)), batch, step.tokens)
+            some = [layer for layer in range(shape.depth) if step.partial(layer)]
+            x = _zeros(runner, 1, 1, shape.width, dtype=residual).expand(rows, step.tokens, -1)
+            if guides(step) and not step.together:
+                selector.select_in_layers(step, guides(step), maps)
+            elif some:
+                selector.select(s, some[0], step, x, maps[0] if guides(step) else None)
+
+    def merge() -> None:
+        width, index = shape.width, _index(runner, rows)
+        for s, step in sparse:
+            for source in {s for s in plan.sources[s] if s is not None}:
+                old = plan.scales[source].grid
+                cached = _zeros(runner, rows, old[0] * old[1], width, dtype=runner.update_dtype)
+                x = _zeros(runner, rows, step.tokens, width, dtype=residual)
+                merge_update_(x, None, index, cached, old, step.grid, step.resize)
+
+    return [select, resize, merge]
+
+
+def _wide(runner: FusedRunner) -> torch.dtype:
+    """Dtype of queries, and of keys as attention reads them."""
+    return runner.transformer.compute_dtype if runner.dtype == E4M3 else runner.dtype
+
+
+def _index(runner: FusedRunner, rows: int) -> Tensor:
+    """The first tokens, by an index of the shape that ``Selector`` gives."""
+    index = torch.arange(FEW, device=runner.text.lengths.device)
+    return index if runner.batch == 1 else index.repeat(rows, 1)
+
+
+def _zeros(runner: FusedRunner, *size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.zeros(*size, dtype=dtype, device=runner.text.lengths.device)
