@@ -161,7 +161,7 @@ def _block(runner: FusedRunner, rows: int, residual: torch.dtype, indexed: bool)
         lambda: layers.norm(x(), own.gain1[:rows], own.shift1[:rows], index),
         lambda: gated_add_(x(), update(), own.gamma2[:rows], index),
     ]
-    return found + [quantize] if layers.narrow and not indexed else found
+    return [*found, quantize] if layers.narrow and not indexed else found
 
 
 def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
