@@ -25,7 +25,7 @@ OUT_TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2**-7, torch.float16: 2**-
 """Largest error of outputs for |v| <= 1: float32's comes from logits up to 100, the others' from
 rounding (the interpreter cuts bfloat16 off instead of rounding it)."""
 ENTROPY_TOLERANCE = 1e-5
-"""Of every dtype: logits and sums are float32."""
+"""Of every dtype: sums are float32."""
 
 Case = tuple[str, int, int, int, int, int, torch.dtype, float]
 
@@ -92,8 +92,10 @@ def check_case(
         "entropy": (entropy - exact).abs().max().item(),
         "mean": (mean - exact.mean(1)).abs().max().item(),
     }
-    passed = (errors["out"] <= OUT_TOLERANCE[dtype] and errors["entropy"] <= ENTROPY_TOLERANCE
-              and errors["mean"] <= ENTROPY_TOLERANCE and bool((entropy >= 0).all())
+    # Beside that of the sums: a float32 logit near ``scale`` is off by half a unit of its last place.
+    bound = ENTROPY_TOLERANCE + scale * 2**-24
+    passed = (errors["out"] <= OUT_TOLERANCE[dtype] and errors["entropy"] <= bound
+              and errors["mean"] <= bound and bool((entropy >= 0).all())
               and torch.equal(mean, again))
     kind = str(dtype).removeprefix("torch.")
     return {"case": f"{name}: {rows}x{heads}x{n}x{m}, D={d}, {kind}, scale {scale:g}",

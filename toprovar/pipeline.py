@@ -15,6 +15,7 @@ from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
 from .models.autoencoder import InfinityAutoencoder
+from .models.decoding import compile_ahead
 from .models.text import PackedText
 from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts, load_text_encoder
 from .models.transformer import InfinityTransformer
@@ -306,6 +307,8 @@ class InfinityPipeline(DiffusionPipeline):
                     plan=plan, generators=own_generators, options=options, check=check, watch=watch,
                     slower=partial(self.times.slower, kinds[i]),
                 )
+                if output_type != "latent":
+                    compile_ahead(self.vae)  # while scales run
                 for state in run:
                     bar.update(i * len(schedule) + state.index + 1 - bar.n)
                     if on_scale is not None:

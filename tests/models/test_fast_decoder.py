@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import weakref
 from typing import Any
 
@@ -56,6 +57,41 @@ def test_half_precision_is_no_further_off_than_the_plain_decoder(lane: Lane) -> 
     limit = 2.4 if (lane.device, lane.backend) == ("cpu", "triton") else 1.2
     assert (fast - exact).norm() < limit * (plain - exact).norm()
     assert (to_uint8(fast).int() - to_uint8(exact).int()).abs().max() <= 8
+
+
+class Noting:
+    """A kernel that notes its compilations: types, what is absent, constants."""
+
+    def __init__(self, kernel: Any, found: set[Any]) -> None:
+        self.kernel, self.found = kernel, found
+
+    def __getitem__(self, grid: Any) -> Any:
+        def launch(*args: Any, **constants: Any) -> None:
+            kinds = tuple(a.dtype if isinstance(a, torch.Tensor) else type(a) for a in args)
+            self.found.add((self.kernel.__name__, kinds, tuple(sorted(constants.items()))))
+            self.kernel[grid](*args, **constants)
+        return launch
+
+
+@pytest.mark.parametrize("lane", KERNEL_LANES)
+@pytest.mark.parametrize("changes", SHAPES)
+def test_every_kernel_of_a_decode_is_compiled_ahead(
+    lane: Lane, changes: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: set[Any] = set()
+    module = importlib.import_module("toprovar.ops.group_norm_silu.triton")
+    for name in ("sum_pixels", "finish_groups", "scale_silu"):
+        monkeypatch.setattr(module, name, Noting(getattr(module, name), found))
+    monkeypatch.setattr("toprovar.models.fast_decoder.STANDIN", 2)
+    decoder = FastDecoder(moved(tiny_autoencoder(**changes), lane.device).decoder, torch.bfloat16,
+                          lane.backend)
+    with torch.inference_mode():
+        decoder(torch.randn(1, 8, 3, 2, device=lane.device))
+        used = set(found)
+        found.clear()
+        for launch in decoder.launches():
+            launch()
+    assert used and used == found
 
 
 def test_where_the_plain_decoder_stays() -> None:

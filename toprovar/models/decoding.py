@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ops.ahead import Ahead
 from ..ops.group_norm_silu import NORM_AFFINE
 from ..ops.registry import Call
 from .fast_decoder import FastDecoder, scratch_bytes
@@ -31,7 +32,19 @@ class DecodeRunner:
         self.shape, self.weights = vae.shape, Weights(vae.decoder)
         self.decoder = FastDecoder(vae.decoder, vae.dtype, backend)
         self.replays = Replays("the VAE's decoder", vae.device)
+        self._ahead = Ahead((), vae.device)
+        self._prepared = False
         self._lock = threading.Lock()
+
+    def compile_ahead(self) -> None:
+        """Begin to compile the kernels; what decodes then waits for them. Returns at once."""
+        with self._lock:
+            self._begin()
+
+    def _begin(self) -> None:
+        if not self._prepared:
+            self._prepared = True
+            self._ahead = Ahead(self.decoder.launches(), self.replays.device)
 
     def __call__(self, codes: Tensor, graph: bool | None = None) -> Tensor:
         """[B, d, h, w] -> [B, 3, H, W] float32 in [-1, 1]; ``graph`` as in ``Replays``."""
@@ -40,6 +53,8 @@ class DecodeRunner:
             self.shape.level_widths, height, width, self.decoder.dtype.itemsize
         )
         with self._lock:
+            self._begin()
+            self._ahead.wait()
             return self.replays(self._image, codes, graph=graph, scratch=scratch)
 
     def _image(self, codes: Tensor) -> Tensor:
@@ -75,6 +90,15 @@ def runner_of(vae: InfinityAutoencoder) -> DecodeRunner:
     if runner is None:
         runner = _RUNNERS[vae] = DecodeRunner(vae)
     return runner
+
+
+def compile_ahead(vae: InfinityAutoencoder) -> None:
+    """Begin to compile what the first decode launches, where the fast decoder will run it."""
+    if vae in _RUNNERS or vae.device.type != "cuda":
+        return
+    with torch.no_grad():
+        if why_plain(vae) is None:
+            runner_of(vae).compile_ahead()
 
 
 def drop_stale(vae: InfinityAutoencoder) -> None:

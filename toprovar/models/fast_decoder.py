@@ -16,7 +16,7 @@ docs/kernels.md counts operations and bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.ahead import Launch
 from ..ops.group_norm_silu import (
+    Affine,
     Norm,
     affine_silu,
     norm_affine,
@@ -37,6 +39,8 @@ from ..ops.group_norm_silu import (
 if TYPE_CHECKING:
     from .autoencoder import Decoder, Level, ResidualBlock
 
+STANDIN = 16
+"""Side of the pictures that kernels are compiled with."""
 OUTPUT_MULTIPLE = 8
 """cuDNN's tensor-core kernels want output channels in eights; the last convolution gets zeros."""
 
@@ -119,6 +123,37 @@ class FastDecoder:
             del h
             x = self.conv_out(affine_silu(x, affine, in_place=True, backend=self.backend))
         return x[:, : self.channels].float() + self.conv_out.bias[:, None, None]
+
+    def launches(self) -> list[Launch]:
+        """Calls on small pictures that launch every kernel of a decode; see ``ops.ahead``."""
+        device = self.conv_in.weight.device
+
+        def picture(channels: int, side: int = STANDIN) -> Tensor:
+            return torch.zeros(1, channels, side, side, dtype=self.dtype, device=device).to(
+                memory_format=torch.channels_last)
+
+        def norm(channels: int) -> Affine:
+            return Affine(*torch.zeros(2, 1, channels, device=device))
+
+        how, found = {"backend": self.backend}, dict[Hashable, Launch]()
+        width, start = self.first.channels, self.conv_in.bias
+        found["begin", width] = lambda: sum_affine_(picture(width), None, start, self.first, **how)
+        for block in self.blocks:
+            given, own, after = block.conv1.weight.shape[1], block.conv1.weight.shape[0], block.then
+            for c in (given, own, after.channels):
+                found["apply", c] = lambda c=c: affine_silu(picture(c), norm(c), **how)
+            found["norm", own] = lambda c=own, b=block: norm_affine(
+                picture(c), b.norm2, b.conv1.bias, **how)
+            up = block.upsample
+            if up is None:
+                found["sum", own] = lambda c=own, b=block: sum_affine_(
+                    picture(c), picture(c), b.offset, b.then, **how)
+                continue
+            found["add", own] = lambda c=own, b=block: sum_channels_(
+                picture(c), picture(c), b.offset, **how)
+            found["phases", after.channels] = lambda u=up, n=after: sum_affine_(
+                picture(4 * n.channels, STANDIN + 1), None, u.bias, n, phases=True, **how)
+        return list(found.values())
 
     def _block(self, block: ResidualBlock, step: nn.Module | None, then: Norm) -> Block:
         conv2 = self._convolution(block.conv2)

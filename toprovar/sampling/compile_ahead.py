@@ -1,18 +1,9 @@
-"""Compiles the kernels of a run before its first scale, several at a time.
-
-Triton compiles a kernel when it is first launched, so the first picture of a model would wait for
-one after the other. What a run launches follows from its plan: each kernel is launched once on
-stand-ins of the right types, in threads of its own. A kernel that is missing here is compiled when
-it is needed, as ever.
-"""
+"""Compiles the kernels of a run before its first scale: which ones follows from its plan."""
 
 from __future__ import annotations
 
-import logging
-import os
 import weakref
-from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Hashable
 from functools import partial
 
 import torch
@@ -21,14 +12,14 @@ from torch import Tensor
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.adaln import gated_add_
+from ..ops.ahead import Ahead, Launch
 from ..ops.attention_entropy import attention_with_entropy
 from ..ops.fp8 import E4M3
 from ..ops.fp8_linear import gelu_quantize, quantize_rows
 from ..ops.qk_rope import rotate_qkv
-from ..ops.resize_tokens import resize_map
+from ..ops.resize_tokens import resize_map, resize_tokens
 from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
-from ..ops.triton_support import why_no_triton
 from ..ops.widen_cache import widen_cache
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.scale_plan import ScalePlan
@@ -37,9 +28,6 @@ from .fused_runner import FACTORS, FusedRunner
 from .layers import Layers
 from .sparse import FEW_SHAPES
 
-logger = logging.getLogger(__name__)
-
-Launch = Callable[[], object]
 FEW, MANY = 16, 4096
 """Tokens of the stand-ins: kernels that cut queries into tiles do it in another way for few."""
 _READY: weakref.WeakKeyDictionary[InfinityTransformer, set[Hashable]] = weakref.WeakKeyDictionary()
@@ -48,33 +36,17 @@ _READY: weakref.WeakKeyDictionary[InfinityTransformer, set[Hashable]] = weakref.
 
 def compile_ahead(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
                   ) -> None:
-    """Compile what a run launches; returns when all is compiled. Does nothing without Triton, and
-    nothing for a plan of which it was called before.
+    """Compile what a run launches; returns when all is compiled. Does nothing for a plan of which
+    it was called before.
 
     Args:
         rows: of the run; residual: its dtype.
     """
-    device = runner.text.lengths.device
-    if device.type != "cuda" or torch.version.hip is not None or why_no_triton():
-        return
     ready = _READY.setdefault(runner.transformer, set())
     key = (plan.scales, plan.measured, rows, runner.batch, runner.dtype, residual)
-    if key in ready:
-        return
-    ready.add(key)
-    todo = launches(runner, plan, rows, residual)
-    with ThreadPoolExecutor(min(len(todo), os.cpu_count() or 1)) as pool:
-        for done in [pool.submit(_try, launch, device) for launch in todo]:
-            done.result()
-    torch.cuda.synchronize(device)  # the stand-ins may be on another stream than the run
-
-
-def _try(launch: Launch, device: torch.device) -> None:
-    try:
-        with torch.inference_mode(), torch.cuda.device(device):
-            launch()
-    except Exception:  # the run itself will say it, or do without
-        logger.debug("a kernel could not be compiled ahead", exc_info=True)
+    if key not in ready:
+        ready.add(key)
+        Ahead(launches(runner, plan, rows, residual), runner.text.lengths.device).wait()
 
 
 def launches(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
@@ -197,6 +169,9 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
             for source in {s for s in plan.sources[s] if s is not None}:
                 old = plan.scales[source].grid
                 cached = _zeros(runner, rows, old[0] * old[1], width, dtype=runner.update_dtype)
+                if step.per == "sublayer":
+                    resize_tokens(cached, old, step.grid, step.resize)
+                    continue
                 x = _zeros(runner, rows, step.tokens, width, dtype=residual)
                 merge_update_(x, None, index, cached, old, step.grid, step.resize)
 

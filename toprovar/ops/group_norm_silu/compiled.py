@@ -41,7 +41,7 @@ def _sum(
     what = ", phases" if phases else ", residual" if residual else ""
     return _kernel(
         f"{dtype}, {channels} channels, sum{what}{'' if statistics else ', no norm'}",
-        triton.sum_pixels, pointers, ("x_image", "pixels", "width"), ("tiles",),
+        triton.sum_pixels, pointers, ("x_image",), ("pixels", "width", "tiles"),
         {"CHANNELS": channels, "HAS_RESIDUAL": residual, "HAS_OFFSET": offset, "PHASES": phases,
          "STORE": store, "STATISTICS": statistics, "PIXELS": tiles.pixels, "BLOCK": tiles.block},
         [name for name, there in absent.items() if not there], tiles.warps, dtype == "bf16",
@@ -53,7 +53,7 @@ def _scale(channels: int, dtype: str) -> Kernel:
     tiles = Tiles.to_apply(channels, 1 << 20)
     pointers = {"x": f"*{dtype}", "scale": "*fp32", "shift": "*fp32", "out": f"*{dtype}"}
     return _kernel(
-        f"{dtype}, {channels} channels", triton.scale_silu, pointers, ("pixels",), ("tiles",),
+        f"{dtype}, {channels} channels", triton.scale_silu, pointers, (), ("pixels", "tiles"),
         {"CHANNELS": channels, "PIXELS": tiles.pixels, "BLOCK": tiles.block}, (), tiles.warps,
         dtype == "bf16",
     )
@@ -65,7 +65,7 @@ def _finish(channels: int, offset: bool) -> Kernel:
     names = ("partial", "weight", "bias", "offset", "scale", "shift")
     return _kernel(
         f"{channels} channels, joining{', offset' if offset else ''}", triton.finish_groups,
-        dict.fromkeys(names, "*fp32"), ("chunk_pixels", "pixels"), ("chunks",),
+        dict.fromkeys(names, "*fp32"), (), ("chunks", "chunk_pixels", "pixels"),
         {"CHANNELS": channels, "SIZE": size, "HAS_OFFSET": offset, "CHUNKS": rows, "BLOCK": block},
         () if offset else ("offset",), 4, channels == WIDTHS[0],
     )

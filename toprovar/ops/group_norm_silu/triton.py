@@ -39,7 +39,9 @@ def value_at(
     return value + add
 
 
-@triton.jit
+# Sizes are not specialised: one compilation serves pictures of any size. Alignment follows from
+# the channels, which are constants.
+@triton.jit(do_not_specialize=["pixels", "width", "tiles"])
 def sum_pixels(
     x, residual, offset, total, partial, x_image, pixels, width, tiles,
     CHANNELS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, HAS_OFFSET: tl.constexpr,
@@ -94,7 +96,7 @@ def sum_pixels(
         tl.store(target + CHANNELS, squares, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["chunks", "chunk_pixels", "pixels"])
 def finish_groups(
     partial, weight, bias, offset, scale, shift, chunks, chunk_pixels, pixels, eps,
     CHANNELS: tl.constexpr, SIZE: tl.constexpr, HAS_OFFSET: tl.constexpr,
@@ -131,7 +133,7 @@ def finish_groups(
     tl.store(shift + image * CHANNELS + c, base + (add - (mean + pivot)) * gain, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pixels", "tiles"])
 def scale_silu(
     x, scale, shift, out, pixels, tiles,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, BLOCK: tl.constexpr,
