@@ -92,7 +92,7 @@ def check_case(
         "entropy": (entropy - exact).abs().max().item(),
         "mean": (mean - exact.mean(1)).abs().max().item(),
     }
-    # Beside that of the sums: a float32 logit near ``scale`` is off by half a unit of its last place.
+    # A float32 logit near ``scale`` is off by half a unit of its last place, too.
     bound = ENTROPY_TOLERANCE + scale * 2**-24
     passed = (errors["out"] <= OUT_TOLERANCE[dtype] and errors["entropy"] <= bound
               and errors["mean"] <= bound and bool((entropy >= 0).all())
