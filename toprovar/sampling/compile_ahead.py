@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
-from ..ops.adaln import gated_add_
+from ..ops.adaln import gated_add_, modulated_norm
 from ..ops.ahead import Ahead, Launch
 from ..ops.attention_entropy import attention_with_entropy
 from ..ops.fp8 import E4M3
@@ -72,11 +72,13 @@ def _attention(runner: FusedRunner, plan: SparsityPlan, rows: int) -> list[Launc
         else:
             attention_ops.attention(q.transpose(1, 2), k, k, 1.0, many_shapes=True)
 
+    def all_of(counts: set[int], entropy: bool) -> None:
+        for count in {max(counts), min(counts)}:  # mostly the same kernel
+            run(count, entropy)
+
     measured = {plan.counts[s][layer] for s, layer in plan.measured}
-    found: list[Launch] = []
-    for wanted, entropy in ((measured, True), (_uneven(plan), False)):
-        found += [partial(run, pick(wanted), entropy) for pick in (max, min) if wanted]
-    return found
+    return [partial(all_of, counts, entropy)
+            for counts, entropy in ((measured, True), (_uneven(plan), False)) if counts]
 
 
 def _uneven(plan: SparsityPlan) -> set[int]:
@@ -133,6 +135,9 @@ def _block(runner: FusedRunner, rows: int, residual: torch.dtype, indexed: bool)
         lambda: layers.norm(x(), own.gain1[:rows], own.shift1[:rows], index),
         lambda: gated_add_(x(), update(), own.gamma2[:rows], index),
     ]
+    if not indexed:
+        gain, shift = runner.text.head
+        found.append(lambda: modulated_norm(x(), gain[:rows], shift[:rows], torch.float32))
     return [*found, quantize] if layers.narrow and not indexed else found
 
 

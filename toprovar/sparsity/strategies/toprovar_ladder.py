@@ -28,6 +28,9 @@ RAMPS = (1 / 16, 1 / 8, 1 / 4)
 LEVEL = (1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)
 """Scores of profiles whose layers are all alike."""
 
+CLOSE = 0.02
+"""Share of what a prompt asks for by which rungs may cost less than the dearest that fits."""
+
 Profile = tuple[float, ...]
 """A score of each layer, 0 = Global, 1 = Detail."""
 
@@ -88,6 +91,9 @@ def nearest(rungs: Sequence[Rung], asked: NDArray[np.float64]) -> Rung:
     """The rung nearest to what a prompt asks for among those that are not dearer; if all are, the
     cheapest.
 
+    What it costs comes first, as leaving more out than was asked for is what pictures lose most by:
+    rungs that leave out ``CLOSE`` more than the dearest that fits are not looked at.
+
     Args:
         asked: [S, L] tokens that each layer would work on. Nearness is the sum of differences,
             dearness the sum of tokens.
@@ -95,7 +101,9 @@ def nearest(rungs: Sequence[Rung], asked: NDArray[np.float64]) -> Rung:
     fitting = [r for r in rungs if r.kept.sum() <= asked.sum()]
     if not fitting:
         return min(rungs, key=lambda r: float(r.kept.sum()))
-    return min(fitting, key=lambda r: float(np.abs(r.kept - asked).sum()))
+    least = max(r.kept.sum() for r in fitting) - CLOSE * asked.sum()
+    close = [r for r in fitting if r.kept.sum() >= least]
+    return min(close, key=lambda r: float(np.abs(r.kept - asked).sum()))
 
 
 def nearest_profile(rungs: Sequence[Rung], scores: Sequence[float]) -> Rung:
