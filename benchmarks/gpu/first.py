@@ -22,7 +22,7 @@ import torch
 from benchmarks.gpu import models
 from benchmarks.gpu.results import Results
 from benchmarks.gpu.user import FIRST, Person, ways
-from toprovar.sampling import run as sampling_run
+from toprovar.ops import ahead
 from toprovar.sampling.params import EngineOptions
 
 EAGER = 4
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if given.serial:
-        sampling_run.compile_ahead = lambda *args: None
+        ahead.why_no_triton = lambda: "not to be used ahead"
     subject = models.build(given.model, device, getattr(torch, given.dtype), given.pn)
     person = Person("first", subject, *ways(subject)["no plan connected"])
     person.picture()

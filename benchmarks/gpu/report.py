@@ -118,8 +118,7 @@ def firsts(found: Found) -> list[str]:
     """The first picture after a start."""
     return [f"## The first picture after a start: {found['model']}\n",
             "A process of its own for each, no plan connected. Kernels that Triton's cache on disk "
-            "does not hold are compiled ahead, several at a time; in the last row one after the "
-            "other, when each is needed.\n",
+            "does not hold are compiled ahead, several at a time, unless the row says otherwise.\n",
             table(("what", "aim", "measured", "met"),
                   [verdict[1:] for verdict in first_verdicts("first", found)]),
             table(("Triton's cache", "first, s", "warm eager dense, s", "more, s"),

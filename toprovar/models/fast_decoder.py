@@ -135,7 +135,8 @@ class FastDecoder:
         def norm(channels: int) -> Affine:
             return Affine(*torch.zeros(2, 1, channels, device=device))
 
-        how, found = {"backend": self.backend}, dict[Hashable, Launch]()
+        how: dict[str, Any] = {"backend": self.backend}
+        found: dict[Hashable, Launch] = {}
         width, start = self.first.channels, self.conv_in.bias
         found["begin", width] = lambda: sum_affine_(picture(width), None, start, self.first, **how)
         for block in self.blocks:

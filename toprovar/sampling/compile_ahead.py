@@ -114,14 +114,14 @@ def _block(runner: FusedRunner, rows: int, residual: torch.dtype, indexed: bool)
 
     def rotate() -> None:
         factors = FACTORS if runner.dtype == E4M3 else None
-        size = rows, FEW, shape.num_heads, shape.head_dim
-        new = _zeros(runner, 2, rows, shape.num_heads, FEW, shape.head_dim, dtype=runner.dtype)
-        rotation = _zeros(runner, FEW, shape.head_dim // 2, 2)
-        rotate_qkv(_zeros(runner, rows, FEW, 3, *size[2:], dtype=narrow), rotation,
-                   _zeros(runner, *size, dtype=wide), *new.transpose(2, 3), own.head_scale, index,
-                   factors=factors)
+        heads, size = shape.num_heads, shape.head_dim
+        k, v = (_zeros(runner, rows, heads, FEW, size, dtype=runner.dtype) for _ in range(2))
+        rotate_qkv(_zeros(runner, rows, FEW, 3, heads, size, dtype=narrow),
+                   _zeros(runner, FEW, size // 2, 2),
+                   _zeros(runner, rows, FEW, heads, size, dtype=wide),
+                   k.transpose(1, 2), v.transpose(1, 2), own.head_scale, index, factors=factors)
         if factors is not None and not indexed:
-            widen_cache(*new, factors, torch.empty_like(new, dtype=wide))
+            widen_cache(k, v, factors, _zeros(runner, 2, *k.shape, dtype=wide))
 
     def quantize() -> None:
         gelu_quantize(_zeros(runner, rows, FEW, 4 * shape.width, dtype=narrow))
