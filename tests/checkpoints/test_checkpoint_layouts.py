@@ -79,6 +79,9 @@ LAYOUTS = {
     "legacy": legacy,
     "trainer": nested("trainer", "gpt_fsdp"),
     "gpt_fsdp": nested("gpt_fsdp"),
+    "trainer without shards": nested("trainer", "gpt_wo_ddp"),
+    "merged adapter": prefixed("base_model.model."),
+    "saved in ComfyUI": prefixed("model.diffusion_model."),
     "state_dict": nested("state_dict"),
     "model": nested("model"),
     "module prefix": prefixed("module."),
@@ -141,6 +144,41 @@ def test_ema_only_on_request(tmp_path: Path) -> None:
     torch.save({"ema": averaged}, tmp_path / "only.pth")
     with pytest.raises(CheckpointError, match="averaged weights only"):
         load_autoencoder(tmp_path / "only.pth")
+
+
+@pytest.mark.parametrize("plain, averaged", [
+    ("gpt_fsdp", "gpt_ema_fsdp"), ("gpt_wo_ddp", "gpt_ema_for_vis"),
+])
+def test_training_files_as_the_official_trainer_writes_them(
+    plain: str, averaged: str, tmp_path: Path
+) -> None:
+    states = {plain: official_state(seed=1), averaged: official_state(seed=2)}
+    trainer = {"config": {"prog_it": 0}, "vae_local": official_vae(), **states,
+               "gpt_opt": {"optimizer": OPTIMIZER}}
+    torch.save({"args": {"model": "x"}, "trainer": trainer}, tmp_path / "a.pth")
+    for ema, name in ((False, plain), (True, averaged)):
+        found = inspect_checkpoint(tmp_path / "a.pth", ema=ema)
+        key = found.names["null_text"]
+        assert torch.equal(found.source.get(key), states[name]["cfg_uncond"])
+    torch.save({"trainer": {averaged: states[averaged]}}, tmp_path / "b.pth")
+    with pytest.raises(CheckpointError, match="averaged weights only"):
+        load_transformer(tmp_path / "b.pth")
+
+
+def test_adapters_are_named(tmp_path: Path) -> None:
+    state = {f"base_model.model.{k}": v for k, v in official_state().items()}
+    state["base_model.model.blocks.0.sa.proj.lora_A.default.weight"] = torch.ones(2, 2)
+    with pytest.raises(CheckpointError, match="a LoRA"):
+        load_transformer(flat(tmp_path / "a.pth", state))
+
+
+def test_weights_of_other_frameworks_are_passed_over(tmp_path: Path) -> None:
+    state = official_state()
+    folder = write_shards(tmp_path / "model", state, "bin")
+    for name in ("tf_model.h5", "flax_model.msgpack"):
+        (folder / f"{name}.index.json").write_text('{"weight_map": {"a": "b.h5"}}')
+        (folder / name).write_bytes(b"x")
+    assert torch.equal(load_transformer(folder).null_text, state["cfg_uncond"])
 
 
 def test_unused_tensors_of_a_vae_are_ignored_with_a_word(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+ADAPTER = "a LoRA (adapter weights, not a model)"
+
 _HINTS = tuple((what, re.compile(pattern)) for what, pattern in (
-    ("a LoRA (adapter weights, not a model)", r"lora_(A|B|up|down|unet|te)|\.lora\."),
-    ("a T5 text encoder", r"(^|\.)encoder\.block\.\d+\.layer\.\d+\.(SelfAttention|DenseReluDense)"),
+    (ADAPTER, r"lora_(A|B|up|down|unet|te)|\.lora\."),
+    ("a T5 text encoder (it is given as a folder, with config.json and tokenizer)",
+     r"(^|\.)encoder\.block\.\d+\.layer\.\d+\.(SelfAttention|DenseReluDense)"),
     ("a CLIP text encoder", r"text_model\.encoder\.layers\.|(^|\.)transformer\.resblocks\."),
     ("a Stable Diffusion checkpoint",
      r"model\.diffusion_model\.|first_stage_model\.|cond_stage_model\.|conditioner\.embedders"),
@@ -20,6 +23,10 @@ _HINTS = tuple((what, re.compile(pattern)) for what, pattern in (
     ("a language model", r"(^|\.)layers\.\d+\.self_attn\.[qk]_proj|(^|\.)h\.\d+\.attn\.c_attn"),
     ("optimizer state without a model", r"exp_avg(_sq)?$"),
 ))
+
+
+def is_adapter(keys: Iterable[str]) -> bool:
+    return any(_HINTS[0][1].search(key) for key in keys)
 
 
 def what_else(keys: Iterable[str]) -> str | None:

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 INDEX_SUFFIX = ".index.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+_OTHER_FRAMEWORKS = (".h5", ".msgpack")  # TensorFlow's and Flax's weights lie beside ours
 _MAX_JSON_BYTES = 64 << 20
 _NOT_CHECKPOINTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with Git LFS"),
@@ -35,33 +36,39 @@ def open_checkpoint(path: str | PathLike[str], *, ema: bool = False) -> TensorSo
     Raises:
         CheckpointError: it cannot be read, safely or at all.
     """
-    source = _open_raw(Path(path))
-    if not source.infos:
-        raise CheckpointError(path, "holds no tensors")
+    source = open_raw(path)
     try:
         model, others = find_model(source.infos, ema)
     except KeyError:
-        raise NoAveragedWeightsError(path, "has no averaged weights (no 'ema' entry)") from None
+        if ema:
+            raise NoAveragedWeightsError(
+                path, "has no averaged weights", expected=" or ".join(EMA)
+            ) from None
+        raise CheckpointError(
+            path, "holds averaged weights only; they are opened on request (ema)"
+        ) from None
     except ValueError as error:
         raise CheckpointError(path, "occurs twice under different wrappers",
                               key=str(error)) from None
-    if not ema and all(name.startswith(EMA + ".") for name in source.infos):
-        raise CheckpointError(path, "holds averaged weights only; they are opened on request (ema)")
     if others:
         log.info("%s: %d tensors outside the model are ignored, e.g. %s", path, len(others),
                  one_line(others[0]))
     return RenamedSource(source, model)
 
 
-def _open_raw(path: Path) -> TensorSource:
+def open_raw(path: str | PathLike[str]) -> TensorSource:
+    """The same with every name as it is in the file: nothing is taken off."""
+    path = Path(path)
     try:
         if path.is_dir():
-            return _open_folder(path)
-        if path.name.endswith(INDEX_SUFFIX):
-            return _open_index(path)
-        return _open_file(path)
+            source = _open_folder(path)
+        else:
+            source = _open_index(path) if path.name.endswith(INDEX_SUFFIX) else _open_file(path)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from None
+    if not source.infos:
+        raise CheckpointError(path, "holds no tensors")
+    return source
 
 
 def _open_file(path: Path) -> TensorSource:
@@ -88,7 +95,10 @@ def _open_file(path: Path) -> TensorSource:
 
 def _open_folder(folder: Path) -> TensorSource:
     """A folder with an index and its shards, or with one weights file."""
-    indexes = sorted(folder.glob("*" + INDEX_SUFFIX))
+    indexes = sorted(
+        i for i in folder.glob("*" + INDEX_SUFFIX)
+        if Path(i.name.removesuffix(INDEX_SUFFIX)).suffix not in _OTHER_FRAMEWORKS
+    )
     if len(indexes) > 1:  # the same weights in two formats: take the safe one
         indexes = [i for i in indexes if "safetensors" in i.name] or indexes
     if len(indexes) > 1:
@@ -155,7 +165,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5000 digits are ValueErrors
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(path, f"not valid JSON: {error}") from None
     if not isinstance(content, dict):
         raise CheckpointError(path, "not a JSON dictionary", found=type(content).__name__)

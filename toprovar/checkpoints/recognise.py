@@ -11,7 +11,7 @@ from typing import Literal
 from ..models.config import AutoencoderConfig, TransformerConfig
 from ..models.variants import chunks_by_size, patchify_by_bits
 from .errors import CheckpointError
-from .hints import what_else
+from .hints import ADAPTER, is_adapter, what_else
 from .keys import (
     NativeNames,
     autoencoder_native,
@@ -78,6 +78,9 @@ def recognise(source: TensorSource, *, patchify: bool | None = None) -> Recognit
             source.path, "mixes a transformer and a VAE",
             note=f"{of_transformer} tensors of one, {of_autoencoder} of the other",
         )
+    if of_transformer and is_adapter(source.raw_keys()):
+        raise CheckpointError(source.path, f"not a whole transformer: this is {ADAPTER}; merge it "
+                              "into the model it was made for")
     if of_transformer:
         return _transformer(source, transformer, patchify)
     other = what_else(keys if of_autoencoder else source.raw_keys())

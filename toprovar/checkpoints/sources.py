@@ -72,6 +72,13 @@ class TensorSource(ABC):
     def release(self) -> None:
         """Drops the mapping of the file."""
 
+    def verify(self, key: str) -> None:  # noqa: B027  # most files have no checksums
+        """Compares a tensor's data with the file's checksum, if it has one; reads all of it.
+
+        Raises:
+            CheckpointError: the data is not what was saved.
+        """
+
     def drop(self, key: str) -> None:  # noqa: B027  # mapped files have nothing to drop
         """Says that a tensor is not needed any more; it cannot be read again."""
 
@@ -106,7 +113,12 @@ class SafetensorsSource(TensorSource):
         return self._file
 
     def get(self, key: str) -> Tensor:
-        return self._open().get_tensor(key)
+        try:
+            return self._open().get_tensor(key)
+        except Exception as error:  # the library's own class: the file was changed meanwhile
+            raise CheckpointError(
+                self.path, f"cannot be read: {one_line(str(error))}", key=key
+            ) from None
 
     def release(self) -> None:
         self._file = None
@@ -123,6 +135,9 @@ class ShardedSource(TensorSource):
 
     def get(self, key: str) -> Tensor:
         return self._shards[self._weight_map[key]].get(key)
+
+    def verify(self, key: str) -> None:
+        self._shards[self._weight_map[key]].verify(key)
 
     def release(self) -> None:
         for shard in self._shards.values():
@@ -146,6 +161,9 @@ class RenamedSource(TensorSource):
 
     def get(self, key: str) -> Tensor:
         return self._inner.get(self._names[key])
+
+    def verify(self, key: str) -> None:
+        self._inner.verify(self._names[key])
 
     def release(self) -> None:
         self._inner.release()
