@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from .models.autoencoder import InfinityAutoencoder
 from .models.decoding import compile_ahead
 from .models.text import PackedText
-from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts, load_text_encoder
+from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
 from .models.transformer import InfinityTransformer
 from .pipeline_inputs import (
     Seeds,
@@ -124,6 +124,7 @@ class InfinityPipeline(DiffusionPipeline):
                 variant if left out.
         """
         from .checkpoints.load import load_autoencoder, load_transformer
+        from .checkpoints.text_load import load_text_encoder
         from .models.variants import default_sampling
 
         vae_module = load_autoencoder(vae, dtype=torch_dtype)
@@ -147,14 +148,11 @@ class InfinityPipeline(DiffusionPipeline):
         errors, no second copy of the weights, and ``torch_dtype=None`` keeps the files' dtypes.
         """
         from .checkpoints.load import load_autoencoder, load_transformer
+        from .checkpoints.pipeline_index import read_defaults
+        from .checkpoints.text_load import load_text_encoder
 
         folder = Path(folder)
-        if not (folder / "model_index.json").is_file():
-            raise ValueError(
-                f"{str(folder)!r} is not a pipeline folder (it has no model_index.json); make one "
-                "from official checkpoints with 'toprovar convert'"
-            )
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        defaults = read_defaults(folder)
         vae = load_autoencoder(folder / "vae", dtype=torch_dtype)
         transformer = load_transformer(
             folder / "transformer", dtype=torch_dtype, vae_channels=vae.shape.latent_channels
@@ -164,8 +162,33 @@ class InfinityPipeline(DiffusionPipeline):
             encoder, tokenizer = load_text_encoder(
                 folder / "text_encoder", folder / "tokenizer", torch_dtype
             )
-        defaults = {k: v for k, v in index.items() if k.startswith("default_")}
         return cls(transformer, vae, encoder, tokenizer, **defaults)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | PathLike[str], **how: Any) -> Any:
+        """As diffusers does it, from a local folder, or a name in the local cache.
+
+        The text encoder and tokenizer are checked and loaded by this package, unless they are
+        given. Nothing is downloaded unless ``local_files_only=False`` says so.
+        """
+        from .checkpoints.loading import LOADING
+        from .checkpoints.pipeline_index import read_defaults
+        from .checkpoints.text_load import cached_folder, load_text_encoder
+
+        how = {"local_files_only": True, **how}
+        path = cached_folder(folder)
+        if how["local_files_only"] or path.is_dir():
+            read_defaults(path)
+            if (path / "text_encoder").is_dir() and not {"text_encoder", "tokenizer"} & how.keys():
+                dtype = how.get("dtype", how.get("torch_dtype"))
+                if isinstance(dtype, dict):
+                    dtype = dtype.get("text_encoder", dtype.get("default"))
+                how["text_encoder"], how["tokenizer"] = load_text_encoder(
+                    path / "text_encoder", path / "tokenizer", dtype
+                )
+            folder = path
+        with LOADING:
+            return super().from_pretrained(folder, **how)
 
     @property
     def interrupt(self) -> bool:

@@ -72,7 +72,7 @@ def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
               dtype: torch.dtype):
     from ...toprovar.bundled import bundled_model
     from ...toprovar.checkpoints.load import load_autoencoder
-    from ...toprovar.models.text_encoder import load_text_encoder
+    from ...toprovar.checkpoints.text_load import load_text_encoder
     from ...toprovar.pipeline import InfinityPipeline
 
     if model is not None and not files.is_pipeline(model):

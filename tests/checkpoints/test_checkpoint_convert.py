@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from toprovar.checkpoints import (
     load_autoencoder,
     load_transformer,
 )
+from toprovar.checkpoints.text_shape import TextShape
 
 
 def save(path: Path, content: object) -> Path:
@@ -178,10 +180,11 @@ def test_the_vae_decides_about_patchify(tmp_path: Path) -> None:
 
 def text_folder(path: Path, channels: int = 256) -> Path:
     path.mkdir()
-    config = {"model_type": "t5", "d_model": channels, "architectures": ["T5EncoderModel"]}
+    shape = TextShape(16, channels, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    config = {"model_type": "t5", "architectures": ["T5EncoderModel"], **asdict(shape)}
     (path / "config.json").write_text(json.dumps(config))
-    name = "encoder.block.0.layer.0.SelfAttention.q.weight"
-    save_file({name: torch.ones(4, 4)}, path / "model.safetensors")
+    weights = {name: torch.ones(size) for name, size in shape.tensors().items()}
+    save_file(weights, path / "model.safetensors")
     (path / "tokenizer.json").write_text("{}")
     (path / "tokenizer_config.json").write_text('{"tokenizer_class": "T5Tokenizer"}')
     (path / "notes.py").write_text("never copied")

@@ -24,9 +24,10 @@ from .errors import CheckpointError
 from .inspect import CLASS_NAMES, PIPELINE_INDEX, Checkpoint
 from .keys import MASKS, lfq_mask
 from .parts import Parts, gather
-from .sources import bounded
+from .sources import TensorSource, bounded
 from .staging import check_destination, check_space, staged
 from .text_folder import copy_files
+from .values import require_finite
 from .verify import expected_shapes, file_name
 from .writer import (
     DEFAULT_SHARD_BYTES,
@@ -168,7 +169,8 @@ def _entries(
             written = file_name(name, config, official)
             key = checkpoint.names.get(name)
             if key is not None:
-                entries.append(Entry(written, shape, source.dtype(key), _reader(read, key)))
+                reader = _reader(source, read, key)
+                entries.append(Entry(written, shape, source.dtype(key), reader))
             else:
                 like = source.dtype(checkpoint.names[name.replace("zero_k_bias", "v_bias")])
                 entries.append(_constant(written, torch.zeros(shape, dtype=like)))
@@ -190,8 +192,18 @@ def _compare_masks(checkpoint: Checkpoint) -> None:
                             checkpoint.path, name)
 
 
-def _reader(read: Callable[[str], Tensor], key: str) -> Callable[[], Tensor]:
-    return lambda: read(key)
+def _reader(
+    source: TensorSource, read: Callable[[str], Tensor], key: str
+) -> Callable[[], Tensor]:
+    """Reads a tensor when its turn comes, and refuses it if it is damaged."""
+
+    def checked() -> Tensor:
+        tensor = read(key)
+        source.verify(key)
+        require_finite(source.infos[key].file, key, tensor, whole=True)
+        return tensor
+
+    return checked
 
 
 def _constant(name: str, value: Tensor) -> Entry:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .inspect import Checkpoint, fit_autoencoder, inspect_checkpoint
 from .sources import bounded
+from .values import require_finite
 from .verify import build_meta, expected_shapes
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def load_transformer(
     *,
     patchify: bool | None = None,
     vae_channels: int | None = None,
+    verify: bool = False,
 ) -> InfinityTransformer:
     """Loads a transformer from an official checkpoint, a component folder or a pipeline folder.
 
@@ -37,6 +39,8 @@ def load_transformer(
         patchify: tokens hold 2 x 2 latent pixels; None = as ``vae_channels`` asks for, or as the
             known model with as many bits.
         vae_channels: latent channels of the VAE it will be used with, if known.
+        verify: read all of the file at once and look for damage: checksums where it has them, and
+            values that are no numbers (otherwise looked for at the ends of large tensors only).
 
     Raises:
         CheckpointError: names the file, the key, what was expected and what was found.
@@ -44,7 +48,7 @@ def load_transformer(
     checkpoint = inspect_checkpoint(path, kind="transformer", patchify=patchify)
     if vae_channels is not None:
         checkpoint = fit_autoencoder(checkpoint, vae_channels, patchify)
-    model = materialise(checkpoint, dtype, device)
+    model = materialise(checkpoint, dtype, device, verify)
     return model  # type: ignore[return-value]  # the kind was asked for
 
 
@@ -54,18 +58,20 @@ def load_autoencoder(
     device: torch.device | str = "cpu",
     *,
     ema: bool = False,
+    verify: bool = False,
 ) -> InfinityAutoencoder:
     """Loads a VAE; arguments as :func:`load_transformer`.
 
     Args:
         ema: take the averaged weights (the ``ema`` entry) of the file.
     """
-    model = materialise(inspect_checkpoint(path, kind="vae", ema=ema), dtype, device)
+    model = materialise(inspect_checkpoint(path, kind="vae", ema=ema), dtype, device, verify)
     return model  # type: ignore[return-value]  # the kind was asked for
 
 
 def materialise(
-    checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device | str
+    checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device | str,
+    verify: bool = False,
 ) -> torch.nn.Module:
     """The model of a checked checkpoint, in evaluation mode."""
     place = torch.device(device)
@@ -81,14 +87,24 @@ def materialise(
     kept = [
         n for n, key in names.items() if place.type == "cpu" and source.dtype(key) == target(n)
     ]
-    state: dict[str, Tensor] = {n: source.get(names[n]) for n in kept}
+    state: dict[str, Tensor] = {}
+
+    def take(name: str, tensor: Tensor) -> Tensor:
+        key = names[name]
+        if verify:
+            source.verify(key)
+        require_finite(source.infos[key].file, key, tensor, whole=verify)
+        return tensor
+
+    for name in kept:
+        state[name] = take(name, source.get(names[name]))
     # What is kept lives in the mapping opened first; what is copied passes through others, which
     # are dropped as they go, so that pages already copied do not stay in memory.
     source.release()
     with bounded(source) as read:
         for name, key in names.items():
             if name not in state:
-                state[name] = read(key).to(place, target(name), copy=True)
+                state[name] = take(name, read(key)).to(place, target(name), copy=True)
                 source.drop(key)
     for name, shape in expected_shapes(checkpoint.config).items():
         if name not in state:  # constants

@@ -11,7 +11,7 @@ from typing import Any
 from ..models.config import AutoencoderConfig, TransformerConfig
 from .errors import CheckpointError, NoAveragedWeightsError
 from .inspect import PIPELINE_INDEX, Checkpoint, fit_autoencoder, inspect_checkpoint
-from .text_folder import TextFolder, find_text_folder
+from .text_folder import TextFolder, check_tokenizer, find_text_folder
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,10 @@ def gather(paths: Sequence[Path], *, ema: bool, patchify: bool | None) -> Parts:
             add(texts, "tokenizer", text)
     if not checkpoints:
         raise CheckpointError(paths[0], "no transformer or VAE among the sources")
-    return _pair(Parts(checkpoints, texts.get("text encoder"), texts.get("tokenizer")), patchify)
+    encoder = texts.get("text encoder")
+    if encoder and "tokenizer" not in texts:
+        check_tokenizer(encoder.path)  # says what is missing
+    return _pair(Parts(checkpoints, encoder, texts.get("tokenizer")), patchify)
 
 
 def _inspect(path: Path, ema: bool, patchify: bool | None) -> Checkpoint:

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CheckpointError
-from .reader import open_checkpoint, read_json
+from .reader import read_json
+from .text_shape import refuse_code
+from .text_weights import inspect_text_encoder
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "spiece.model", "special_tokens_map.json",
     "added_tokens.json",
 )
+VOCABULARIES = ("tokenizer.json", "spiece.model")
+"""Either is needed; the other files have defaults."""
+
+_DEFAULT_CLASS = "T5TokenizerFast"
 _ENCODER_CLASS = "T5EncoderModel"
 _TOKENIZER_CLASSES = {
     "T5TokenizerFast": "T5TokenizerFast",
@@ -61,28 +67,41 @@ def find_text_folder(path: Path) -> TextFolder | None:
     if not path.is_dir():
         return None
     tokenizer = tuple(f for name in TOKENIZER_FILES if (f := path / name).is_file())
+    if not any(f.name in VOCABULARIES for f in tokenizer):
+        tokenizer = ()
     config = path / "config.json"
     content = read_json(config) if config.is_file() else {}
     channels, weights = None, ()
     if content.get("model_type") == "t5":
-        channels = content.get("d_model")
-        if not isinstance(channels, int):
-            raise CheckpointError(config, "not a T5 configuration", key="d_model",
-                                  expected="a number", found=channels)
-        source = open_checkpoint(path)
-        files = {info.file for info in source.infos.values()}
+        encoder = inspect_text_encoder(path)
+        channels = encoder.shape.d_model
+        files = {info.file for info in encoder.source.infos.values()}
         indexes = [path / f"{f.name.split('-')[0]}{f.suffix}.index.json" for f in files
                    if _SHARD.fullmatch(f.name)]
         weights = (config, *sorted(files), *sorted({i for i in indexes if i.is_file()}))
     elif content or not tokenizer:
         return None
-    return TextFolder(path, channels, weights, tokenizer, _tokenizer_class(path))
+    name = check_tokenizer(path) if tokenizer else _DEFAULT_CLASS
+    return TextFolder(path, channels, weights, tokenizer, name)
 
 
-def _tokenizer_class(path: Path) -> str:
-    file = path / "tokenizer_config.json"
+def check_tokenizer(folder: Path) -> str:
+    """The class of the tokenizer in a folder, by a name that all versions of transformers know.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or names code to be run.
+    """
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise CheckpointError(
+            folder, "no tokenizer: its vocabulary is missing", expected=" or ".join(VOCABULARIES),
+            note="copy the tokenizer's files of the model that the text encoder is from",
+        )
+    for name in ("tokenizer_config.json", "config.json"):
+        if (folder / name).is_file():
+            refuse_code(folder / name, read_json(folder / name))
+    file = folder / "tokenizer_config.json"
     said = read_json(file).get("tokenizer_class") if file.is_file() else None
-    return _TOKENIZER_CLASSES.get(str(said), "T5TokenizerFast")
+    return _TOKENIZER_CLASSES.get(str(said), _DEFAULT_CLASS)
 
 
 def copy_files(files: tuple[Path, ...], folder: Path, on_bytes: Callable[[int], None]) -> None:

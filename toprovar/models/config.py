@@ -6,10 +6,17 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+_LARGEST = 1 << 31
+
 
 def _require(ok: bool, message: str) -> None:
     if not ok:
         raise ValueError(message)
+
+
+def _require_whole(name: str, value: object, least: int = 1) -> None:
+    _require(isinstance(value, int) and not isinstance(value, bool) and least <= value <= _LARGEST,
+             f"{name} must be a whole number from {least} to {_LARGEST}, got {value!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,12 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for name in ("depth", "width", "num_heads", "bits_per_token", "text_channels",
                      "text_max_length", "block_chunks", "num_levels"):
+            _require_whole(name, getattr(self, name))
+        for name in ("pool_heads", "mlp_hidden"):
+            _require_whole(name, getattr(self, name), least=0)
+        for name in ("spatial_patchify", "level_embed_every_chunk"):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1,
-                     f"{name} must be a positive integer, got {value!r}")
+            _require(isinstance(value, bool), f"{name} must be true or false, got {value!r:.80}")
         if not self.pool_heads:
             object.__setattr__(
                 self, "pool_heads", default_pool_heads(self.text_channels, self.width)
@@ -127,11 +137,11 @@ class AutoencoderConfig:
         object.__setattr__(self, "channel_multipliers", tuple(self.channel_multipliers))
         for name in ("latent_channels", "base_channels", "blocks_per_level", "stride",
                      "stem_patch"):
-            value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1,
-                     f"{name} must be a positive integer, got {value!r}")
-        _require(len(self.channel_multipliers) >= 1 and min(self.channel_multipliers) >= 1,
-                 f"channel_multipliers must be positive, got {self.channel_multipliers}")
+            _require_whole(name, getattr(self, name))
+        _require(1 <= len(self.channel_multipliers) <= 16,
+                 f"there must be 1 to 16 channel_multipliers, got {len(self.channel_multipliers)}")
+        for value in self.channel_multipliers:
+            _require_whole("every one of channel_multipliers", value)
         steps = self.stride // self.stem_patch
         _require(self.stride % self.stem_patch == 0 and steps & (steps - 1) == 0,
                  f"stride {self.stride} / stem_patch {self.stem_patch} must be a power of two")

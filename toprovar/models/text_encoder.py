@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,20 +63,3 @@ def encode_prompts(
     return PackedText(
         torch.cat([row[:n] for row, n in zip(features, lengths, strict=True)]), lengths
     )
-
-
-def load_text_encoder(
-    folder: str | Path, tokenizer: str | Path, dtype: torch.dtype | None
-) -> tuple[Any, Any]:
-    """(T5EncoderModel, tokenizer) from folders in transformers format, or names in its cache.
-
-    Args:
-        dtype: of the weights; None = as stored.
-    """
-    import transformers
-    from packaging.version import Version
-
-    name = "dtype" if Version(transformers.__version__) >= Version("4.56") else "torch_dtype"
-    how: dict[str, Any] = {name: dtype or "auto"}
-    encoder = transformers.T5EncoderModel.from_pretrained(folder, **how)
-    return encoder.eval(), transformers.AutoTokenizer.from_pretrained(tokenizer)

@@ -1,0 +1,40 @@
+"""The index of a pipeline folder: what it says about sampling, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..schedules import pixel_budgets
+from .errors import CheckpointError
+from .inspect import PIPELINE_INDEX
+from .reader import read_json
+
+_MOST = 1_000_000
+
+
+def read_defaults(folder: Path) -> dict[str, Any]:
+    """The entries ``default_pn``, ``default_cfg`` and ``default_tau`` that a folder has.
+
+    Raises:
+        CheckpointError: it is no pipeline folder, or an entry is impossible.
+    """
+    file = folder / PIPELINE_INDEX
+    if not file.is_file():
+        raise CheckpointError(
+            folder, f"not a pipeline folder (it has no {PIPELINE_INDEX}); make one from official "
+            "checkpoints with 'toprovar convert'"
+        )
+    found = {k: v for k, v in read_json(file).items() if k.startswith("default_")}
+    for key, value in found.items():
+        if key == "default_pn":
+            ok, expected = value in pixel_budgets(), "one of " + ", ".join(pixel_budgets())
+        elif key in ("default_cfg", "default_tau"):
+            ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+            ok, expected = ok and 0 <= value < _MOST, f"a number from 0 to {_MOST}"
+        else:
+            ok, expected = False, "default_pn, default_cfg or default_tau"
+        if not ok:
+            raise CheckpointError(file, "not a setting of this pipeline", key=key,
+                                  expected=expected, found=repr(value)[:80])
+    return found

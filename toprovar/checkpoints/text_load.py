@@ -1,0 +1,116 @@
+"""A T5 text encoder and its tokenizer from folders in transformers format, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import CheckpointError, one_line
+from .loading import LOADING
+from .sources import bounded
+from .text_folder import check_tokenizer
+from .text_shape import EMBEDDING, EMBEDDING_TWIN
+from .text_weights import TextWeights, inspect_text_encoder
+from .values import require_finite
+
+_IN_FP32 = ".wo.weight"
+"""These overflow in float16, so transformers keeps them in float32 there."""
+
+
+def load_text_encoder(
+    folder: str | PathLike[str], tokenizer: str | PathLike[str], dtype: torch.dtype | None
+) -> tuple[Any, Any]:
+    """(T5EncoderModel, tokenizer) from folders in transformers format.
+
+    Nothing is downloaded, and no code that a folder names is run. Weights that keep their dtype
+    stay views of the file, read when first used.
+
+    Args:
+        folder: the encoder's, or the name of a model in the local cache (google/flan-t5-xl).
+        tokenizer: folder of the tokenizer, often the same.
+        dtype: of the weights; None = as stored.
+
+    Raises:
+        CheckpointError: names what is missing or wrong, and in which file.
+    """
+    path = cached_folder(folder)
+    weights = inspect_text_encoder(path)
+    words = load_tokenizer(path if tokenizer == folder else tokenizer)
+    if len(words) > weights.shape.vocab_size:
+        raise CheckpointError(
+            tokenizer, f"not the tokenizer of {weights.path}: it has more words",
+            expected=f"at most {weights.shape.vocab_size}", found=len(words),
+        )
+    return build_text_encoder(weights, dtype), words
+
+
+def load_tokenizer(folder: str | PathLike[str]) -> Any:
+    """The tokenizer of a folder; errors as :func:`load_text_encoder`."""
+    path = Path(folder)
+    name = check_tokenizer(path)
+    with LOADING:
+        import transformers
+
+        # By its class where the file's name for it differs between versions of transformers.
+        own = name == "PreTrainedTokenizerFast"
+        cls: Any = transformers.PreTrainedTokenizerFast if own else transformers.AutoTokenizer
+        try:
+            return cls.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+        except BaseException as error:  # the tokenizers library panics, which is no Exception
+            if isinstance(error, (KeyboardInterrupt, SystemExit, ImportError)):
+                raise
+            raise CheckpointError(
+                path, f"the tokenizer cannot be read: {type(error).__name__}: "
+                f"{one_line(str(error))[:300]}"
+            ) from None
+
+
+def build_text_encoder(weights: TextWeights, dtype: torch.dtype | None) -> Any:
+    """The model of a checked text encoder, in evaluation mode on the CPU."""
+    own = weights.stored_dtype() if dtype is None else dtype
+    source = weights.source
+
+    def target(name: str) -> torch.dtype:
+        return torch.float32 if own == torch.float16 and name.endswith(_IN_FP32) else own
+
+    kept = [n for n, key in weights.names.items() if source.dtype(key) == target(n)]
+    state: dict[str, Tensor] = {n: source.get(weights.names[n]) for n in kept}
+    source.release()  # what is kept stays mapped, what is copied passes through
+    with bounded(source) as read:
+        for name, key in weights.names.items():
+            if name not in state:
+                state[name] = weights.dequantize(name, read(key), target(name))
+            require_finite(source.infos[key].file, key, state[name])
+    state[EMBEDDING_TWIN] = state[EMBEDDING]
+    with LOADING:
+        import transformers
+
+        with torch.device("meta"):
+            config = transformers.T5Config(
+                **dataclasses.asdict(weights.shape), is_encoder_decoder=False, use_cache=False
+            )
+            model: Any = transformers.T5EncoderModel(config)
+        model.load_state_dict(state, strict=True, assign=True)
+        model.set_input_embeddings(model.shared)  # one module under both names
+    return model.eval()
+
+
+def cached_folder(folder: str | PathLike[str]) -> Path:
+    """The folder itself, or that of a name such as google/flan-t5-xl in the local cache.
+
+    Nothing is asked of a network; what is not there is returned as it is.
+    """
+    path = Path(folder)
+    if path.exists() or str(folder).count("/") != 1 or path.is_absolute():
+        return path
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(folder), local_files_only=True))
+    except Exception:  # not there, or no such name is possible
+        return path
