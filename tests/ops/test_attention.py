@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from toprovar.ops import attention as ops
 from toprovar.ops.attention import reference
@@ -46,3 +50,61 @@ def test_backends_agree(backend: str) -> None:
     with ops.held_to(backend):
         found = ops.attention(q, k, v, 1.0)
     torch.testing.assert_close(found, reference.attention(q, k, v, 1.0), atol=2e-6, rtol=1e-5)
+
+
+def switches() -> tuple[bool, ...]:
+    cuda = torch.backends.cuda
+    return (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled(),
+            cuda.cudnn_sdp_enabled())
+
+
+def test_threads_hold_backends_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each computes with its own, also while others hold others, and torch is left as it was."""
+    before, seen = switches(), []
+    real = F.scaled_dot_product_attention
+
+    def watched(*args: Any, **how: Any) -> torch.Tensor:
+        held = switches()
+        found = real(*args, **how)
+        seen.append((threading.current_thread().name, held, switches()))
+        return found
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    q, k, v = torch.randn(3, 1, 2, 33, 16).unbind(0)
+    together = threading.Barrier(3)
+
+    def work(backend: str) -> None:
+        together.wait()
+        with ops.held_to(backend):  # all three are held at once
+            together.wait()
+            for _ in range(50):
+                ops.attention(q, k, v, 1.0)
+        together.wait()
+
+    threads = [threading.Thread(target=work, args=(b,), name=b) for b in ("flash", "math", "auto")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    expected = {"flash": (True, False, False, False), "math": (False, False, True, False),
+                "auto": before}
+    assert len(seen) == 150
+    assert all(held == after == expected[name] for name, held, after in seen)
+    assert switches() == before
+
+
+def test_a_held_backend_ends_with_its_block_though_another_thread_began_later() -> None:
+    before, first_in, second_in = switches(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with ops.held_to("flash"):
+            first_in.set()
+            second_in.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_in.wait(60)
+    with ops.held_to("math"):
+        second_in.set()
+        thread.join(60)
+    assert switches() == before

@@ -1,7 +1,8 @@
 """Attention through torch's scaled_dot_product_attention, and which of its kernels serve here.
 
 torch picks a kernel for each call. A name other than "auto" holds it to one: useful to compare
-them, or to avoid a broken one. No flash-attn package is needed.
+them, or to avoid a broken one. The name holds for the calls of one thread (:mod:`.flags` keeps
+threads apart). No flash-attn package is needed.
 
 cuDNN's kernel is the fastest on Hopper, but it builds a plan for every shape that it has not seen,
 which takes the host about 20 ms. That pays where the layers of a scale share their shapes. Where
@@ -10,15 +11,19 @@ every layer has counts of its own, a kernel that is the same for all shapes serv
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .flags import FLAGS
+
 BACKENDS = ("auto", "flash", "efficient", "cudnn", "math")
+_HELD: ContextVar[str] = ContextVar("attention_backend", default="auto")
 
 
 def why_unavailable(backend: str, device: torch.device | str) -> str | None:
@@ -47,20 +52,14 @@ def choose(backend: str, device: torch.device | str) -> str:
     return backend
 
 
-def held_to(backend: str) -> Any:
-    """Context manager under which torch uses only ``backend`` ("auto": all of them)."""
-    if backend == "auto":
-        return nullcontext()
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    return sdpa_kernel(
-        {
-            "flash": SDPBackend.FLASH_ATTENTION,
-            "efficient": SDPBackend.EFFICIENT_ATTENTION,
-            "cudnn": SDPBackend.CUDNN_ATTENTION,
-            "math": SDPBackend.MATH,
-        }[backend]
-    )
+@contextmanager
+def held_to(backend: str) -> Iterator[None]:
+    """:func:`attention` uses only ``backend`` ("auto": all of them) in the caller's thread."""
+    token = _HELD.set(backend)
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None = None, *,
@@ -76,21 +75,18 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor | None
     Returns:
         [R, H, N, D] of q's dtype.
     """
-    if many_shapes and mask is None and q.is_cuda and _suits_cudnn(q):
-        return _any_shape(q, k, v, scale)
-    if mask is None and q.is_cuda and _suits_cudnn(q):
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
-        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-            return F.scaled_dot_product_attention(q, k, v, scale=scale)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    kernel = _HELD.get()
+    if kernel == "auto" and mask is None and q.is_cuda and _suits_cudnn(q):
+        if many_shapes:
+            return _any_shape(q, k, v, scale)
+        kernel = "cudnn"
+    with FLAGS.only(kernel):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
 
 
 def _any_shape(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """By this project's kernel, without the entropy, or torch's FlashAttention where Triton is not
     at hand."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
     from ..attention_entropy import OP
     from ..registry import Call
 
@@ -100,8 +96,7 @@ def _any_shape(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         out = torch.empty_like(q)
         attend(q, k, v, scale, out, None, None, False)
         return out
-    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION,
-                      SDPBackend.MATH]):
+    with FLAGS.only("flash", "efficient", "math"):
         return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
@@ -115,8 +110,7 @@ def _suits_cudnn(q: Tensor) -> bool:
         return False
     if q.shape[3] > 128 or q.shape[3] % 8 or torch.is_grad_enabled():
         return False
-    free = torch.backends.cuda.cudnn_sdp_enabled() and torch.backends.cuda.flash_sdp_enabled()
-    return free and _has_cudnn(q.device)
+    return _has_cudnn(q.device) and FLAGS.free()
 
 
 @lru_cache(maxsize=16)
