@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils.outputs import BaseOutput
 from torch import Tensor
 
 from .models.autoencoder import InfinityAutoencoder
-from .models.decoding import compile_ahead
 from .models.text import PackedText
 from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
 from .models.transformer import InfinityTransformer
+from .pipeline_callback import Callback, StepCallback
+from .pipeline_calls import in_flight
 from .pipeline_inputs import (
     Seeds,
     check_fit,
@@ -28,37 +26,21 @@ from .pipeline_inputs import (
     split_calls,
     value_or,
 )
-from .pipeline_outputs import decode_images
+from .pipeline_manners import DiffusersManners, one_text, refuse_latents
+from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
+from .pipeline_outputs import OutputType
+from .pipeline_runs import OnImage, Runs
 from .sampling.memory import Watch
 from .sampling.params import EngineOptions, SamplingParams
-from .sampling.report import RunReport
-from .sampling.run import SamplingRun, ScaleState
+from .sampling.run import ScaleState
 from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
-from .times import Kind, Times
-
-OutputType = Literal["pil", "np", "pt", "latent"]
+from .times import Times
 
 
-@dataclass
-class InfinityPipelineOutput(BaseOutput):
-    """What a call returns.
-
-    Attributes:
-        images: list of PIL images; or [B, H, W, 3] float32 in [0, 1] ("np"), [B, 3, H, W] float32
-            in [0, 1] ("pt"), [B, d, h, w] summed codes ("latent").
-        report: what was run and what it cost.
-        reports: one for each run; several where a strategy planned each image by itself.
-    """
-
-    images: Any
-    report: RunReport
-    reports: list[RunReport] = field(default_factory=list)
-
-
-class InfinityPipeline(DiffusionPipeline):
+class InfinityPipeline(DiffusersManners):
     """Infinity text-to-image. A call changes none of the components.
 
     Args:
@@ -94,7 +76,7 @@ class InfinityPipeline(DiffusionPipeline):
         self.register_to_config(
             default_pn=default_pn, default_cfg=default_cfg, default_tau=default_tau
         )
-        self._interrupt = False
+        self._flights = []
         #: what runs took on this pipeline's devices, and automatic choices by what was asked
         self.times = Times()
         self.automatic: dict[Hashable, Director] = {}
@@ -190,15 +172,6 @@ class InfinityPipeline(DiffusionPipeline):
         with LOADING:
             return super().from_pretrained(folder, **how)
 
-    @property
-    def interrupt(self) -> bool:
-        """Set to True (from a callback or another thread) to end the call in flight."""
-        return self._interrupt
-
-    @interrupt.setter
-    def interrupt(self, value: bool) -> None:
-        self._interrupt = value
-
     def encode_prompt(
         self, prompt: str | Sequence[str], graph: bool | None = None
     ) -> PackedText:
@@ -224,6 +197,7 @@ class InfinityPipeline(DiffusionPipeline):
         return schedule_for_size(height, width)
 
     @torch.no_grad()
+    @in_flight
     @frees_models
     def __call__(
         self,
@@ -236,8 +210,7 @@ class InfinityPipeline(DiffusionPipeline):
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         num_images_per_prompt: int = 1,
         output_type: OutputType = "pil",
-        callback_on_step_end: Callable[[InfinityPipeline, int, int, dict[str, Any]],
-                                       dict[str, Any] | None] | None = None,
+        callback_on_step_end: Callback | None = None,
         plan: SparsityPlan | Director | None = None,
         *,
         seed: Seeds | None = None,
@@ -253,6 +226,14 @@ class InfinityPipeline(DiffusionPipeline):
         check: Callable[[], None] | None = None,
         on_scale: Callable[[ScaleState], None] | None = None,
         watch: Watch | None = None,
+        on_image: OnImage | None = None,
+        latents: Tensor | None = None,
+        prompt_embeds: PackedText | Tensor | None = None,
+        prompt_attention_mask: Tensor | None = None,
+        negative_prompt_embeds: PackedText | Tensor | None = None,
+        negative_prompt_attention_mask: Tensor | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        return_dict: bool = True,
     ) -> InfinityPipelineOutput:
         """Generate images.
 
@@ -268,7 +249,8 @@ class InfinityPipeline(DiffusionPipeline):
             num_images_per_prompt: images for each prompt.
             output_type: "pil", "np", "pt" or "latent".
             callback_on_step_end: called after each scale as (pipeline, scale, scale, {"latents":
-                summed codes}); our step is a scale.
+                summed codes}); our step is a scale. The run goes on from the latents that it
+                returns or changes in place (see ``StepCallback``).
             plan: which tokens to process, as a value or as a strategy that plans inside the run
                 (one image after another, then); None = all.
             seed: instead of ``generator``: image i is drawn from seed + i, or from its own seed
@@ -281,12 +263,27 @@ class InfinityPipeline(DiffusionPipeline):
             check: called before every layer; an exception it raises ends the call.
             on_scale: called with the full state after each scale.
             watch: gets attention entropies (``entropy.trace.TraceRecorder``).
+            on_image: called with (number from 0, picture in its form, report of its run, without
+                times) as soon as a picture is decoded.
+            latents: refused: there is no noise to start from.
+            prompt_embeds, negative_prompt_embeds: diffusers' names of ``prompt_features`` and
+                ``negative_features``; also [B, L, C], with ..._attention_mask [B, L].
+            callback_on_step_end_tensor_inputs: what the callback is handed: latents,
+                prompt_embeds, negative_prompt_embeds.
+            return_dict: False = a tuple (images, report, reports).
 
         Returns:
-            images and report. After an interrupt (``pipeline.interrupt = True``) the images are
-            decoded from the scales run so far, and the report says so.
+            ``InfinityPipelineOutput``. After an interrupt (``pipeline.interrupt = True``) the
+            images are decoded from the scales run so far, and the report says so.
         """
-        self._interrupt = False
+        refuse_latents(latents)
+        step = None
+        if callback_on_step_end is not None:
+            step = StepCallback(callback_on_step_end, callback_on_step_end_tensor_inputs)
+        prompt_features = one_text("prompt", prompt, prompt_features, prompt_embeds,
+                                   prompt_attention_mask)
+        negative_features = one_text("negative_prompt", negative_prompt, negative_features,
+                                     negative_prompt_embeds, negative_prompt_attention_mask)
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(
             schedule,
@@ -299,100 +296,41 @@ class InfinityPipeline(DiffusionPipeline):
                              f"got {num_images_per_prompt}")
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
-        device = self._execution_device
-        own = Clock(device)
-        own.mark("text")
+        clock = Clock(self._execution_device)
+        clock.mark("text")
         graph = False if options is not None and options.graphs is False else None
-        text = self._features("prompt", prompt, prompt_features, graph)
+        text = self._features(prompt, prompt_features, graph)
         negative = None
         if negative_prompt is not None or negative_features is not None:
-            negative = self._features("negative_prompt", negative_prompt, negative_features,
-                                      graph)
+            negative = self._features(negative_prompt, negative_features, graph)
             if len(negative) not in (1, len(text)):
                 raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: "
                                  "give one, or as many")
             if len(negative) > 1:
                 negative = negative.repeat_each(num_images_per_prompt)
         text = text.repeat_each(num_images_per_prompt)
-        own.mark("text")
-        self._wake("transformer", device)
+        clock.mark("text")
         generators = make_generators(generator, seed, len(text))
-        calls = split_calls(text, negative, generators, plan)
-        place = (str(device), str(self.transformer.compute_dtype), options)
-        kinds = [Kind.of(place, schedule, len(own), params.guided) for own, _, _ in calls]
-        latents: list[Tensor] = []
-        reports: list[RunReport] = []
-        clocks: list[Clock] = []
-        with self.progress_bar(total=len(schedule) * len(calls)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
-            for i, (own_text, own_negative, own_generators) in enumerate(calls):
-                run = SamplingRun(
-                    self.transformer, own_text.to(device), params, negative=own_negative,
-                    plan=plan, generators=own_generators, options=options, check=check, watch=watch,
-                    slower=partial(self.times.slower, kinds[i]),
-                )
-                if output_type != "latent":
-                    compile_ahead(self.vae)  # while scales run
-                for state in run:
-                    bar.update(i * len(schedule) + state.index + 1 - bar.n)
-                    if on_scale is not None:
-                        on_scale(state)
-                    if callback_on_step_end is not None:
-                        callback_on_step_end(
-                            self, state.index, state.index, {"latents": state.summed_codes}
-                        )
-                    if self._interrupt:
-                        break
-                if not self._interrupt:
-                    bar.update((i + 1) * len(schedule) - bar.n)  # scales left out at the end
-                latents.append(run.summed_codes)
-                reports.append(run.report(wait=False))
-                clocks.append(run.clock)
-                del run  # its KV cache makes room for the next, and for the decoder
-                if self._interrupt:
-                    break
-        codes = torch.cat(latents)
-        interrupted: tuple[str, ...] = ()
-        if self._interrupt:
-            interrupted = (f"interrupted after {len(reports[-1].scales)} of {len(schedule)} scales"
-                           + (f" of image {len(reports)}" if len(calls) > 1 else ""),)
+        runs = Runs(
+            self, params, plan, options, output_type, vae_tile or self._vae_tile, graph, check,
+            on_scale, on_image, step, watch, clock,
+        )
+        images = runs(split_calls(text, negative, generators, plan))
+        seconds = {"text": clock.seconds("text"),
+                   "scales": sum(r.seconds["scales"] for r in runs.reports),
+                   "decode": runs.decode_seconds}
+        report = replace(runs.reports[0], seconds=seconds, seed=seed_of(generator, seed))
+        output = InfinityPipelineOutput(images, report, [report, *runs.reports[1:]])
+        return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # diffusers' manner
 
-        own.mark("decode")
-        if output_type == "latent":
-            images = codes.clone()
-        else:
-            self._wake("vae", codes.device)
-            images = decode_images(self.vae, codes, output_type, vae_tile, graph)
-        own.mark("decode")
-        # Only now: the device was not waited for, so that it could go on with the decoder.
-        reports = [clock.timed(r) for clock, r in zip(clocks, reports, strict=True)]
-        if watch is None and callback_on_step_end is None:
-            for kind, own_report in zip(kinds, reports, strict=False):
-                self.times.learn(kind, own_report)
-        reports = [self.times.compared(kind, r, self.transformer.shape)
-                   for kind, r in zip(kinds, reports, strict=False)]
-        seconds = {"text": own.seconds("text"),
-                   "scales": sum(r.seconds["scales"] for r in reports),
-                   "decode": own.seconds("decode")}
-        report = replace(reports[0], seconds=seconds, seed=seed_of(generator, seed),
-                         notes=(*reports[0].notes, *interrupted))
-        return InfinityPipelineOutput(images=images, report=report, reports=[report, *reports[1:]])
-
-    def _features(
-        self, name: str, text: str | Sequence[str] | None, features: PackedText | None,
-        graph: bool | None,
-    ) -> PackedText:
-        if text is not None and features is None:
-            return self.encode_prompt(text, graph)
-        if features is not None and text is None:
+    def _features(self, text: str | Sequence[str] | None, features: PackedText | None,
+                  graph: bool | None) -> PackedText:
+        if features is not None:
+            found, expected = features.features.shape[1], self.transformer.shape.text_channels
+            if found != expected:
+                raise ValueError(f"text features have {found} channels, the transformer expects "
+                                 f"{expected}")
             return features
-        raise ValueError(f"give either {name} or its features, not "
-                         f"{'neither' if text is None else 'both'}")
-
-    def _wake(self, name: str, device: torch.device) -> None:
-        """Bring a component to the device when model offload is on.
-
-        Offload hooks fire on ``forward``, which these modules do not have.
-        """
-        hook = getattr(getattr(self, name), "_hf_hook", None)
-        if hook is not None:
-            hook.pre_forward(getattr(self, name))
+        if text is None:
+            raise ValueError("give either prompt or its features, not neither")
+        return self.encode_prompt(text, graph)

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from .models.autoencoder import InfinityAutoencoder, to_uint8
+from .sampling.report import RunReport
+
+OutputType = Literal["pil", "np", "pt", "latent"]
+
+
+@dataclass
+class InfinityPipelineOutput(BaseOutput):
+    """What a call returns.
+
+    Attributes:
+        images: list of PIL images; or [B, H, W, 3] float32 in [0, 1] ("np"), [B, 3, H, W] float32
+            in [0, 1] ("pt"), [B, d, h, w] summed codes ("latent").
+        report: what was run and what it cost.
+        reports: one for each run; several where a strategy planned each image by itself.
+    """
+
+    images: Any
+    report: RunReport
+    reports: list[RunReport] = field(default_factory=list)
 
 
 def decode_images(
@@ -29,6 +51,15 @@ def decode_images(
         return [Image.fromarray(array) for array in _to_host(to_uint8(image)).numpy()]
     unit = (image + 1) / 2
     return unit.clone() if output_type == "pt" else np.asarray(unit.permute(0, 2, 3, 1).cpu())
+
+
+def join_images(parts: Sequence[Any], output_type: str) -> Any:
+    """Several results of ``decode_images``, or [b, d, h, w] codes ("latent"), as one."""
+    if len(parts) == 1:
+        return parts[0]
+    if output_type == "pil":
+        return [image for part in parts for image in part]
+    return np.concatenate(parts) if output_type == "np" else torch.cat(list(parts))
 
 
 def _to_host(pixels: Tensor) -> Tensor:

@@ -187,6 +187,26 @@ class SamplingRun:
             if self.workspace is not None:
                 self._leave()
 
+    def continue_from(self, codes: Tensor) -> None:
+        """Between two scales: go on from other summed codes than the run's own.
+
+        Args:
+            codes: [B, latent channels, H, W] as ``summed_codes``, of any dtype, on any device.
+
+        Raises:
+            ValueError: they have another shape, or values that are not finite.
+        """
+        if not isinstance(codes, Tensor) or codes.shape != self.summed_codes.shape:
+            found = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+            raise ValueError(f"latents: expected the shape {list(self.summed_codes.shape)} of this "
+                             f"run's summed codes, got {found}")
+        if not torch.isfinite(codes).all():
+            raise ValueError("latents: expected finite numbers, got inf or nan")
+        with torch.inference_mode():
+            self.summed_codes.copy_(codes)
+            if self.workspace is not None:
+                self.workspace.codes.copy_(self.summed_codes)
+
     def report(self, wait: bool = True) -> RunReport:
         """What has been run so far.
 

@@ -1,0 +1,129 @@
+"""What people know from diffusers' own pipelines, where it means something for this one."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cached_property
+from typing import Any, NoReturn
+
+import diffusers
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+from .models.text import PackedText
+from .pipeline_calls import CallsInFlight
+
+TILE = 32
+"""Latent pixels a side, of ``enable_vae_tiling``: 512 pixels of the picture."""
+
+
+class DiffusersManners(CallsInFlight, DiffusionPipeline):
+    """Base of the pipeline."""
+
+    _vae_tile: int | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """``DiffusionPipeline.from_pretrained`` looks up the class of a folder in diffusers."""
+        super().__init_subclass__(**kwargs)
+        if not hasattr(diffusers, cls.__name__):
+            setattr(diffusers, cls.__name__, cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _not_compiled(name, value))
+
+    @cached_property
+    def image_processor(self) -> VaeImageProcessor:
+        """Makes pictures of what ``vae.decode`` returns: ``postprocess(image, output_type)``."""
+        return VaeImageProcessor(vae_scale_factor=self.vae.shape.stride)
+
+    def enable_vae_tiling(self, tile: int = TILE) -> None:
+        """Decode in tiles from now on, which bounds memory and is a little off the whole.
+
+        Args:
+            tile: latent pixels a side, at least 4; ``vae_tile`` of a call goes before it.
+        """
+        if tile < 4:
+            raise ValueError(f"tile must be at least 4 latent pixels, got {tile}")
+        self._vae_tile = tile
+
+    def disable_vae_tiling(self) -> None:
+        """Decode pictures whole again."""
+        self._vae_tile = None
+
+    def enable_sequential_cpu_offload(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not for this pipeline: says what to use instead."""
+        raise ValueError(
+            "enable_sequential_cpu_offload() moves modules when their forward is called, and this "
+            "engine reads the blocks' weights itself: use enable_model_cpu_offload(), or "
+            "toprovar.sampling.streaming.stream_blocks(pipe.transformer, 'cuda'), which keeps the "
+            "blocks in host memory and brings them one by one ('--stream 0' of the command line)"
+        )
+
+    def wake(self, name: str, device: torch.device) -> None:
+        """Bring a component to the device when model offload is on.
+
+        Offload hooks fire on ``forward``, which these modules do not have.
+        """
+        hook = getattr(getattr(self, name), "_hf_hook", None)
+        if hook is not None:
+            hook.pre_forward(getattr(self, name))
+
+
+def refuse_latents(latents: Any) -> None:
+    """ValueError if a call was given ``latents``."""
+    if latents is not None:
+        raise ValueError(
+            "latents: this model starts from the text, not from noise, so a call takes none. For "
+            "other draws give seed or generator; to change the summed codes between two scales "
+            "return {'latents': ...} from callback_on_step_end"
+        )
+
+
+def one_text(name: str, text: Any, features: PackedText | None, embeds: Any, mask: Any = None
+             ) -> PackedText | None:
+    """Features that a call was given in place of text, under this project's name or diffusers'.
+
+    Args:
+        name: "prompt" or "negative_prompt", for messages.
+        embeds: as from ``encode_prompt``, or [B, L, C] with ``mask`` [B, L], 1 for real tokens
+            (None = all are).
+
+    Raises:
+        ValueError: more than one of text, features and embeds; or impossible shapes.
+    """
+    given = [what for what, value in ((name, text), ("its features", features),
+                                      (f"{name}_embeds", embeds)) if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"give either {' or '.join(given)}, not both")
+    if embeds is None:
+        if mask is not None:
+            raise ValueError(f"{name}_attention_mask is of {name}_embeds, which is not given")
+        return features
+    if isinstance(embeds, PackedText):
+        return embeds
+    if not isinstance(embeds, Tensor) or embeds.ndim != 3:
+        found = list(embeds.shape) if isinstance(embeds, Tensor) else type(embeds).__name__
+        raise ValueError(f"{name}_embeds must be [prompts, tokens, channels] or what encode_prompt "
+                         f"returns, got {found}")
+    if mask is None:
+        return PackedText(embeds.flatten(0, 1), (embeds.shape[1],) * len(embeds))
+    if tuple(mask.shape) != tuple(embeds.shape[:2]):
+        raise ValueError(f"{name}_attention_mask must be {list(embeds.shape[:2])} as "
+                         f"{name}_embeds, got {list(mask.shape)}")
+    real = mask.to(embeds.device, torch.bool)
+    return PackedText(embeds[real], tuple(int(n) for n in real.sum(-1)))
+
+
+def _not_compiled(name: str, value: Any) -> Any:
+    """The module itself where a compiled one is given that the engine would never call."""
+    inner = getattr(value, "_orig_mod", None) if name in ("transformer", "vae") else None
+    if inner is None:
+        return value
+    warnings.warn(
+        f"torch.compile has no effect on {name} and was left out: the engine does not call its "
+        "forward, it runs kernels of its own and records them as CUDA graphs (see docs/gpu.md)",
+        stacklevel=3,
+    )
+    return inner

@@ -1,0 +1,134 @@
+"""The runs of one pipeline call: one after another, each decoded when its scales are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .models.decoding import compile_ahead
+from .pipeline_callback import StepCallback
+from .pipeline_inputs import Call
+from .pipeline_outputs import OutputType, decode_images, join_images
+from .sampling.memory import Watch
+from .sampling.params import EngineOptions, SamplingParams
+from .sampling.report import RunReport
+from .sampling.run import SamplingRun, ScaleState
+from .sampling.timing import Clock
+from .sparsity.director import Director
+from .sparsity.plan import SparsityPlan
+from .times import Kind
+
+if TYPE_CHECKING:
+    from .pipeline import InfinityPipeline
+
+OnImage = Callable[[int, Any, RunReport], None]
+
+
+@dataclass
+class Runs:
+    """What is the same in all runs of a call; the fields are arguments of a pipeline call.
+
+    Attributes:
+        clock: of the call, which gets the marks of decoding.
+        graph: as in ``InfinityAutoencoder.decode``.
+    """
+
+    pipeline: InfinityPipeline
+    params: SamplingParams
+    plan: SparsityPlan | Director | None
+    options: EngineOptions | None
+    output_type: OutputType
+    vae_tile: int | None
+    graph: bool | None
+    check: Callable[[], None] | None
+    on_scale: Callable[[ScaleState], None] | None
+    on_image: OnImage | None
+    step: StepCallback | None
+    watch: Watch | None
+    clock: Clock
+    reports: list[RunReport] = field(default_factory=list)
+
+    def __call__(self, calls: Sequence[Call]) -> Any:
+        """Run and decode; the images in their form. ``reports`` has one report for each run."""
+        pipeline, steps = self.pipeline, len(self.params.schedule)
+        device = pipeline._execution_device
+        place = (str(device), str(pipeline.transformer.compute_dtype), self.options)
+        kinds = [Kind.of(place, self.params.schedule, len(text), self.params.guided)
+                 for text, _, _ in calls]
+        parts: list[Any] = []
+        clocks: list[Clock] = []
+        images, note = 0, None
+        with pipeline.progress_bar(total=steps * len(calls)) as bar:  # type: ignore[call-arg]  # a decorator that hides it
+            for i, (call, kind) in enumerate(zip(calls, kinds, strict=True)):
+                pipeline.wake("transformer", device)
+                codes, report, clock = self._sample(
+                    call, kind, device, lambda done, i=i: bar.update(i * steps + done - bar.n))
+                if pipeline.interrupt:
+                    several = f" of image {i + 1}" if len(calls) > 1 else ""
+                    note = f"interrupted after {len(report.scales)} of {steps} scales{several}"
+                self.reports.append(report)
+                clocks.append(clock)
+                self.clock.mark(("decode", i))
+                parts.append(self._decoded(codes, images, report))
+                self.clock.mark(("decode", i))
+                images += len(codes)
+                if pipeline.interrupt:
+                    break
+        # Only now: the device was not waited for, so that it could go on with the decoder.
+        self.reports = [c.timed(r) for c, r in zip(clocks, self.reports, strict=True)]
+        if self.watch is None and self.step is None:
+            for kind, report in zip(kinds, self.reports, strict=False):
+                pipeline.times.learn(kind, report)
+        self.reports = [pipeline.times.compared(kind, report, pipeline.transformer.shape)
+                        for kind, report in zip(kinds, self.reports, strict=False)]
+        if note is not None:
+            first = self.reports[0]
+            self.reports[0] = replace(first, notes=(*first.notes, note))
+        return join_images(parts, self.output_type)
+
+    @property
+    def decode_seconds(self) -> float:
+        return sum(self.clock.seconds(("decode", i)) for i in range(len(self.reports)))
+
+    def _sample(self, call: Call, kind: Kind, device: torch.device,
+                progress: Callable[[int], object]) -> tuple[Tensor, RunReport, Clock]:
+        """One run. Its KV cache makes room, at the end, for the decoder and the next run."""
+        pipeline = self.pipeline
+        text, negative, generators = call
+        run = SamplingRun(
+            pipeline.transformer, text.to(device), self.params, negative=negative, plan=self.plan,
+            generators=generators, options=self.options, check=self.check, watch=self.watch,
+            slower=partial(pipeline.times.slower, kind),
+        )
+        if self.output_type != "latent":
+            compile_ahead(pipeline.vae)  # while scales run
+        for state in run:
+            progress(state.index + 1)
+            if self.on_scale is not None:
+                self.on_scale(state)
+            if self.step is not None:
+                self.step(pipeline, run, state, text, negative)
+            if pipeline.interrupt:
+                break
+        else:
+            progress(len(self.params.schedule))  # scales left out at the end
+        return run.summed_codes, run.report(wait=False), run.clock
+
+    def _decoded(self, codes: Tensor, first: int, report: RunReport) -> Any:
+        """Pictures of [b, d, h, w] codes; each is told of as soon as there is one."""
+        if self.output_type == "latent":
+            return codes.clone()
+        pipeline = self.pipeline
+        pipeline.wake("vae", codes.device)
+        parts = []
+        for i, some in enumerate([codes] if self.on_image is None else codes.split(1)):
+            parts.append(decode_images(pipeline.vae, some, self.output_type, self.vae_tile,
+                                       self.graph))
+            if self.on_image is not None:
+                self.on_image(first + i, parts[-1][0], report)
+        return join_images(parts, self.output_type)
