@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
@@ -29,17 +30,24 @@ def calibration_folders() -> tuple[Path, Path]:
 def replace_file(path: str | Path, content: bytes, staging: str | Path | None = None) -> None:
     """Write beside ``path`` and move into place, so that no half file is ever seen.
 
+    A link is followed. What is no regular file (a device, a pipe) is written to. A new file gets
+    the rights that the umask leaves; one that is replaced keeps its own.
+
     Args:
         staging: write in this folder of the same disk instead, for folders in which a file that a
             killed process left behind would be taken for one of the others.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=staging or path.absolute().parent, suffix=".tmp")
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)  # which refuses a folder
+        return
+    temporary = Path(staging or path.parent) / f".{path.name[:200]}.{secrets.token_hex(4)}.tmp"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
-        os.chmod(temporary, 0o644)
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise

@@ -26,6 +26,7 @@ from .keys import MASKS, lfq_mask
 from .parts import Parts, gather
 from .sources import TensorSource, bounded
 from .staging import check_destination, check_space, staged
+from .staging_room import clear_stale
 from .text_folder import copy_files
 from .values import require_finite
 from .verify import expected_shapes, file_name
@@ -103,6 +104,7 @@ def convert(
     if pn is not None and pn not in pixel_budgets():
         raise ValueError(f"unknown pn {pn!r}; expected one of {', '.join(pixel_budgets())}")
     parts = gather(paths, ema=ema, patchify=patchify)
+    clear_stale(target.resolve().parent)
     check_destination(target, paths, overwrite, _OUTPUT_NAMES)
     as_file = target.suffix.lower() in _FILE_SUFFIXES
     if as_file and target.is_dir():
@@ -124,7 +126,7 @@ def convert(
             progress(min(done, total), total)
 
     try:
-        with staged(target) as work:
+        with staged(target, overwrite) as work:
             write(work, on_bytes)
     except OSError as error:
         raise CheckpointError(target, f"cannot be written: {error.strerror or error}") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from .errors import CheckpointError
+from .staging_room import HeldElsewhereError, room_of
 
 
 def check_destination(
@@ -43,6 +44,8 @@ def check_destination(
     inside = sorted(p.name for p in destination.iterdir()) if destination.is_dir() else None
     if inside == []:
         return
+    if inside is None and not destination.is_file():
+        raise CheckpointError(destination, "is no regular file: name a file or folder to make")
     if not overwrite:
         raise CheckpointError(destination, "exists already; it is only replaced on request")
     foreign = [name for name in inside or () if name not in replaceable]
@@ -53,38 +56,63 @@ def check_destination(
 
 
 @contextlib.contextmanager
-def staged(destination: Path) -> Iterator[Path]:
+def staged(destination: Path, overwrite: bool) -> Iterator[Path]:
     """Yields a path to write a file or folder to; it becomes ``destination`` at the end.
 
     On any error, an interrupt included, nothing of it is left, and what was at the destination
     before is untouched.
+
+    Args:
+        overwrite: what is at the destination at the end is replaced; an empty folder always is.
+
+    Raises:
+        CheckpointError: another process is writing there, or something came to be there meanwhile.
     """
     target = destination.resolve()
     made = _make_parents(target.parent)
-    mark = secrets.token_hex(4)
-    work = target.parent / f".{target.name}.partial-{mark}"
-    aside = target.parent / f".{target.name}.old-{mark}"
     try:
-        yield work
-        if target.is_dir():
-            os.replace(target, aside)
-            try:
-                os.replace(work, target)
-            except BaseException:
-                os.replace(aside, target)
-                raise
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            os.replace(work, target)
+        with room_of(target) as room:
+            work = room / "new"
+            yield work
+            _put(work, target, room / "old", overwrite)
+    except HeldElsewhereError:
+        raise CheckpointError(destination, "another conversion is writing there: wait for it, or "
+                              "name another place") from None
     except BaseException:
-        if work.is_dir():
-            shutil.rmtree(work, ignore_errors=True)
-        else:
-            work.unlink(missing_ok=True)
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def _put(work: Path, target: Path, aside: Path, overwrite: bool) -> None:
+    """Moves a finished output into place."""
+    if target.is_dir() and (overwrite or not any(target.iterdir())):
+        os.replace(target, aside)
+        try:
+            os.replace(work, target)
+        except BaseException:
+            os.replace(aside, target)
+            raise
+    elif overwrite:
+        os.replace(work, target)
+    else:
+        _claim(work, target)
+
+
+def _claim(work: Path, target: Path) -> None:
+    """Moves to where nothing may be but an empty folder; of several that try, one succeeds."""
+    try:
+        if os.name != "nt" and not work.is_dir():
+            target.open("xb").close()
+            os.replace(work, target)
+        else:
+            os.rename(work, target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        raise CheckpointError(target, "was made by another program meanwhile; it is only replaced "
+                              "on request") from None
 
 
 def _make_parents(folder: Path) -> list[Path]:

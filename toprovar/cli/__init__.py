@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
+from .signals import Terminated, terminable
 
 COMMANDS = {
     "generate": "make pictures from a prompt",
@@ -38,10 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        return import_module(_module(arguments.command), __name__).run(arguments)
+        with terminable():
+            return import_module(_module(arguments.command), __name__).run(arguments)
     except (ValueError, OSError) as error:
         print(f"toprovar {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except Terminated as error:
+        print(f"toprovar {arguments.command}: terminated", file=sys.stderr)
+        return 128 + error.number
     except KeyboardInterrupt:
         print(f"toprovar {arguments.command}: interrupted", file=sys.stderr)
         return 130
