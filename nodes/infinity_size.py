@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..toprovar.schedules import schedule_for_size, size_notes
 from .support.host import io
 from .support.schema import Size, advanced, schema
 from .support.sizes import aspects, budgets, schedule_named, size_error
@@ -50,18 +51,23 @@ class InfinitySize(io.ComfyNode):
         if isinstance(width, int) and isinstance(height, int) and bool(width) != bool(height):
             return (f"width is {width} and height is {height}: give both, or set both to 0 to use "
                     "aspect and pixels")
+        if isinstance(width, int) and isinstance(height, int) and width and height:
+            try:
+                schedule_for_size(height, width)
+            except ValueError as error:
+                return str(error)
         return size_error(aspect, pixels, auto=False) or True
 
     @classmethod
     def execute(cls, aspect: str, pixels: str, width: int, height: int) -> Any:
-        from ..toprovar.schedules import schedule_for_size
-
+        notes: tuple[str, ...] = ()
         if width and height:
             found = schedule_for_size(height, width)
+            notes = size_notes(found, height, width)
         else:
             found = schedule_named(aspect, pixels)
         tall, wide = found.image_size
         scales = ", ".join(f"{w}x{h}" for h, w in found.grids)
         return io.NodeOutput(found, wide, tall, ui={
-            "text": [f"{wide} x {tall} pixels, {len(found)} scales: {scales}"],
+            "text": ["\n".join((f"{wide} x {tall} pixels, {len(found)} scales: {scales}", *notes))],
         })

@@ -6,11 +6,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
+from .arguments import MOST_IMAGES, guidance, single, temperature, whole
 from .models.autoencoder import InfinityAutoencoder
 from .models.text import PackedText
 from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
@@ -19,12 +20,13 @@ from .pipeline_callback import Callback, StepCallback
 from .pipeline_calls import in_flight
 from .pipeline_inputs import (
     Seeds,
+    check_defaults,
     check_fit,
     frees_models,
     make_generators,
+    notes_on,
     seed_of,
     split_calls,
-    value_or,
 )
 from .pipeline_manners import DiffusersManners, one_text, refuse_latents
 from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
@@ -81,6 +83,7 @@ class InfinityPipeline(DiffusersManners):
         self.times = Times()
         self.automatic: dict[Hashable, Director] = {}
         check_fit(transformer, vae, text_encoder)
+        check_defaults(default_pn, default_cfg, default_tau)
 
     @classmethod
     def from_official(
@@ -182,9 +185,8 @@ class InfinityPipeline(DiffusersManners):
                 "this pipeline has no text encoder: add one when converting ('toprovar convert "
                 "TRANSFORMER VAE FLAN-T5-XL-FOLDER DST'), or give prompt_features"
             )
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts:
-            raise ValueError("prompt is an empty list: give at least one prompt")
+        prompts: list[Any] = [prompt] if isinstance(prompt, str) or single(prompt) \
+            else list(prompt)
         limit = min(MAX_TEXT_TOKENS, self.transformer.shape.text_max_length)
         return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit, graph=graph)
 
@@ -192,9 +194,9 @@ class InfinityPipeline(DiffusersManners):
         """The schedule nearest to a size in pixels; square at the default budget if none."""
         if height is None and width is None:
             return get_schedule("1.0", self.config["default_pn"])
-        height, width = height or width, width or height
-        assert height is not None and width is not None
-        return schedule_for_size(height, width)
+        tall, wide = width if height is None else height, height if width is None else width
+        assert tall is not None and wide is not None
+        return schedule_for_size(tall, wide)
 
     @torch.no_grad()
     @in_flight
@@ -215,7 +217,7 @@ class InfinityPipeline(DiffusersManners):
         *,
         seed: Seeds | None = None,
         schedule: ScaleSchedule | None = None,
-        cfg_insertion_layer: Sequence[int] = (0,),
+        cfg_insertion_layer: Sequence[int] | int = (0,),
         top_k: int = 900,
         top_p: float = 0.97,
         greedy: bool = False,
@@ -240,9 +242,11 @@ class InfinityPipeline(DiffusersManners):
         Args:
             prompt: one or several.
             negative_prompt: in place of the learned null text; one for all, or one per prompt.
-            height, width: pixels; the nearest size of the schedule table is used (see ``report``).
-            guidance_scale: classifier-free guidance, one number or one per scale; 1 = off.
-            tau: temperature, one number or one per scale.
+            height, width: pixels; the nearest size of the schedule table is used, and the report
+                notes it. One of them alone stands for both.
+            guidance_scale: classifier-free guidance, one number or one per scale, 0 or more; 1 =
+                off. Numbers of numpy and torch are taken too, here and below.
+            tau: temperature above 0, one number or one per scale.
             generator: one generator for all images in turn (the official order), or one per
                 image. On the CPU it gives the same picture on every device; the official code's
                 draws on a GPU need a generator of that GPU.
@@ -253,9 +257,9 @@ class InfinityPipeline(DiffusersManners):
                 returns or changes in place (see ``StepCallback``).
             plan: which tokens to process, as a value or as a strategy that plans inside the run
                 (one image after another, then); None = all.
-            seed: instead of ``generator``: image i is drawn from seed + i, or from its own seed
-                of a list, so that each can be made again alone.
-            schedule: instead of height and width.
+            seed: instead of ``generator``: image i is drawn from seed + i modulo 2^64, or from
+                its own seed of a list, so that each can be made again alone.
+            schedule: the size, whatever height and width say.
             cfg_insertion_layer, top_k, top_p, greedy: see ``SamplingParams``.
             prompt_features, negative_features: from ``encode_prompt``, instead of text.
             options: how to compute (cache dtype, attention backend ...).
@@ -287,13 +291,14 @@ class InfinityPipeline(DiffusersManners):
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(
             schedule,
-            value_or(guidance_scale, self.config["default_cfg"]),
-            value_or(tau, self.config["default_tau"]),
-            tuple(cfg_insertion_layer), top_k, top_p, "greedy" if greedy else "sample",
+            self.config["default_cfg"] if guidance_scale is None
+            else guidance("guidance_scale", guidance_scale),
+            self.config["default_tau"] if tau is None else temperature("tau", tau),
+            cast("tuple[int, ...]", cfg_insertion_layer), top_k, top_p,
+            "greedy" if greedy else "sample",
         )
-        if num_images_per_prompt < 1:
-            raise ValueError(f"num_images_per_prompt must be at least 1, "
-                             f"got {num_images_per_prompt}")
+        num_images_per_prompt = whole("num_images_per_prompt", num_images_per_prompt, 1,
+                                      MOST_IMAGES)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
         clock = Clock(self._execution_device)
@@ -308,6 +313,7 @@ class InfinityPipeline(DiffusersManners):
                                  "give one, or as many")
             if len(negative) > 1:
                 negative = negative.repeat_each(num_images_per_prompt)
+        notes = notes_on(text, negative, schedule, height, width)
         text = text.repeat_each(num_images_per_prompt)
         clock.mark("text")
         generators = make_generators(generator, seed, len(text))
@@ -319,7 +325,9 @@ class InfinityPipeline(DiffusersManners):
         seconds = {"text": clock.seconds("text"),
                    "scales": sum(r.seconds["scales"] for r in runs.reports),
                    "decode": runs.decode_seconds}
-        report = replace(runs.reports[0], seconds=seconds, seed=seed_of(generator, seed))
+        first = runs.reports[0]
+        report = replace(first, seconds=seconds, seed=seed_of(generator, seed),
+                         notes=(*notes, *first.notes))
         output = InfinityPipelineOutput(images, report, [report, *runs.reports[1:]])
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # diffusers' manner
 

@@ -8,8 +8,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
+from .arguments import guidance, seed_list, single, temperature
+from .models.prompt_notes import EMPTY
 from .models.text import PackedText
 from .ops.bit_sampling import Generators
+from .schedules import ScaleSchedule, pixel_budgets, size_notes
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
 
@@ -36,11 +39,23 @@ def check_fit(transformer: Any, vae: Any, text_encoder: Any) -> None:
         )
 
 
-def value_or(value: float | Sequence[float] | None, default: float) -> float | tuple[float, ...]:
-    """One number, one per scale, or the default."""
-    if value is None:
-        return default
-    return float(value) if isinstance(value, (int, float)) else tuple(value)
+def check_defaults(pn: Any, cfg: Any, tau: Any) -> None:
+    """Refuse what no call could use, such as out of a damaged model_index.json."""
+    if pn not in pixel_budgets():
+        raise ValueError(f"default_pn must be one of {', '.join(pixel_budgets())}, got {pn!r}")
+    guidance("default_cfg", cfg)
+    temperature("default_tau", tau)
+
+
+def notes_on(text: PackedText, negative: PackedText | None, schedule: ScaleSchedule,
+             height: int | None, width: int | None) -> tuple[str, ...]:
+    """What is drawn other than asked, or may be: a line each, for the report."""
+    notes = [f"the prompt {note}" for note in text.notes]
+    if negative is not None:  # an empty one is usual
+        notes += [f"the negative prompt {n}" for n in negative.notes if not n.endswith(EMPTY)]
+    if height is not None or width is not None:
+        notes += size_notes(schedule, height or width or 0, width or height or 0)
+    return tuple(notes)
 
 
 def make_generators(
@@ -57,16 +72,13 @@ def make_generators(
         return generator
     if generator is not None:
         raise ValueError("give either seed or generator, not both")
-    seeds = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != count:
-        raise ValueError(f"{len(seeds)} seeds given for {count} images")
-    return [torch.Generator("cpu").manual_seed(s) for s in seeds]
+    return [torch.Generator("cpu").manual_seed(s) for s in seed_list(seed, count)]
 
 
 def seed_of(generator: Any, seed: Seeds | None) -> int | list[int] | None:
     """For the report: the seed or seeds, where known."""
     if seed is not None:
-        return seed if isinstance(seed, int) else list(seed)
+        return int(seed) if single(seed) else [int(one) for one in seed]  # type: ignore[arg-type]  # told apart by ``single``
     if isinstance(generator, torch.Generator):
         return generator.initial_seed()
     return [g.initial_seed() for g in generator] if generator is not None else None

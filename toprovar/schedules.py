@@ -8,16 +8,22 @@ smaller budgets are the first 7 (0.06M), 10 (0.25M) or 12 (0.60M).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .arguments import whole
 from .files import DATA
 
 TOKEN_PIXELS = 16
 """Image pixels a side that one token stands for, in every released model."""
+MOST_PIXELS = 8192
+"""Of a side that may be asked for; the listed sizes end far below."""
+FARTHEST = 1.5
+"""Times that an aspect may differ from the nearest one in the table."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,19 @@ def pixel_budgets() -> tuple[str, ...]:
 
 def nearest_template(h_div_w: float) -> str:
     """The template whose aspect is closest to ``h_div_w`` (compared as ratios, so 2 and 0.5 are
-    equally far from 1)."""
-    if not h_div_w > 0:
-        raise ValueError(f"aspect h/w must be positive, got {h_div_w}")
-    return min(templates(), key=lambda t: max(float(t) / h_div_w, h_div_w / float(t)))
+    equally far from 1); a ValueError if it is ``FARTHEST`` times off."""
+    if not 0 < h_div_w < math.inf:
+        raise ValueError(f"aspect h/w must be a positive number, got {h_div_w}")
+
+    def distance(template: str) -> float:
+        return max(float(template) / h_div_w, h_div_w / float(template))
+
+    nearest = min(templates(), key=distance)
+    if distance(nearest) > FARTHEST:
+        narrow, wide = min(map(float, templates())), max(map(float, templates()))
+        raise ValueError(f"aspect {h_div_w:.4g} (height over width) is far from all that are "
+                         f"listed, {narrow:g} to {wide:g}: choose one of these")
+    return nearest
 
 
 def get_schedule(template: str | float, pn: str) -> ScaleSchedule:
@@ -132,10 +147,14 @@ def parse_aspect(text: str) -> float:
 def schedule_for_size(height: int, width: int) -> ScaleSchedule:
     """The schedule whose image is closest to ``height`` x ``width`` pixels.
 
-    Exact sizes come back exactly; others go to the nearest aspect, then the nearest pixel count.
+    Exact sizes come back exactly; others go to the nearest aspect, then the nearest pixel count
+    (``size_notes`` says so).
+
+    Raises:
+        ValueError: a side is not between 1 and ``MOST_PIXELS``, or the aspect is far from all.
     """
-    if height < 1 or width < 1:
-        raise ValueError(f"image size must be positive, got {height}x{width}")
+    height, width = (whole(name, side, 1, MOST_PIXELS)
+                     for name, side in (("height", height), ("width", width)))
     template = nearest_template(height / width)
     area = height * width
 
@@ -144,3 +163,21 @@ def schedule_for_size(height: int, width: int) -> ScaleSchedule:
         return max(h * w / area, area / (h * w))
 
     return get_schedule(template, min(pixel_budgets(), key=distance))
+
+
+def size_notes(schedule: ScaleSchedule, height: int, width: int) -> tuple[str, ...]:
+    """A note where a schedule is of another size than was asked for."""
+    tall, wide = schedule.image_size
+    if (tall, wide) == (height, width):
+        return ()
+    return (f"asked for {width}x{height} pixels, drawn at {wide}x{tall}, the nearest listed size",)
+
+
+def aspect_notes(schedule: ScaleSchedule, aspect: str) -> tuple[str, ...]:
+    """A note where a schedule is of another aspect than was asked for ("3:2")."""
+    tall, wide = schedule.image_size
+    if abs(parse_aspect(aspect) * wide / tall - 1) < 0.005:
+        return ()
+    common = math.gcd(tall, wide)
+    return (f"asked for aspect {aspect}, drawn at {wide // common}:{tall // common} ({wide}x{tall} "
+            "pixels), the nearest listed one",)

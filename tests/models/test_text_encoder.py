@@ -33,7 +33,7 @@ def test_long_prompts_are_cut_with_a_warning(caplog: pytest.LogCaptureFixture) -
 
 
 def test_only_text_is_text() -> None:
-    with pytest.raises(TypeError, match="must be text, got int"):
+    with pytest.raises(ValueError, match="must be text, got int"):
         encode_prompts([3], tiny_tokenizer(), tiny_text_encoder())  # type: ignore[list-item]  # on purpose
 
 

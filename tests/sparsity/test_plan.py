@@ -41,7 +41,7 @@ def test_what_a_plan_needs_of_a_run() -> None:
 @pytest.mark.parametrize(("steps", "message"), [
     ([{"keep": (16, 16)}], "keep has 2 entries, the model 3"),
     ([{"keep": (16, 17, 16)}], "layer 1 keeps 17 tokens, the scale has 16"),
-    ([{"grid": (0, 4)}], "has no tokens"),
+    ([{"grid": (0, 4)}], "greater than or equal to 1"),
     ([{"run": False}], "first scale must be run"),
     ([{}, {"unconditional": False}, {}], "guidance cannot come back"),
     ([{"keep": (8, 16, 16)}], "no entropy map"),

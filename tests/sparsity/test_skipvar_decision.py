@@ -91,7 +91,7 @@ def test_bad_files_say_what_is_wrong(tmp_path: Path, change: dict[str, Any], mes
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    (b"{", "not valid JSON"), (b"\xff\xfe\x00", "not text"), (b"{}", "no decision model in it"),
+    (b"{", "not JSON"), (b"\xff\xfe\x00", "not UTF-8 text"), (b"{}", "no decision model in it"),
     (b"[1]", "Input should be"), (b'{"a": {"uncond": null}}', "a.skip: Field required"),
 ])
 def test_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:

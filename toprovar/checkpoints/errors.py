@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
-MAX_LENGTH = 1000
+from ..printable import one_line
+
+__all__ = ["CheckpointError", "NoAveragedWeightsError", "one_line"]
 
 
 class CheckpointError(ValueError):
@@ -55,13 +57,3 @@ def _readable(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return str(list(value))
     return str(value)
-
-
-def one_line(text: str) -> str:
-    """Whitespace runs become one space, control characters are escaped, length is bounded.
-
-    File contents end up in messages: keys of a hostile file must not write to a terminal.
-    """
-    text = " ".join(text.split())
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 3] + "..."

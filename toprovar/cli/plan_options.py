@@ -232,22 +232,10 @@ def saved_plan(asked: str | None) -> SparsityPlan | None:
 
 def read_plan(path: str | Path) -> SparsityPlan:
     """A plan file, or the plan that a picture of ``toprovar generate`` was made with."""
-    from ..sparsity.plan_file import load_plan, plan_from_json
+    from ..sparsity.plan_file import load_plan, load_plan_of_picture
 
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        return load_plan(path)
-    import json
-
-    from PIL import Image
-
-    with Image.open(path) as image:
-        text = getattr(image, "text", {}).get("toprovar")  # read_plan is about PNG: it has text
-    found = json.loads(text).get("sparsity_plan") if text else None
-    if found is None:
-        raise ValueError(f"{path}: this picture holds no sparsity plan (it was made without "
-                         "--plan, or not by 'toprovar generate')")
-    return plan_from_json(found, str(path))
+    picture = Path(path).suffix.lower() == ".png"
+    return load_plan_of_picture(path) if picture else load_plan(path)
 
 
 def _calibration(path: str, pipeline: InfinityPipeline) -> Any:

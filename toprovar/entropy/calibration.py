@@ -6,19 +6,24 @@ a planner asks for the calibration of the very weights at hand, by their fingerp
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from ..files import calibration_folders, replace_file
+from ..reading import read_json, reading
 from ..schedules import ScaleSchedule
 from .statistics import Crossing, LayerClass, RatioScale
 
 VERSION = 1
+MOST_BYTES = 16 << 20
+REMEDY = "make one with 'toprovar analyze --calibrate FILE'"
+Side = Annotated[int, Field(ge=1, le=4096)]
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -46,7 +51,7 @@ class ScaleStatistics(BaseModel):
 
     model_config = _FROZEN
 
-    grid: tuple[int, int]
+    grid: tuple[Side, Side]
     entropy: Spread
     relative: Spread
     rho: Spread | None = None
@@ -102,7 +107,7 @@ class ScheduleEntry(BaseModel):
 
     pn: str
     template: str
-    scales: tuple[ScaleStatistics, ...] = Field(min_length=1)
+    scales: tuple[ScaleStatistics, ...] = Field(min_length=1, max_length=64)
     start_scale: int | None
     start_reason: str = ""
     unconditional_off: int = Field(default=0, ge=0)
@@ -178,8 +183,8 @@ class Calibration(BaseModel):
     version: Literal[1] = VERSION
     model: str = Field(min_length=1)
     name: str = ""
-    depth: int = Field(ge=1)
-    entries: dict[str, ScheduleEntry] = Field(min_length=1)
+    depth: int = Field(ge=1, le=256)
+    entries: dict[str, ScheduleEntry] = Field(min_length=1, max_length=64)
     tau: float = Field(ge=0, le=1)
     crossing: Crossing
     rho_informative: bool
@@ -279,31 +284,18 @@ class Calibration(BaseModel):
     @classmethod
     def from_json(cls, values: Any, where: str = "calibration") -> Calibration:
         """Check and build; a ValueError names the first fault."""
-        import json
-
-        return cls._parse(json.dumps(values), where)
+        with reading(where, "calibration", REMEDY):
+            return cls.model_validate_json(json.dumps(values, allow_nan=False))
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: not a calibration file (it is not text)") from None
-        return cls._parse(text, str(path))
+        """Read a file; a ValueError as of :meth:`from_json`."""
+        with reading(path, "calibration", REMEDY):
+            values = read_json(path, MOST_BYTES)
+        return cls.from_json(values, str(path))
 
     def save(self, path: str | Path) -> None:
         replace_file(path, (self.model_dump_json(indent=1) + "\n").encode())
-
-    @classmethod
-    def _parse(cls, text: str, where: str) -> Calibration:
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ValueError(f"{where}: not a usable calibration: {place + ': ' if place else ''}"
-                             f"{first['msg']}; make one with 'toprovar analyze --calibrate FILE'"
-                             ) from None
 
 
 def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibration | None:

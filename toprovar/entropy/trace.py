@@ -12,13 +12,14 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from .. import __version__
 from ..files import replace_file
+from ..reading import parse_json, reading
 from ..schedules import ScaleSchedule
 
 VERSION = 1
@@ -155,6 +156,9 @@ class EntropyTrace:
         leading = {m.shape[:-2] for m in self.maps.values()}
         if len(leading) != 1:
             raise ValueError(f"maps are of different images or heads: {sorted(leading)}")
+        if 0 in leading.pop():
+            raise ValueError("a trace needs at least one image, and where heads are kept apart one "
+                             "head")
         for (scale, layer), entropy in self.maps.items():
             self._check(scale, layer, entropy)
         for name, values in (("prompts", self.about.prompts), ("seeds", self.about.seeds)):
@@ -258,27 +262,18 @@ class EntropyTrace:
     def load(path: str | Path) -> EntropyTrace:
         """Read what :meth:`save` wrote; a ValueError that names the file and the fault if it is
         anything else."""
-        try:
+        with reading(path, "entropy trace", "make one with 'toprovar analyze --out DIR'"):
             with safe_open(path, "pt") as file:
                 text = (file.metadata() or {}).get("toprovar")
                 if text is None:
                     raise ValueError("a safetensors file, but not an entropy trace (its header has "
                                      "no 'toprovar' entry)")
-                header = json.loads(text)
+                header = parse_json(text)
                 about = TraceInfo.model_validate_json(json.dumps(header["about"]))
                 keys = {_place(name): int(count) for name, count in header["keys"].items()}
                 maps = {_place(name.removeprefix("entropy.")): file.get_tensor(name)
                         for name in file.keys()}  # noqa: SIM118 - not a dict
             return EntropyTrace(maps, keys, about)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{path}: not a usable entropy trace: "
-                             f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not a usable entropy trace: its header lacks or garbles "
-                             f"{error}") from None
-        except (ValueError, SafetensorError) as error:
-            raise ValueError(f"{path}: not a usable entropy trace: {error}") from None
 
 
 def _place(name: str) -> Place:

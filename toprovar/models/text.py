@@ -23,10 +23,12 @@ class PackedText:
     Attributes:
         features: [sum(lengths), C] .
         lengths: tokens of each prompt, all at least 1.
+        notes: what the encoder could not make of the prompts, for the report.
     """
 
     features: Tensor
     lengths: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.lengths or min(self.lengths) < 1:
@@ -41,7 +43,7 @@ class PackedText:
         return len(self.lengths)
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> PackedText:
-        return PackedText(self.features.to(device, dtype), self.lengths)
+        return PackedText(self.features.to(device, dtype), self.lengths, self.notes)
 
     def rows(self) -> tuple[Tensor, ...]:
         """[length, C] of each prompt."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..arguments import guidance, share, single, temperature, whole
 from ..ops import attention as attention_ops
 from ..schedules import ScaleSchedule
 
@@ -40,22 +41,20 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
-        set_(self, "cfg", per_scale("cfg", self.cfg, len(self.schedule)))
-        set_(self, "tau", per_scale("tau", self.tau, len(self.schedule)))
-        set_(self, "cfg_insertion_layer", tuple(self.cfg_insertion_layer))
-        if min(self.tau_list) <= 0:
-            raise ValueError(f"tau must be above 0 at every scale, got {self.tau}")
-        if not 0 <= self.top_p <= 1:
-            raise ValueError(f"top_p must be between 0 (off) and 1, got {self.top_p}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (off) or more, got {self.top_k}")
+        scales = len(self.schedule)
+        set_(self, "cfg", per_scale("cfg", guidance("cfg", self.cfg), scales))
+        set_(self, "tau", per_scale("tau", temperature("tau", self.tau), scales))
+        layers: Any = self.cfg_insertion_layer
+        layers = [layers] if single(layers) else layers
+        layers = tuple(whole("cfg_insertion_layer", n, -(1 << 31)) for n in layers)
+        if not layers or max(layers) > 0:
+            raise ValueError("cfg_insertion_layer must hold 0 (logits) or negative layers counted "
+                             f"from the end, got {layers}")
+        set_(self, "cfg_insertion_layer", layers)
+        set_(self, "top_k", whole("top_k", self.top_k, 0))
+        set_(self, "top_p", share("top_p", self.top_p))
         if self.mode not in ("sample", "greedy"):
             raise ValueError(f"mode must be 'sample' or 'greedy', got {self.mode!r}")
-        if not self.cfg_insertion_layer or max(self.cfg_insertion_layer) > 0:
-            raise ValueError(
-                "cfg_insertion_layer must hold 0 (logits) or negative layers counted from the "
-                f"end, got {self.cfg_insertion_layer}"
-            )
 
     @property
     def cfg_list(self) -> tuple[float, ...]:
@@ -134,10 +133,9 @@ def per_scale(name: str, value: Sequence[float] | float, scales: int) -> tuple[f
     """One number for every scale, or one each."""
     if isinstance(value, (int, float)):
         return (float(value),) * scales
-    values = tuple(float(v) for v in value)
-    if len(values) != scales:
+    if len(value) != scales:
         raise ValueError(
-            f"{name} has {len(values)} entries, but the schedule has {scales} scales: give one "
+            f"{name} has {len(value)} entries, but the schedule has {scales} scales: give one "
             "number, or one per scale"
         )
-    return values
+    return tuple(value)

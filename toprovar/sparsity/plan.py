@@ -17,9 +17,11 @@ from typing_extensions import Self
 from ..models.config import TransformerConfig
 from ..schedules import ScaleSchedule
 from .leap import INPUT, Leap
-from .scale_plan import FROZEN, Dropped, Resize, Rule, ScalePlan, Way
+from .scale_plan import FROZEN, MOST_LAYERS, Dropped, Resize, Rule, ScalePlan, Way
 
 PLAN_VERSION = 1
+MOST_SCALES = 64
+"""Infinity runs 13 at most; checking a plan takes time that grows with their square."""
 
 __all__ = ["FROZEN", "PLAN_VERSION", "Dropped", "ModelTag", "PredictedCost", "Resize", "Rule",
            "ScalePlan", "SparsityPlan", "Way", "dense_plan", "dense_scales", "schedule_name"]
@@ -34,9 +36,9 @@ class ModelTag(BaseModel):
 
     model_config = FROZEN
 
-    depth: int
-    width: int
-    num_heads: int
+    depth: int = Field(ge=1, le=MOST_LAYERS)
+    width: int = Field(ge=1, le=1 << 20)
+    num_heads: int = Field(ge=1, le=1 << 20)
     fingerprint: str | None = None
 
     @staticmethod
@@ -56,14 +58,14 @@ class PredictedCost(BaseModel):
 
     model_config = FROZEN
 
-    token_layers: int
-    token_layer_share: float
-    flops: float
-    flop_share: float
-    kv_bytes: int
-    kv_share: float
-    seconds: float | None = None
-    dense_seconds: float | None = None
+    token_layers: int = Field(ge=0, lt=1 << 63)
+    token_layer_share: float = Field(ge=0)
+    flops: float = Field(ge=0)
+    flop_share: float = Field(ge=0)
+    kv_bytes: int = Field(ge=0, lt=1 << 63)
+    kv_share: float = Field(ge=0)
+    seconds: float | None = Field(default=None, gt=0)
+    dense_seconds: float | None = Field(default=None, gt=0)
     device: str | None = None
 
     @property
@@ -96,9 +98,9 @@ class SparsityPlan(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict)
     model: ModelTag
     schedule: str
-    scales: tuple[ScalePlan, ...]
+    scales: tuple[ScalePlan, ...] = Field(max_length=MOST_SCALES)
     shortcuts: str | None = None
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(1 << 63), lt=1 << 64)
     predicted: PredictedCost | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..files import replace_file
+from ..reading import parse_json, read_json, reading
 from .plan import PLAN_VERSION, SparsityPlan
 
-MOST_BYTES = 16 << 20
+MOST_BYTES = 2 << 20
 """A plan of 64 layers and 15 scales takes some 20 kB; what is larger is no plan."""
+REMEDY = "make one with 'toprovar plan make'"
 
 
 def save_plan(plan: SparsityPlan, path: str | Path) -> None:
@@ -22,14 +22,44 @@ def save_plan(plan: SparsityPlan, path: str | Path) -> None:
 
 def load_plan(path: str | Path) -> SparsityPlan:
     """Read a plan; a ValueError names the first fault."""
-    path = Path(path)
-    if path.stat().st_size > MOST_BYTES:
-        raise ValueError(f"{path}: {path.stat().st_size} bytes are too many for a sparsity plan")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a sparsity plan, because not JSON ({error})") from None
+    with reading(path, "sparsity plan", REMEDY):
+        values = read_json(path, MOST_BYTES)
     return plan_from_json(values, str(path))
+
+
+def load_plan_of_picture(path: str | Path) -> SparsityPlan:
+    """The plan that a PNG of ``toprovar generate`` was made with; a ValueError as above. The
+    picture itself is not decoded."""
+    with reading(path, "picture with a sparsity plan", "give a PNG of 'toprovar generate --plan'"):
+        text = _png_text(Path(path))
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"its text is longer than {MOST_BYTES} characters, which none is")
+        about = parse_json(text)
+        if not isinstance(about, dict) or about.get("sparsity_plan") is None:
+            raise ValueError("it holds no sparsity plan (it was made without --plan)")
+    return plan_from_json(about["sparsity_plan"], str(path))
+
+
+def _png_text(path: Path) -> str:
+    """The text that ``toprovar generate`` wrote before the pixels."""
+    import warnings
+    from struct import error as struct_error
+    from zlib import error as zlib_error
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=["PNG"]) as image:
+                text = image.info.get("toprovar")
+    except UnidentifiedImageError:
+        raise ValueError("not a PNG file") from None
+    except (Image.DecompressionBombError, SyntaxError, EOFError, struct_error, zlib_error) as error:
+        raise ValueError(f"a damaged PNG file ({error})") from None
+    if not isinstance(text, str):
+        raise ValueError("it holds no sparsity plan (it is not by 'toprovar generate')")
+    return text
 
 
 def plan_to_json(plan: SparsityPlan) -> dict[str, Any]:
@@ -38,19 +68,13 @@ def plan_to_json(plan: SparsityPlan) -> dict[str, Any]:
 
 def plan_from_json(values: Any, where: str = "plan") -> SparsityPlan:
     """Check and build; a ValueError names the first fault."""
-    if not isinstance(values, dict) or "scales" not in values:
-        raise ValueError(f"{where}: not a sparsity plan (no 'scales'); make one with "
-                         "'toprovar plan'")
-    if values.get("version") != PLAN_VERSION:
-        raise ValueError(f"{where}: plan version {values.get('version')!r}, this program reads "
-                         f"version {PLAN_VERSION}: use the release that wrote it, or a newer one")
-    try:
-        return SparsityPlan.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {place + ': ' if place else ''}{message}") from None
+    with reading(where, "sparsity plan", REMEDY):
+        if not isinstance(values, dict) or not isinstance(values.get("scales"), list | tuple):
+            raise ValueError("it has no 'scales'")
+        if values.get("version") != PLAN_VERSION:
+            raise ValueError(f"plan version {values.get('version')!r}, this program reads version "
+                             f"{PLAN_VERSION}: use the release that wrote it, or a newer one")
+        return SparsityPlan.model_validate_json(json.dumps(values, allow_nan=False))
 
 
 def plan_schema() -> dict[str, Any]:

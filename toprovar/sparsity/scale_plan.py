@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
@@ -16,6 +16,12 @@ Way = Literal["identity", "cached", "exit"]
 """What tokens that are not worked on may get in any model."""
 Dropped = Literal["identity", "cached", "exit", "shortcut"]
 Resize = Literal["area", "bilinear", "nearest"]
+
+MOST_LAYERS, MOST_SIDE = 256, 4096
+"""Bounds of what a file may say, far above any model: Infinity-8B has 40 layers, 84 tokens a side
+are the most. Checking a plan takes time that grows with them."""
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+LayerNumber = Annotated[int, Field(ge=0, lt=MOST_LAYERS)]
 
 FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -50,8 +56,8 @@ class ScalePlan(BaseModel):
 
     model_config = FROZEN
 
-    grid: tuple[int, int]
-    keep: tuple[int, ...]
+    grid: tuple[Side, Side]
+    keep: tuple[int, ...] = Field(max_length=MOST_LAYERS)
     run: bool = True
     rule: Rule = "entropy"
     per: Literal["block", "sublayer"] = "block"
@@ -59,10 +65,10 @@ class ScalePlan(BaseModel):
     dropped: Dropped = "identity"
     source: int | None = None
     shortcut: int = Field(default=0, ge=0)
-    guide: tuple[int, ...] = ()
+    guide: tuple[LayerNumber, ...] = Field(default=(), max_length=MOST_LAYERS)
     resize: Resize = "bilinear"
-    region: int = Field(default=0, ge=0)
-    min_per_region: int = Field(default=0, ge=0)
+    region: int = Field(default=0, ge=0, le=MOST_SIDE)
+    min_per_region: int = Field(default=0, ge=0, le=MOST_SIDE**2)
     unconditional: bool = True
 
     @property
@@ -101,8 +107,6 @@ class ScalePlan(BaseModel):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if min(self.grid) < 1:
-            raise ValueError(f"grid {self.grid} has no tokens")
         for layer, count in enumerate(self.keep):
             if not 0 <= count <= self.tokens:
                 raise ValueError(f"layer {layer} keeps {count} tokens, the scale has {self.tokens}")

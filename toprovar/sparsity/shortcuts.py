@@ -29,6 +29,7 @@ from torch import Tensor
 from ..files import calibration_folders, replace_file
 from ..models.config import TransformerConfig
 from ..ops.resize_tokens import resize_tokens
+from ..reading import parse_json, reading
 from .leap import Leap
 from .shortcut_inputs import Grid, Sizes, shortcut_inputs
 
@@ -142,9 +143,9 @@ class Shortcuts:
     @classmethod
     def load(cls, path: str | Path) -> Shortcuts:
         """Read and check a file; a ValueError names what is wrong with it."""
-        path = Path(path)
-        try:
-            if path.stat().st_size > MOST_BYTES:
+        with reading(path, "file of shortcuts", "make one with 'toprovar analyze --calibrate "
+                     "FILE'"):
+            if Path(path).stat().st_size > MOST_BYTES:
                 raise ValueError("it is larger than any shortcuts are")
             with safetensors.safe_open(path, "pt") as file:
                 head = file.metadata() or {}
@@ -156,12 +157,9 @@ class Shortcuts:
                 names = set(file.keys())
                 tensors = {name: file.get_tensor(name) for name in sorted(names)}
             found = cls(head.get("model", ""), *_sorted_out(tensors),
-                        json.loads(head.get("about", "{}")))
+                        parse_json(head.get("about", "{}")))
             if found.identity != head.get("identity"):
                 raise ValueError("its numbers are not those that were written: get it anew")
-        except (safetensors.SafetensorError, ValueError) as error:
-            raise ValueError(f"{path}: not a usable file of shortcuts: {error}; make one with "
-                             "'toprovar analyze --calibrate FILE'") from None
         return found
 
     def _tensors(self) -> dict[str, Tensor]:

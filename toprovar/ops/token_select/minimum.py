@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 
 def tokens_required(grid: tuple[int, int], region: int, min_per_region: int) -> int:
     """Tokens that the minimum of every region takes up together.
@@ -13,18 +15,16 @@ def tokens_required(grid: tuple[int, int], region: int, min_per_region: int) -> 
     """
     if region < 1 or min_per_region < 1:
         return 0
-    heights, widths = (
-        [min(region, length - start) for start in range(0, length, region)] for length in grid
-    )
-    return sum(min(min_per_region, h * w) for h in heights for w in widths)
+    # Along a side regions have at most two lengths, so that no grid is large enough to wait for.
+    heights, widths = (((region, length // region), (length % region, 1)) for length in grid)
+    return sum(many * times * min(min_per_region, h * w)
+               for h, many in heights for w, times in widths)
 
 
 def feasible_minimum(grid: tuple[int, int], count: int, region: int) -> int:
     """Largest ``min_per_region`` (at most region * region) that ``count`` tokens can satisfy."""
-    best = 0
-    while best < region * region and tokens_required(grid, region, best + 1) <= count:
-        best += 1
-    return best
+    return bisect_right(range(1, region * region + 1), count,
+                        key=lambda each: tokens_required(grid, region, each))
 
 
 def check_selection(

@@ -7,17 +7,20 @@ package, because their licence is not settled. One's own are made by ``toprovar 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, RootModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, RootModel, model_validator
 from typing_extensions import Self
 
 from ...files import DATA, replace_file
+from ...reading import read_json, reading
 from ...schedules import ScaleSchedule, get_schedule, pixel_budgets
 from ..plan import FROZEN
 
+MOST_BYTES = 1 << 20
 FEATURES = ("diff_hf", "hf_ratio")
 CLASSES = (0, 1, 2, 3)
 """How many scales at the end are left out, or run without guidance."""
@@ -160,33 +163,13 @@ class DecisionModels(RootModel[dict[str, DecisionModel]]):
     @classmethod
     def load(cls, path: str | Path) -> DecisionModels:
         """Read a file of one model (its name is then the file's) or of several."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ValueError(f"{path}: not a decision model file (it is not text)") from None
-        return cls._parse(text, str(path))
-
-    @classmethod
-    def _parse(cls, text: str, where: str) -> DecisionModels:
-        import json
-
-        try:
-            values = json.loads(text)
+        with reading(path, "decision model", "make one with 'toprovar fit-skipvar'"):
+            values = read_json(path, MOST_BYTES)
             if isinstance(values, dict) and "skip" in values:
-                values = {Path(where).stem: values}
+                values = {Path(path).stem: values}
             found = cls.model_validate_json(json.dumps(values))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not valid JSON: {error}") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ValueError(
-                f"{where}: not a usable decision model: {place + ': ' if place else ''}"
-                f"{first['msg']}; make one with 'toprovar fit-skipvar'"
-            ) from None
-        if not found.root:
-            raise ValueError(f"{where}: there is no decision model in it; make one with "
-                             "'toprovar fit-skipvar'")
+            if not found.root:
+                raise ValueError("there is no decision model in it")
         return found
 
 

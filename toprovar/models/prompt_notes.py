@@ -1,0 +1,46 @@
+"""What a tokenizer could not make of prompts, in words."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..printable import printable
+
+logger = logging.getLogger(__name__)
+
+EMPTY = "is empty: nothing says what to draw"
+MOST_WORDS = 8
+"""Unknown words that a note names."""
+
+
+def prompt_notes(prompts: Sequence[str], ids: Sequence[Sequence[int]], tokenizer: Any,
+                 max_length: int) -> tuple[str, ...]:
+    """A note for each prompt that is empty, was cut, or has words that the tokenizer lacks; each
+    goes on after "the prompt". Cut ones are logged, too.
+
+    Args:
+        ids: the tokens of each prompt, cut to ``max_length`` of them.
+    """
+    notes = []
+    for n, (prompt, own) in enumerate(zip(prompts, ids, strict=True), 1):
+        which = "" if len(prompts) == 1 else f"{n} of {len(prompts)} "
+        if not prompt.strip():
+            notes.append(which + EMPTY)
+        if len(own) >= max_length and (full := len(tokenizer(prompt).input_ids)) > max_length:
+            notes.append(f"{which}has {full} text tokens, only the first {max_length} are used")
+            logger.warning("the prompt %s: %s...", notes[-1], printable(prompt[:40]))
+        unknown = _unknown_words(prompt, tokenizer) if tokenizer.unk_token_id in own else []
+        if unknown:
+            more = f" and {len(unknown) - MOST_WORDS} more" if len(unknown) > MOST_WORDS else ""
+            notes.append(f"{which}has words that the text encoder does not know and cannot tell "
+                         f"apart: {', '.join(unknown[:MOST_WORDS])}{more}")
+    return tuple(notes)
+
+
+def _unknown_words(prompt: str, tokenizer: Any) -> list[str]:
+    words = dict.fromkeys(re.findall(r"\w+|[^\w\s]", prompt))
+    return [word for word in words
+            if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False).input_ids]
