@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .inspect import Checkpoint, fit_autoencoder, inspect_checkpoint
+from .loading import LOADING
 from .sources import bounded
 from .values import require_finite
 from .verify import build_meta, expected_shapes
@@ -75,7 +76,8 @@ def materialise(
 ) -> torch.nn.Module:
     """The model of a checked checkpoint, in evaluation mode."""
     place = torch.device(device)
-    model = build_meta(checkpoint.config)
+    with LOADING:
+        model = build_meta(checkpoint.config)
     in_fp32 = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
     source, names = checkpoint.source, checkpoint.names
 
@@ -110,5 +112,6 @@ def materialise(
         if name not in state:  # constants
             like = state[name.replace("zero_k_bias", "v_bias")]
             state[name] = torch.zeros(shape, dtype=like.dtype, device=place)
-    model.load_state_dict(state, strict=True, assign=True)
+    with LOADING:
+        model.load_state_dict(state, strict=True, assign=True)
     return model.eval()

@@ -5,5 +5,6 @@ from __future__ import annotations
 import threading
 
 LOADING = threading.RLock()
-"""Held while torch, transformers or diffusers load: they change settings of the whole process
-meanwhile (default dtypes, initialisers, what the safe loader may build)."""
+"""Held while libraries load, and while models of our own get their weights: transformers and
+diffusers change the whole process meanwhile (new parameters of any module go to the meta device,
+initialisers do nothing, the default dtype is another)."""
