@@ -18,7 +18,7 @@ from torch import nn
 from toprovar.models.config import TransformerConfig
 from toprovar.models.transformer import InfinityTransformer
 from training.bundles import part, read_bundle
-from training.data.tokenizer import build_tokenizer, word_ids
+from training.data.tokenizer import build_tokenizer, name_common_class, word_ids
 from training.loop import load_part
 from training.settings import TextSettings
 from training.text_encoder import build_text_encoder
@@ -70,6 +70,7 @@ def export(
         index = json.loads((work / "model_index.json").read_text(encoding="utf-8"))
         index["tokenizer"] = ["transformers", "PreTrainedTokenizerFast"]
         (work / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+        name_common_class(work / "tokenizer")
         for source, name in ((NOTICE, "NOTICE.md"), (CARD, "README.md")):
             shutil.copyfile(source, work / name)
         weights = list(work.rglob("*.safetensors"))

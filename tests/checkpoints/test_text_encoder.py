@@ -74,7 +74,7 @@ def scaled(state: State, name: str, scale: torch.Tensor, suffix: str = "scale_we
 WRONG: dict[str, tuple[Callable[[State], State], tuple[str, ...]]] = {
     "a block is missing": (lacking("block.0.layer.1"), ("block.0.layer.1", "missing", "16, 256")),
     "a foreign prefix": (lambda s: {f"t5.{k}": v for k, v in s.items()},
-                         ("shared.weight", "missing", "there is 't5.shared.weight'")),
+                         ("shared.weight", "missing", "the file has 't5.shared.weight'")),
     "a wrapper's prefix": (lambda s: {f"module.{k}": v for k, v in s.items()},
                            ("shared.weight", "missing")),
     "no embedding": (lacking("shared"), ("shared.weight", "missing")),

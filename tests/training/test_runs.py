@@ -114,6 +114,8 @@ def test_export_loads_again_with_the_averaged_weights(vae, small_atlas, tmp_path
         for name, tensor in found.state_dict().items():
             torch.testing.assert_close(tensor.float(), expected[name], atol=1e-3, rtol=1e-3)
     InfinityAutoencoder.from_pretrained(tmp_path / "out/vae")
+    words = json.loads((tmp_path / "out/tokenizer/tokenizer_config.json").read_text())
+    assert words["tokenizer_class"] == "PreTrainedTokenizerFast"  # transformers 4 knows it too
     with pytest.raises(ValueError, match="at most 1000"):
         export(vae, tmp_path / "brought", tmp_path / "small", most=1000)
 

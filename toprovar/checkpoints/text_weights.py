@@ -97,7 +97,7 @@ def _compare(source: TensorSource, key: str, expected: tuple[int, ...]) -> None:
         similar = next((k for k in source.infos if k.endswith(key)), None)
         raise CheckpointError(
             source.path, "a tensor of the text encoder is missing", key=key, expected=expected,
-            note=f"there is '{similar or next(iter(source.infos))}'",
+            note=f"the file has '{similar or next(iter(source.infos))}'",
         )
     info = source.infos[key]
     if info.shape != expected:

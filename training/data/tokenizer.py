@@ -63,16 +63,20 @@ def save_tokenizer(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         build_tokenizer().save_pretrained(scratch)
-        config_file = Path(scratch) / "tokenizer_config.json"
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        # transformers 5 writes a class name of its own, which 4.x does not know; both know this.
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"
-        config.pop("backend", None)
-        config.pop("is_local", None)
-        config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+        name_common_class(Path(scratch))
         folder.mkdir(exist_ok=True)
         for file in Path(scratch).iterdir():
             os.replace(file, folder / file.name)
+
+
+def name_common_class(folder: Path) -> None:
+    """Let a saved tokenizer name its class so that transformers 4 and 5 both know it."""
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config.pop("backend", None)
+    config.pop("is_local", None)
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 class CaptionEncoder:
