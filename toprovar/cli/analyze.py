@@ -10,11 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_options import add_device, add_model, engine_options, load_pipeline
+from .outputs import (
+    CALIBRATION,
+    PICTURE,
+    SHORTCUTS,
+    SUMMARY,
+    TRACE,
+    Output,
+    add_overwrite,
+    check_outputs,
+)
 
 if TYPE_CHECKING:
     from ..analysis import Analysis
     from ..entropy.calibration import Calibration
     from ..schedules import ScaleSchedule
+
+
+MAPS = 8
+"""Pictures whose maps are drawn."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score layers by it (default: the one in the box, if it is of this model)")
     add("--out", metavar="DIR", help="folder for trace.safetensors, summary.json and pictures")
     add("--json", action="store_true", help="print one JSON object instead of tables")
+    add_overwrite(parser)
     calibration = parser.add_argument_group("calibration")
     calibration.add_argument("--calibrate", metavar="FILE",
                              help="calibrate the model on these prompts and write FILE (JSON), "
@@ -79,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out) if arguments.out else None
     if out and out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, {str(out)!r} is a file")
+    check_outputs(arguments, _outputs(arguments, out))
     _schedules(arguments, "1M")  # names a wrong size before the model is loaded
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
@@ -86,6 +102,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.calibrate:
         return _calibrate(arguments, pipeline, prompts, schedules)
     return _analyze(arguments, pipeline, prompts, schedules[0], scales, layers, out)
+
+
+def _outputs(arguments: argparse.Namespace, out: Path | None) -> list[Output]:
+    """What will be written, and perhaps less."""
+    found = []
+    if arguments.calibrate:
+        file = Path(arguments.calibrate)
+        found.append(Output("--calibrate", file, CALIBRATION))
+        if arguments.shortcut_pictures:
+            found.append(Output("--calibrate", file.with_suffix(".safetensors"), SHORTCUTS))
+    if out:
+        found += [Output("--out", out / "trace.safetensors", TRACE),
+                  Output("--out", out / "summary.json", SUMMARY)]
+        found += [Output("--out", out / name, PICTURE)
+                  for name in ("layers.png", "rho.png", *(f"maps-{i}.png" for i in range(MAPS)))]
+    return found
 
 
 def _schedules(arguments: argparse.Namespace, default_pn: str) -> list[ScaleSchedule]:
@@ -218,7 +250,7 @@ def write(found: Analysis, out: Path, calibration: Calibration | None = None) ->
         "rho.png": pictures.rho_curve(found.trace, found.summary, tau,
                                       entry.start_scale if entry else None),
     }
-    for i, image in enumerate(found.images[:8]):
+    for i, image in enumerate(found.images[:MAPS]):
         files[f"maps-{i}.png"] = pictures.entropy_maps(found.trace, i, picture=image)
     for name, figure in files.items():
         replace_file(out / name, pictures.png(figure))

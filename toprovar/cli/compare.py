@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .model_options import add_device, add_model, add_size, engine_options, find_size, load_pipeline
+from .outputs import FIGURES, PICTURE, Output, add_overwrite, check_outputs
 from .plan_options import (
     STRATEGIES,
     add_plan_options,
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longer side of a picture on the sheet (default 384)")
     add("--no-warm-up", action="store_true",
         help="run every strategy once instead of twice: times then include what is set up once")
+    add_overwrite(parser)
     add_device(parser)
     add_plan_options(parser)
 
@@ -63,6 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
     for path in (out, figures, Path(arguments.pictures or ".")):
         if not path.absolute().parent.is_dir():
             raise ValueError(f"the folder of {str(path)!r} does not exist: create it first")
+    check_outputs(arguments, [
+        Output("--out", out, PICTURE), Output("--json", figures, FIGURES),
+        *(Output("--pictures", Path(arguments.pictures) / f"{_shown(name)}.png", PICTURE)
+          for name in names if arguments.pictures),
+    ])
     if arguments.side < 64:
         raise ValueError(f"--side must be at least 64, got {arguments.side}")
     check_options(arguments, names)
@@ -121,9 +128,14 @@ def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: S
                    ).predicted
     assert cost is not None
     return Taken(
-        Path(name).stem if name not in STRATEGIES else name, result.images[0], clock.bits,
+        _shown(name), result.images[0], clock.bits,
         clock.latent, clock.seconds, cost.seconds, cost.flop_share, result.report.notes,
     )
+
+
+def _shown(name: str) -> str:
+    """A strategy, or a plan file, as it is called on the sheet."""
+    return name if name in STRATEGIES else Path(name).stem
 
 
 class _Clock:

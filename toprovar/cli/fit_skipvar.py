@@ -8,6 +8,7 @@ from typing import Any
 
 from .analyze import _how, _prompts, _schedules, command_line
 from .model_options import add_device, add_model, load_pipeline
+from .outputs import DECISIONS, Output, add_overwrite, check_outputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cfg", type=float, help="guidance strength")
     add("--tau", type=float, help="temperature")
     add("--batch", type=int, default=1, help="pictures at once (default 1)")
+    add_overwrite(parser)
     add_device(parser)
 
 
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     if not out.absolute().parent.is_dir():
         raise ValueError(f"the folder of {arguments.out!r} does not exist: create it first")
+    check_outputs(arguments, [Output("--out", out, DECISIONS)])
     check_fitting()
     _schedules(arguments, "1M")  # names a wrong size before the model is loaded
     pipeline = load_pipeline(arguments)

@@ -18,6 +18,7 @@ from .model_options import (
     load_pipeline,
     names_size,
 )
+from .outputs import PICTURE, PLAN, REPORT, Output, add_overwrite, check_outputs
 from .plan_options import (
     AUTO,
     add_plan_options,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from ..sparsity.plan import SparsityPlan
 
 
+MOST_AT_ONCE = 8
+"""Pictures that a GPU makes in one batch; more are made in several."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", help="what to draw")
@@ -55,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--num", type=int, default=1, help="how many images")
     add("--out", metavar="FILE.png", default="out.png", help="with --num: FILE-1.png, FILE-2.png")
     add("--report", metavar="FILE.json", help="write what was run and what it cost")
+    add_overwrite(parser)
     add_device(parser)
     add("--vae-tile", type=int, metavar="N", help="decode in tiles of N latent pixels")
     add("--plan", metavar="PLAN",
@@ -74,42 +80,58 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"the folder of {str(path)!r} does not exist: create it first")
     if arguments.num < 1:
         raise ValueError(f"--num must be at least 1, got {arguments.num}")
+    names = _numbered(out, arguments.num)
+    check_outputs(arguments, [
+        *(Output("--out", name, PICTURE) for name in names),
+        *([Output("--report", report_path, REPORT)] if report_path else ()),
+        *(Output("--save-plan", path, PLAN) for path in _plan_paths(plan_path, arguments.num)),
+    ])
     if plan_path and not arguments.plan:
         raise ValueError("--save-plan needs --plan: a run without one is dense")
     check_options(arguments, [arguments.plan or "dense"])
     saved = saved_plan(arguments.plan)
+    from ..sparsity.plan import SparsityPlan
+
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(desc="scales")
     schedule = _schedule(arguments, saved, pipeline.config["default_pn"])
     plan, costs = _plan(arguments, pipeline, schedule, saved)
-    result = pipeline(
-        arguments.prompt, arguments.negative, guidance_scale=arguments.cfg, tau=arguments.tau,
-        num_images_per_prompt=arguments.num, seed=arguments.seed, schedule=schedule, plan=plan,
-        top_p=arguments.top_p, greedy=arguments.greedy, vae_tile=arguments.vae_tile,
-        options=engine_options(arguments),
-    )
     about: dict[str, Any] = {"prompt": arguments.prompt, "negative_prompt": arguments.negative}
     if arguments.vae_tile:
         about["vae_tile"] = arguments.vae_tile
-    reports = result.reports
-    if arguments.plan is None:
-        runs = [r.to_json() for r in reports]
-    else:
+    if arguments.plan is not None:
         about["plan_request"] = plan_request(arguments)
-        reports = [_priced(r, costs, pipeline.transformer.shape, is_guided(arguments, pipeline))
-                   for r in reports]
-        runs = [_told(r) for r in reports]
-    names = _numbered(out, arguments.num)
-    for i, (name, image) in enumerate(zip(names, result.images, strict=True)):
-        # A strategy that plans inside the run ran each image by itself.
-        own = {**runs[min(i, len(runs) - 1)], **about}
-        save_png(image, name, {**_parameters(own), "seed": arguments.seed + i})
+
+    def finished(report: RunReport) -> RunReport:
+        if arguments.plan is None:
+            return report
+        return _priced(report, costs, pipeline.transformer.shape, is_guided(arguments, pipeline))
+
+    def write(index: int, image: Image.Image, report: RunReport) -> None:
+        told = {**_as_json(finished(report), arguments.plan), **about}
+        save_png(image, names[index], {**_parameters(told), "seed": arguments.seed + index})
+
+    reports: list[RunReport] = []
+    seconds = 0.0
+    for first in range(0, arguments.num, _at_once(pipeline)):
+        result = pipeline(
+            arguments.prompt, arguments.negative, guidance_scale=arguments.cfg, tau=arguments.tau,
+            num_images_per_prompt=min(arguments.num - first, _at_once(pipeline)),
+            seed=arguments.seed + first, schedule=schedule, plan=plan, top_p=arguments.top_p,
+            greedy=arguments.greedy, vae_tile=arguments.vae_tile,
+            options=engine_options(arguments),
+            on_image=lambda i, image, report, first=first: write(first + i, image, report),
+        )
+        reports += map(finished, result.reports)
+        seconds += sum(result.report.seconds.values())
+    runs = [_told(report, arguments.plan) for report in reports]
     if report_path:
         more = {"runs": runs} if len(runs) > 1 else {}
         text = json.dumps({**runs[0], **about, **more}, indent=1)
         replace_file(report_path, (text + "\n").encode())
     if plan_path:
-        for path, told in zip(_numbered(plan_path, len(runs)), runs, strict=True):
+        plans = runs[:1] if isinstance(plan, SparsityPlan) else runs
+        for path, told in zip(_numbered(plan_path, len(plans)), plans, strict=True):
             replace_file(path, (json.dumps(told["sparsity_plan"], indent=1) + "\n").encode())
     if arguments.plan is not None:
         from .report_table import report_table
@@ -117,12 +139,10 @@ def run(arguments: argparse.Namespace) -> int:
         for i, report in enumerate(reports):
             head = f"image {i + 1}\n" if len(reports) > 1 else ""
             print(f"{head}{report_table(report)}\n")
-    first = reports[0]
-    seconds = sum(first.seconds.values())
     height, width = schedule.image_size
     for name in names:
-        print(f"{name.absolute()} ({width}x{height}, {seconds:.2f} s, {first.device}, "
-              f"{first.dtype})")
+        print(f"{name.absolute()} ({width}x{height}, {seconds:.2f} s, {reports[0].device}, "
+              f"{reports[0].dtype})")
     return 0
 
 
@@ -163,14 +183,31 @@ def _priced(report: RunReport, costs: CostModel | None, shape: TransformerConfig
     return replace(report, used_plan=predict(report.used_plan, shape, costs, guided))
 
 
-def _told(report: RunReport) -> dict[str, Any]:
-    """A planned run as JSON."""
-    from ..sparsity.plan_file import plan_to_json
+def _told(report: RunReport, plan: str | None) -> dict[str, Any]:
+    """A finished run as JSON, with what its plan was and gained if one was asked for."""
     from .report_table import speedups
 
+    gained = {} if plan is None else {"speedup": speedups(report)}
+    return {**_as_json(report, plan), **gained}
+
+
+def _as_json(report: RunReport, plan: str | None) -> dict[str, Any]:
+    """The same without what needs times."""
+    from ..sparsity.plan_file import plan_to_json
+
     assert report.used_plan is not None
-    return {**report.to_json(), "speedup": speedups(report),
-            "sparsity_plan": plan_to_json(report.used_plan)}
+    own = {} if plan is None else {"sparsity_plan": plan_to_json(report.used_plan)}
+    return {**report.to_json(), **own}
+
+
+def _at_once(pipeline: InfinityPipeline) -> int:
+    """Pictures of one batch. On a CPU it gains nothing, and each is shown as soon as it is done."""
+    return 1 if pipeline.transformer.null_text.device.type == "cpu" else MOST_AT_ONCE
+
+
+def _plan_paths(path: Path | None, count: int) -> list[Path]:
+    """Where plans may go: one for all pictures, or one for each."""
+    return [] if path is None else list(dict.fromkeys([path, *_numbered(path, count)]))
 
 
 def _numbered(path: Path, count: int) -> list[Path]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="DIR",
                         help="pipeline folder (default: the embedded model)")
+    parser.add_argument("--disable-mmap", action="store_true",
+                        help="copy all weights into memory, so that their files may change")
     official = parser.add_argument_group("official checkpoints, instead of --model")
     official.add_argument("--transformer", metavar="PATH", help="transformer file or folder")
     official.add_argument("--vae", metavar="FILE", help="VAE file")
@@ -64,9 +66,11 @@ def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
         if arguments.model or not all(parts):
             raise ValueError("official checkpoints need --transformer, --vae and --text-encoder "
                              "together, and no --model")
-        pipeline = InfinityPipeline.from_official(*parts, torch_dtype=dtype)
+        pipeline = InfinityPipeline.from_official(*parts, torch_dtype=dtype,
+                                                  disable_mmap=arguments.disable_mmap)
     else:
-        pipeline = InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype)
+        pipeline = InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype,
+                                                disable_mmap=arguments.disable_mmap)
     return _placed(pipeline, device, arguments)
 
 

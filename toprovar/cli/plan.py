@@ -16,6 +16,7 @@ from .model_options import (
     load_pipeline,
     names_size,
 )
+from .outputs import NOT_READ, PICTURE, PLAN, Output, add_overwrite, check_outputs
 from .plan_options import (
     STRATEGIES,
     add_plan_options,
@@ -39,10 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--cfg", type=float, help="guidance strength that is planned for; 1 = off")
     make.add_argument("--costs", action="store_true",
                       help="predict seconds, too, by a cost model of this device (--speedup does)")
+    add_overwrite(make)
     show = actions.add_parser("show", help="a plan as a table, and as a picture")
     show.add_argument("file", metavar="FILE", help="a plan, or a picture made with --plan")
     show.add_argument("--picture", metavar="FILE.png",
                       help="scales by layers, and what each scale costs")
+    add_overwrite(show)
     validate = actions.add_parser("validate", help="check a plan; 1 = it cannot be used")
     validate.add_argument("file", metavar="FILE")
     validate.add_argument("--embedded", action="store_true", help="check against the embedded "
@@ -72,6 +75,7 @@ def _make(arguments: argparse.Namespace) -> int:
         raise ValueError(f"the folder of {arguments.file!r} does not exist: create it first")
     if file.suffix.lower() != ".json":
         raise ValueError(f"a plan's file must end in .json, got {arguments.file!r}")
+    check_outputs(arguments, [Output("FILE", file, PLAN)], (*NOT_READ, "file"))
     check_options(arguments, [strategy])
     own = given(arguments, strategy)
     has_target = arguments.speedup is not None or arguments.budget is not None
@@ -108,6 +112,7 @@ def _show(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--picture must end in .png, got {arguments.picture!r}")
         if not picture.absolute().parent.is_dir():
             raise ValueError(f"the folder of {arguments.picture!r} does not exist: create it first")
+        check_outputs(arguments, [Output("--picture", picture, PICTURE)])
         from ..sparsity.plan_picture import plan_png
 
         replace_file(picture, plan_png(plan))

@@ -78,7 +78,8 @@ def plan_picture(plan: SparsityPlan, title: str | None = None) -> Figure:
 def plan_png(plan: SparsityPlan, dpi: int = 200) -> bytes:
     """The picture as a PNG file's content."""
     buffer = io.BytesIO()
-    plan_picture(plan).savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    plan_picture(plan).savefig(buffer, format="png", dpi=dpi, facecolor="white",
+                               metadata={"toprovar": "{}"})
     return buffer.getvalue()
 
 
