@@ -94,6 +94,7 @@ class InfinityPipeline(DiffusersManners):
         *,
         tokenizer: str | Path | None = None,
         torch_dtype: torch.dtype | None = None,
+        disable_mmap: bool = False,
         **defaults: Any,
     ) -> InfinityPipeline:
         """Build from the officially released files.
@@ -105,6 +106,7 @@ class InfinityPipeline(DiffusersManners):
                 it is in the local cache).
             tokenizer: folder of its tokenizer; None = that of the text encoder.
             torch_dtype: dtype of the blocks, the VAE and the text encoder; None = as stored.
+            disable_mmap: copy all weights, so that the files may change afterwards.
             defaults: ``default_pn``, ``default_cfg``, ``default_tau``; those of the recognised
                 variant if left out.
         """
@@ -112,25 +114,28 @@ class InfinityPipeline(DiffusersManners):
         from .checkpoints.text_load import load_text_encoder
         from .models.variants import default_sampling
 
-        vae_module = load_autoencoder(vae, dtype=torch_dtype)
+        vae_module = load_autoencoder(vae, dtype=torch_dtype, disable_mmap=disable_mmap)
         module = load_transformer(
-            transformer, dtype=torch_dtype, vae_channels=vae_module.shape.latent_channels
+            transformer, dtype=torch_dtype, vae_channels=vae_module.shape.latent_channels,
+            disable_mmap=disable_mmap,
         )
         for name, value in default_sampling(module.shape).items():
             defaults.setdefault(name, value)
         encoder, its_tokenizer = load_text_encoder(
-            text_encoder, tokenizer or text_encoder, torch_dtype
+            text_encoder, tokenizer or text_encoder, torch_dtype, disable_mmap
         )
         return cls(module, vae_module, encoder, its_tokenizer, **defaults)
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, torch_dtype: torch.dtype | None = None
+        cls, folder: str | Path, torch_dtype: torch.dtype | None = None, *,
+        disable_mmap: bool = False,
     ) -> InfinityPipeline:
         """Load a pipeline folder with every key and shape checked first, and little memory.
 
         What ``from_pretrained`` does for local folders, with this package's own loaders: clearer
         errors, no second copy of the weights, and ``torch_dtype=None`` keeps the files' dtypes.
+        ``disable_mmap`` copies all weights, so that the files may change afterwards.
         """
         from .checkpoints.load import load_autoencoder, load_transformer
         from .checkpoints.pipeline_index import read_defaults
@@ -138,14 +143,15 @@ class InfinityPipeline(DiffusersManners):
 
         folder = Path(folder)
         defaults = read_defaults(folder)
-        vae = load_autoencoder(folder / "vae", dtype=torch_dtype)
+        vae = load_autoencoder(folder / "vae", dtype=torch_dtype, disable_mmap=disable_mmap)
         transformer = load_transformer(
-            folder / "transformer", dtype=torch_dtype, vae_channels=vae.shape.latent_channels
+            folder / "transformer", dtype=torch_dtype, vae_channels=vae.shape.latent_channels,
+            disable_mmap=disable_mmap,
         )
         encoder = tokenizer = None
         if (folder / "text_encoder").is_dir():
             encoder, tokenizer = load_text_encoder(
-                folder / "text_encoder", folder / "tokenizer", torch_dtype
+                folder / "text_encoder", folder / "tokenizer", torch_dtype, disable_mmap
             )
         return cls(transformer, vae, encoder, tokenizer, **defaults)
 

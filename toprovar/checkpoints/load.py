@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..models.mapped import is_copied
 from .inspect import Checkpoint, fit_autoencoder, inspect_checkpoint
 from .loading import LOADING
 from .sources import bounded
@@ -29,6 +30,7 @@ def load_transformer(
     patchify: bool | None = None,
     vae_channels: int | None = None,
     verify: bool = False,
+    disable_mmap: bool = False,
 ) -> InfinityTransformer:
     """Loads a transformer from an official checkpoint, a component folder or a pipeline folder.
 
@@ -36,12 +38,13 @@ def load_transformer(
         dtype: of the blocks' weights; None keeps every tensor as it is in the file. In half
             precision the modules of ``InfinityTransformer._keep_in_fp32_modules`` become float32.
         device: where the weights go. On the CPU, weights that keep their dtype stay views of
-            the file, read when first used.
+            the file, read when first used, unless they are small (``models.mapped``).
         patchify: tokens hold 2 x 2 latent pixels; None = as ``vae_channels`` asks for, or as the
             known model with as many bits.
         vae_channels: latent channels of the VAE it will be used with, if known.
         verify: read all of the file at once and look for damage: checksums where it has them, and
             values that are no numbers (otherwise looked for at the ends of large tensors only).
+        disable_mmap: copy the weights, so that the file may change afterwards.
 
     Raises:
         CheckpointError: names the file, the key, what was expected and what was found.
@@ -49,7 +52,7 @@ def load_transformer(
     checkpoint = inspect_checkpoint(path, kind="transformer", patchify=patchify)
     if vae_channels is not None:
         checkpoint = fit_autoencoder(checkpoint, vae_channels, patchify)
-    model = materialise(checkpoint, dtype, device, verify)
+    model = materialise(checkpoint, dtype, device, verify, disable_mmap)
     return model  # type: ignore[return-value]  # the kind was asked for
 
 
@@ -60,19 +63,22 @@ def load_autoencoder(
     *,
     ema: bool = False,
     verify: bool = False,
+    disable_mmap: bool = False,
 ) -> InfinityAutoencoder:
     """Loads a VAE; arguments as :func:`load_transformer`.
 
     Args:
         ema: take the averaged weights (the ``ema`` entry) of the file.
     """
-    model = materialise(inspect_checkpoint(path, kind="vae", ema=ema), dtype, device, verify)
+    checkpoint = inspect_checkpoint(path, kind="vae", ema=ema)
+    model = materialise(checkpoint, dtype, device, verify, disable_mmap)
     return model  # type: ignore[return-value]  # the kind was asked for
 
 
 def materialise(
     checkpoint: Checkpoint, dtype: torch.dtype | None, device: torch.device | str,
     verify: bool = False,
+    disable_mmap: bool = False,
 ) -> torch.nn.Module:
     """The model of a checked checkpoint, in evaluation mode."""
     place = torch.device(device)
@@ -86,9 +92,9 @@ def materialise(
             return source.dtype(names[name])
         return torch.float32 if dtype in HALF and name.split(".")[0] in in_fp32 else dtype
 
-    kept = [
-        n for n, key in names.items() if place.type == "cpu" and source.dtype(key) == target(n)
-    ]
+    size = sum(source.infos[key].nbytes for key in names.values())
+    mapped = place.type == "cpu" and not is_copied(size, disable_mmap)
+    kept = [n for n, key in names.items() if mapped and source.dtype(key) == target(n)]
     state: dict[str, Tensor] = {}
 
     def take(name: str, tensor: Tensor) -> Tensor:

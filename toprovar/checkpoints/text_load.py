@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models.mapped import copy_weights
 from .errors import CheckpointError, one_line
 from .loading import LOADING
 from .sources import bounded
@@ -23,17 +24,19 @@ _IN_FP32 = ".wo.weight"
 
 
 def load_text_encoder(
-    folder: str | PathLike[str], tokenizer: str | PathLike[str], dtype: torch.dtype | None
+    folder: str | PathLike[str], tokenizer: str | PathLike[str], dtype: torch.dtype | None,
+    disable_mmap: bool = False,
 ) -> tuple[Any, Any]:
     """(T5EncoderModel, tokenizer) from folders in transformers format.
 
     Nothing is downloaded, and no code that a folder names is run. Weights that keep their dtype
-    stay views of the file, read when first used.
+    stay views of the file, read when first used, unless they are small (``models.mapped``).
 
     Args:
         folder: the encoder's, or the name of a model in the local cache (google/flan-t5-xl).
         tokenizer: folder of the tokenizer, often the same.
         dtype: of the weights; None = as stored.
+        disable_mmap: copy the weights, so that the files may change afterwards.
 
     Raises:
         CheckpointError: names what is missing or wrong, and in which file.
@@ -46,7 +49,7 @@ def load_text_encoder(
             tokenizer, f"not the tokenizer of {weights.path}: it has more words",
             expected=f"at most {weights.shape.vocab_size}", found=len(words),
         )
-    return build_text_encoder(weights, dtype), words
+    return build_text_encoder(weights, dtype, disable_mmap), words
 
 
 def load_tokenizer(folder: str | PathLike[str]) -> Any:
@@ -70,7 +73,8 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
             ) from None
 
 
-def build_text_encoder(weights: TextWeights, dtype: torch.dtype | None) -> Any:
+def build_text_encoder(weights: TextWeights, dtype: torch.dtype | None,
+                       disable_mmap: bool = False) -> Any:
     """The model of a checked text encoder, in evaluation mode on the CPU."""
     own = weights.stored_dtype() if dtype is None else dtype
     source = weights.source
@@ -97,6 +101,7 @@ def build_text_encoder(weights: TextWeights, dtype: torch.dtype | None) -> Any:
             model: Any = transformers.T5EncoderModel(config)
         model.load_state_dict(state, strict=True, assign=True)
         model.set_input_embeddings(model.shared)  # one module under both names
+    copy_weights(model, disable_mmap)
     return model.eval()
 
 

@@ -271,7 +271,7 @@ class EntropyTrace:
                 header = parse_json(text)
                 about = TraceInfo.model_validate_json(json.dumps(header["about"]))
                 keys = {_place(name): int(count) for name, count in header["keys"].items()}
-                maps = {_place(name.removeprefix("entropy.")): file.get_tensor(name)
+                maps = {_place(name.removeprefix("entropy.")): file.get_tensor(name).clone()
                         for name in file.keys()}  # noqa: SIM118 - not a dict
             return EntropyTrace(maps, keys, about)
 

@@ -155,7 +155,7 @@ class Shortcuts:
                     raise ValueError(f"version {head.get('version')!r}, this program reads "
                                      f"{VERSION!r}")
                 names = set(file.keys())
-                tensors = {name: file.get_tensor(name) for name in sorted(names)}
+                tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
             found = cls(head.get("model", ""), *_sorted_out(tensors),
                         parse_json(head.get("about", "{}")))
             if found.identity != head.get("identity"):

@@ -74,7 +74,8 @@ class Judge:
         try:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {n: file.get_tensor(n).float() for n in file.keys()}  # noqa: SIM118
+                tensors = {n: file.get_tensor(n).to(torch.float32, copy=True)
+                           for n in file.keys()}  # noqa: SIM118  # not a dictionary
         except SafetensorError as error:
             raise ValueError(f"{path} is no readable safetensors file: {error}") from error
         if metadata.get("format") != FORMAT:
