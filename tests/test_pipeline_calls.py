@@ -10,6 +10,7 @@ import torch
 
 from tests.tiny import tiny_pipeline
 from toprovar.pipeline import InfinityPipeline
+from toprovar.sampling.params import EngineOptions
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +139,16 @@ def test_pictures_are_told_of_as_they_are_decoded(pipeline: InfinityPipeline,
     arrays = pipeline("a dog", seed=0, num_images_per_prompt=2, output_type="np",
                       on_image=lambda i, image, report: shapes.append(image.shape)).images
     assert arrays.shape == (2, 256, 256, 3) and shapes == [(256, 256, 3)] * 2
+
+
+def test_calls_in_threads_give_the_pictures_they_give_alone(pipeline: InfinityPipeline) -> None:
+    backends = ("math", "flash", "auto")
+
+    def picture(backend: str) -> torch.Tensor:
+        return latents(pipeline, options=EngineOptions(attention_backend=backend))
+
+    alone = [picture(backend) for backend in backends]
+    together = [in_thread(lambda b=b: picture(b)) for b in backends]
+    for (thread, found), expected in zip(together, alone, strict=True):
+        thread.join(120)
+        assert torch.equal(found[0], expected)
