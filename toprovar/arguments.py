@@ -8,6 +8,9 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+DTYPE_NAMES = ("float32", "bfloat16", "float16")
+DTYPE_ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+ATTENTION_BACKENDS = ("auto", "flash", "efficient", "cudnn", "math")
 MOST_IMAGES = 1000
 """Pictures of a prompt in one call; they are drawn together."""
 SEEDS = 1 << 64

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from .arguments import DTYPE_ALIASES, DTYPE_NAMES
 from .ops import attention as attention_ops
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-DTYPE_ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -27,6 +27,16 @@ def calibration_folders() -> tuple[Path, Path]:
     return DATA / "calibrations", cache_folder() / "calibrations"
 
 
+def check_pipeline_folder(folder: str | Path) -> Path:
+    """The folder; a ValueError if it holds no pipeline."""
+    if not (Path(folder) / "model_index.json").is_file():
+        raise ValueError(
+            f"{str(folder)!r} is not a pipeline folder (it has no model_index.json); make one "
+            "from official checkpoints with 'toprovar convert'"
+        )
+    return Path(folder)
+
+
 def replace_file(path: str | Path, content: bytes, staging: str | Path | None = None) -> None:
     """Write beside ``path`` and move into place, so that no half file is ever seen.
 

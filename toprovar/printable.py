@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 MAX_LENGTH = 1000
 
 
@@ -13,6 +15,11 @@ def printable(text: object) -> str:
     """
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode()
                    for c in str(text))
+
+
+def safe_lines(lines: Iterable[object]) -> str:
+    """As :func:`printable`, each entry on a line of its own whatever it holds."""
+    return "\n".join(printable(line).replace("\n", "\\n") for line in lines)
 
 
 def one_line(text: object) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
+from ..printable import one_line, printable
 from .signals import Terminated, terminable
 
 COMMANDS = {
@@ -37,12 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in argv[:1]:
             import_module(_module(name), __name__).add_arguments(command)
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_SafeFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         with terminable():
             return import_module(_module(arguments.command), __name__).run(arguments)
     except (ValueError, OSError) as error:
-        print(f"toprovar {arguments.command}: {error}", file=sys.stderr)
+        print(f"toprovar {arguments.command}: {one_line(error)}", file=sys.stderr)
         return 2
     except Terminated as error:
         print(f"toprovar {arguments.command}: terminated", file=sys.stderr)
@@ -50,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"toprovar {arguments.command}: interrupted", file=sys.stderr)
         return 130
+
+
+class _SafeFormatter(logging.Formatter):
+    """Log records hold text out of files, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def _module(command: str) -> str:

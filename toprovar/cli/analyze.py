@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import MOST_IMAGES, check_prompts, seed_list, share, whole
+from ..printable import printable
+from ..reading import read_text, reading
+from .early import check_folder, check_model, check_sampling, check_source, check_target
 from .model_options import add_device, add_model, engine_options, load_pipeline
 from .outputs import (
     CALIBRATION,
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
 
 MAPS = 8
 """Pictures whose maps are drawn."""
+MOST_PICTURES = 100_000
+MOST_BYTES = 16 << 20
+"""Of a file of prompts."""
+NUMBER = re.compile(r"\d{1,3}", re.ASCII)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,29 +82,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     prompts = _prompts(arguments)
     scales, layers = (_numbers(name, getattr(arguments, name)) for name in ("scales", "layers"))
-    for name in ("num_seeds", "batch"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, "
-                             f"got {getattr(arguments, name)}")
+    check_measuring(arguments)
     if arguments.calibrate:
         if arguments.scales or arguments.layers or arguments.heads or arguments.out:
             raise ValueError("--calibrate measures every scale and layer and writes one file: "
                              "leave out --scales, --layers, --heads and --out")
         if Path(arguments.calibrate).suffix == ".safetensors":
             raise ValueError("--calibrate writes JSON, and shortcuts beside it: give FILE.json")
-        if arguments.shortcut_pictures < 0:
-            raise ValueError(f"--shortcut-pictures must be 0 or more, "
-                             f"got {arguments.shortcut_pictures}")
-        if not Path(arguments.calibrate).absolute().parent.is_dir():
-            raise ValueError(f"the folder of {arguments.calibrate!r} does not exist: create it "
-                             "first")
+        whole("--shortcut-pictures", arguments.shortcut_pictures, 0, MOST_PICTURES)
+        share("--target-ssim", arguments.target_ssim)
+        check_target("--calibrate", arguments.calibrate)
     elif len(arguments.pn or []) > 1:
         raise ValueError("several --pn are for --calibrate only")
     out = Path(arguments.out) if arguments.out else None
-    if out and out.exists() and not out.is_dir():
-        raise ValueError(f"--out must be a folder, {str(out)!r} is a file")
+    check_folder("--out", out)
+    check_source("--calibration", arguments.calibration)
     check_outputs(arguments, _outputs(arguments, out))
-    _schedules(arguments, "1M")  # names a wrong size before the model is loaded
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
     schedules = _schedules(arguments, pipeline.config["default_pn"])
@@ -118,6 +120,16 @@ def _outputs(arguments: argparse.Namespace, out: Path | None) -> list[Output]:
         found += [Output("--out", out / name, PICTURE)
                   for name in ("layers.png", "rho.png", *(f"maps-{i}.png" for i in range(MAPS)))]
     return found
+
+
+def check_measuring(arguments: argparse.Namespace) -> None:
+    """What commands that measure on many pictures share: refused before the model is loaded."""
+    whole("--num-seeds", arguments.num_seeds, 1, MOST_PICTURES)
+    whole("--batch", arguments.batch, 1, MOST_IMAGES)
+    check_sampling(arguments)
+    seed_list(arguments.seed + arguments.num_seeds - 1, 1)
+    _schedules(arguments, "1M")
+    check_model(arguments)
 
 
 def _schedules(arguments: argparse.Namespace, default_pn: str) -> list[ScaleSchedule]:
@@ -163,7 +175,7 @@ def _analyze(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
     if out:
         names = write(found, out, calibration)
         if not arguments.json:
-            print(f"\nwrote {', '.join(names)} to {out.absolute()}")
+            print(printable(f"\nwrote {', '.join(names)} to {out.absolute()}"))
     return 0
 
 
@@ -215,7 +227,7 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
         print(json.dumps(found.to_json()))
     else:
         show_calibration(found)
-        print(f"\nwrote {' and '.join(map(str, written))}")
+        print(printable(f"\nwrote {' and '.join(map(str, written))}"))
     return 0
 
 
@@ -283,7 +295,7 @@ def show(found: Analysis) -> None:
 
 def show_calibration(found: Calibration) -> None:
     """Tables on the terminal."""
-    print(f"{found.name or found.model}: {found.prompts} prompts, {found.seeds} seeds")
+    print(f"{printable(found.name or found.model)}: {found.prompts} prompts, {found.seeds} seeds")
     for pn, entry in found.entries.items():
         print(f"\n{pn}: pruned from scale {entry.start_scale} on: {entry.start_reason}")
         print("scale  tokens  rho              SSIM, not run    SSIM, pruned")
@@ -314,7 +326,8 @@ def _plain(value: float | None) -> str:
 def _prompts(arguments: argparse.Namespace) -> list[str]:
     prompts = list(arguments.prompt)
     if arguments.prompts:
-        lines = Path(arguments.prompts).read_text(encoding="utf-8").splitlines()
+        with reading(arguments.prompts, "file of prompts", "give a text file, a prompt a line"):
+            lines = read_text(arguments.prompts, MOST_BYTES).splitlines()
         prompts += [line.strip() for line in lines if line.strip()]
     if arguments.bundled is not None:
         from ..evaluation.compositional.prompts import bundled_prompts
@@ -328,7 +341,7 @@ def _prompts(arguments: argparse.Namespace) -> list[str]:
                     for i in range(arguments.bundled)]
     if not prompts:
         raise ValueError("give at least one prompt, or --prompts FILE, or --bundled")
-    return prompts
+    return check_prompts("prompt", prompts)
 
 
 def _numbers(name: str, text: str | None) -> list[int] | None:
@@ -338,7 +351,7 @@ def _numbers(name: str, text: str | None) -> list[int] | None:
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        if not NUMBER.fullmatch(first) or (dash and not NUMBER.fullmatch(last)):
             raise ValueError(f"--{name} must look like 4,6-9, got {text!r}")
         found += range(int(first), int(last if dash else first) + 1)
     if not found:

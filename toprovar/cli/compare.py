@@ -8,7 +8,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .model_options import add_device, add_model, add_size, engine_options, find_size, load_pipeline
+from ..arguments import whole
+from .early import check_folder, check_model, check_sampling, check_target
+from .model_options import (
+    add_device,
+    add_model,
+    add_size,
+    engine_options,
+    find_size,
+    load_pipeline,
+    names_size,
+)
 from .outputs import FIGURES, PICTURE, Output, add_overwrite, check_outputs
 from .plan_options import (
     STRATEGIES,
@@ -60,18 +70,19 @@ def run(arguments: argparse.Namespace) -> int:
     names = list(dict.fromkeys(["dense", *filter(None, arguments.strategies.split(","))]))
     out = Path(arguments.out)
     figures = Path(arguments.json) if arguments.json else out.with_suffix(".json")
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out must end in .png, got {arguments.out!r}")
-    for path in (out, figures, Path(arguments.pictures or ".")):
-        if not path.absolute().parent.is_dir():
-            raise ValueError(f"the folder of {str(path)!r} does not exist: create it first")
+    check_target("--out", out, ".png")
+    check_target("--json", figures)
+    check_folder("--pictures", arguments.pictures)
+    whole("--side", arguments.side, 64, 4096)
+    check_sampling(arguments)
+    if names_size(arguments):
+        find_size(arguments, "1M")
+    check_model(arguments)
     check_outputs(arguments, [
         Output("--out", out, PICTURE), Output("--json", figures, FIGURES),
         *(Output("--pictures", Path(arguments.pictures) / f"{_shown(name)}.png", PICTURE)
           for name in names if arguments.pictures),
     ])
-    if arguments.side < 64:
-        raise ValueError(f"--side must be at least 64, got {arguments.side}")
     check_options(arguments, names)
     saved = {name: saved_plan(name) for name in names}
     pipeline = load_pipeline(arguments)
@@ -191,7 +202,7 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
     written = [str(out.absolute()), str(figures.absolute())]
     if arguments.pictures:
         folder = Path(arguments.pictures)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for one in compared:
             save_png(one.taken.image, folder / f"{one.taken.name}.png",
                      {k: v for k, v in about.items() if k != "strategies"} | one.to_json())

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..printable import printable
+from .early import check_device
+
 if TYPE_CHECKING:
     from ..conformance.check import Check
 
@@ -18,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    check_device(arguments.device)
+    if not Path(arguments.folder).is_dir():
+        raise ValueError(f"there is no folder {arguments.folder!r}")
     from ..conformance import check_folder
     from ..devices import choose_device
 
@@ -27,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(report.to_json(), indent=1))
     else:
         for line in report.unsupported:
-            print(f"skip  {line}")
+            print(f"skip  {printable(line)}")
         print(report.summary())
     return 0 if report.passed else 1
 
@@ -35,4 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
 def show(check: Check) -> None:
     note = f"  ({check.note})" if check.note else ""
     verdict = "ok  " if check.passed else "MISS"
-    print(f"{verdict}  {check.difference:<10.3g} limit {check.limit:<8.3g} {check.name}{note}")
+    print(f"{verdict}  {check.difference:<10.3g} limit {check.limit:<8.3g} "
+          f"{printable(check.name)}{printable(note)}")

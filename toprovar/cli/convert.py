@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..printable import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -38,5 +40,5 @@ def run(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     for line in written:
-        print(line)
+        print(printable(line))
     return 0

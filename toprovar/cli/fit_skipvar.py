@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .analyze import _how, _prompts, _schedules, command_line
+from ..printable import printable
+from .analyze import _how, _prompts, _schedules, check_measuring, command_line
+from .early import check_target
 from .model_options import add_device, add_model, load_pipeline
 from .outputs import DECISIONS, Output, add_overwrite, check_outputs
 
@@ -34,24 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    prompts = _prompts(arguments)
+    check_measuring(arguments)
+    if not 0 < arguments.target <= 1:
+        raise ValueError(f"--target must be above 0 and at most 1, got {arguments.target}")
+    out = Path(arguments.out)
+    check_target("--out", out)
+    check_outputs(arguments, [Output("--out", out, DECISIONS)])
     from tqdm import tqdm
 
     from ..analysis.skipvar_fit import check_fitting, fit_skipvar
     from ..analysis.skipvar_measure import runs_of
 
-    prompts = _prompts(arguments)
-    for name in ("num_seeds", "batch"):
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, "
-                             f"got {getattr(arguments, name)}")
-    if not 0 < arguments.target <= 1:
-        raise ValueError(f"--target must be above 0 and at most 1, got {arguments.target}")
-    out = Path(arguments.out)
-    if not out.absolute().parent.is_dir():
-        raise ValueError(f"the folder of {arguments.out!r} does not exist: create it first")
-    check_outputs(arguments, [Output("--out", out, DECISIONS)])
     check_fitting()
-    _schedules(arguments, "1M")  # names a wrong size before the model is loaded
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
     schedules = _schedules(arguments, pipeline.config["default_pn"])
@@ -69,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     found.save(out)
     for model in found.root.values():
         show(model.pn or "", model.provenance)
-    print(f"\nwrote {out.absolute()}")
+    print(printable(f"\nwrote {out.absolute()}"))
     return 0
 
 

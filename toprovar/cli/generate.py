@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import seed_list, whole
 from ..files import replace_file
+from ..printable import printable, safe_lines
+from .early import check_model, check_sampling, check_target
 from .model_options import (
     add_device,
     add_model,
@@ -17,6 +20,7 @@ from .model_options import (
     find_size,
     load_pipeline,
     names_size,
+    size_told,
 )
 from .outputs import PICTURE, PLAN, REPORT, Output, add_overwrite, check_outputs
 from .plan_options import (
@@ -73,13 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     out, report_path = Path(arguments.out), arguments.report and Path(arguments.report)
     plan_path = arguments.save_plan and Path(arguments.save_plan)
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"--out must end in .png, got {arguments.out!r}")
-    for path in filter(None, (out, report_path, plan_path)):
-        if not path.absolute().parent.is_dir():
-            raise ValueError(f"the folder of {str(path)!r} does not exist: create it first")
-    if arguments.num < 1:
-        raise ValueError(f"--num must be at least 1, got {arguments.num}")
+    check_target("--out", out, ".png")
+    check_target("--report", report_path)
+    check_target("--save-plan", plan_path)
+    check_sampling(arguments, arguments.num)
+    if arguments.vae_tile is not None:
+        whole("--vae-tile", arguments.vae_tile, 4)
     names = _numbered(out, arguments.num)
     check_outputs(arguments, [
         *(Output("--out", name, PICTURE) for name in names),
@@ -88,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     ])
     if plan_path and not arguments.plan:
         raise ValueError("--save-plan needs --plan: a run without one is dense")
+    if names_size(arguments):
+        find_size(arguments, "1M")
+    check_model(arguments)
     check_options(arguments, [arguments.plan or "dense"])
     saved = saved_plan(arguments.plan)
     from ..sparsity.plan import SparsityPlan
@@ -99,17 +105,20 @@ def run(arguments: argparse.Namespace) -> int:
     about: dict[str, Any] = {"prompt": arguments.prompt, "negative_prompt": arguments.negative}
     if arguments.vae_tile:
         about["vae_tile"] = arguments.vae_tile
+    notes = size_told(arguments, schedule)
+    seeds = seed_list(arguments.seed, arguments.num)
     if arguments.plan is not None:
         about["plan_request"] = plan_request(arguments)
 
     def finished(report: RunReport) -> RunReport:
+        report = replace(report, notes=(*notes, *report.notes))
         if arguments.plan is None:
             return report
         return _priced(report, costs, pipeline.transformer.shape, is_guided(arguments, pipeline))
 
     def write(index: int, image: Image.Image, report: RunReport) -> None:
         told = {**_as_json(finished(report), arguments.plan), **about}
-        save_png(image, names[index], {**_parameters(told), "seed": arguments.seed + index})
+        save_png(image, names[index], {**_parameters(told), "seed": seeds[index]})
 
     reports: list[RunReport] = []
     seconds = 0.0
@@ -117,8 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
         result = pipeline(
             arguments.prompt, arguments.negative, guidance_scale=arguments.cfg, tau=arguments.tau,
             num_images_per_prompt=min(arguments.num - first, _at_once(pipeline)),
-            seed=arguments.seed + first, schedule=schedule, plan=plan, top_p=arguments.top_p,
-            greedy=arguments.greedy, vae_tile=arguments.vae_tile,
+            seed=seeds[first : first + _at_once(pipeline)], schedule=schedule, plan=plan,
+            top_p=arguments.top_p, greedy=arguments.greedy, vae_tile=arguments.vae_tile,
             options=engine_options(arguments),
             on_image=lambda i, image, report, first=first: write(first + i, image, report),
         )
@@ -139,10 +148,13 @@ def run(arguments: argparse.Namespace) -> int:
         for i, report in enumerate(reports):
             head = f"image {i + 1}\n" if len(reports) > 1 else ""
             print(f"{head}{report_table(report)}\n")
+    first = reports[0]
+    if arguments.plan is None and first.notes:
+        print(safe_lines(f"note: {note}" for note in first.notes))
     height, width = schedule.image_size
     for name in names:
-        print(f"{name.absolute()} ({width}x{height}, {seconds:.2f} s, {reports[0].device}, "
-              f"{reports[0].dtype})")
+        print(printable(f"{name.absolute()} ({width}x{height}, {seconds:.2f} s, {first.device}, "
+                        f"{first.dtype})"))
     return 0
 
 

@@ -6,6 +6,8 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
+from .early import check_model
+
 if TYPE_CHECKING:
     import torch
 
@@ -51,6 +53,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
     """The model that was asked for, on its device."""
+    check_model(arguments)
     from transformers.utils import logging
 
     from ..bundled import bundled_model
@@ -62,10 +65,7 @@ def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
     logging.disable_progress_bar()  # one bar, that of the scales
     parts = (arguments.transformer, arguments.vae, arguments.text_encoder)
     pipeline: Any
-    if any(parts):
-        if arguments.model or not all(parts):
-            raise ValueError("official checkpoints need --transformer, --vae and --text-encoder "
-                             "together, and no --model")
+    if any(parts):  # then all are: see ``early.check_model``
         pipeline = InfinityPipeline.from_official(*parts, torch_dtype=dtype,
                                                   disable_mmap=arguments.disable_mmap)
     else:
@@ -106,12 +106,28 @@ def find_size(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
     if arguments.size:
         if arguments.aspect or arguments.pixels:
             raise ValueError("give either --size, or --aspect and --pixels")
-        match = re.fullmatch(r"(\d+)[xX](\d+)", arguments.size)
-        if not match:
-            raise ValueError(f"--size must look like 1024x768, got {arguments.size!r}")
-        return schedule_for_size(height=int(match[2]), width=int(match[1]))
+        width, height = _pixels(arguments.size)
+        return schedule_for_size(height, width)
     aspect = parse_aspect(arguments.aspect) if arguments.aspect else 1.0
     return get_schedule(aspect, arguments.pixels or default_pn)
+
+
+def size_told(arguments: argparse.Namespace, schedule: ScaleSchedule) -> tuple[str, ...]:
+    """A note where the size is not quite what was asked for."""
+    from ..schedules import aspect_notes, size_notes
+
+    if arguments.size:
+        width, height = _pixels(arguments.size)
+        return size_notes(schedule, height, width)
+    return aspect_notes(schedule, arguments.aspect) if arguments.aspect else ()
+
+
+def _pixels(size: str) -> tuple[int, int]:
+    """(width, height)"""
+    match = re.fullmatch(r"(\d{1,20})[xX](\d{1,20})", size)
+    if not match:
+        raise ValueError(f"--size must look like 1024x768, got {size!r}")
+    return int(match[1]), int(match[2])
 
 
 def engine_options(arguments: argparse.Namespace) -> EngineOptions:

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import guidance
+from ..printable import one_line, printable, safe_lines
+from .early import check_model, check_source, check_target
 from .model_options import (
     add_device,
     add_model,
@@ -15,6 +18,7 @@ from .model_options import (
     find_size,
     load_pipeline,
     names_size,
+    size_told,
 )
 from .outputs import NOT_READ, PICTURE, PLAN, Output, add_overwrite, check_outputs
 from .plan_options import (
@@ -66,15 +70,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _make(arguments: argparse.Namespace) -> int:
-    from ..sparsity.plan import SparsityPlan
-    from ..sparsity.plan_file import save_plan
-    from ..sparsity.plan_table import plan_table
-
     strategy, file = arguments.strategy, Path(arguments.file)
-    if not file.absolute().parent.is_dir():
-        raise ValueError(f"the folder of {arguments.file!r} does not exist: create it first")
-    if file.suffix.lower() != ".json":
-        raise ValueError(f"a plan's file must end in .json, got {arguments.file!r}")
+    check_target("a plan's file", file, ".json")
+    if arguments.cfg is not None:
+        guidance("--cfg", arguments.cfg)
+    if names_size(arguments):
+        find_size(arguments, "1M")
+    check_model(arguments)
     check_outputs(arguments, [Output("FILE", file, PLAN)], (*NOT_READ, "file"))
     check_options(arguments, [strategy])
     own = given(arguments, strategy)
@@ -88,6 +90,10 @@ def _make(arguments: argparse.Namespace) -> int:
                          "--speedup or --budget; 'toprovar generate --plan skipvar' decides inside "
                          "the run")
     pipeline = load_pipeline(arguments)
+    from ..sparsity.plan import SparsityPlan
+    from ..sparsity.plan_file import save_plan
+    from ..sparsity.plan_table import plan_table
+
     schedule = find_size(arguments, pipeline.config["default_pn"])
     costs = None
     if arguments.costs or arguments.speedup is not None:
@@ -97,7 +103,9 @@ def _make(arguments: argparse.Namespace) -> int:
     assert isinstance(plan, SparsityPlan)  # what plans inside the run was refused above
     save_plan(plan, file)
     print(plan_table(plan))
-    print(f"\nwrote {file.absolute()}")
+    for note in size_told(arguments, schedule):
+        print(f"note: {note}")
+    print(printable(f"\nwrote {file.absolute()}"))
     return 0
 
 
@@ -105,43 +113,40 @@ def _show(arguments: argparse.Namespace) -> int:
     from ..files import replace_file
     from ..sparsity.plan_table import plan_table
 
-    plan = read_plan(arguments.file)
     picture = arguments.picture and Path(arguments.picture)
+    check_target("--picture", picture, ".png")
+    plan = read_plan(arguments.file)
     if picture:
-        if picture.suffix.lower() != ".png":
-            raise ValueError(f"--picture must end in .png, got {arguments.picture!r}")
-        if not picture.absolute().parent.is_dir():
-            raise ValueError(f"the folder of {arguments.picture!r} does not exist: create it first")
         check_outputs(arguments, [Output("--picture", picture, PICTURE)])
         from ..sparsity.plan_picture import plan_png
 
         replace_file(picture, plan_png(plan))
     print(plan_table(plan))
     if picture:
-        print(f"\nwrote {picture.absolute()}")
+        print(printable(f"\nwrote {picture.absolute()}"))
     return 0
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    if not Path(arguments.file).is_file():
-        raise ValueError(f"there is no file {arguments.file!r}")
+    check_source("FILE", arguments.file)
     if arguments.embedded and arguments.model:
         raise ValueError("give either --embedded or --model")
+    if names_size(arguments):
+        find_size(arguments, "1M")
+    check_model(arguments)
     try:
         plan = read_plan(arguments.file)
         against, notes = _fits(arguments, plan)
     except ValueError as error:
-        print(f"toprovar plan: {error}", file=sys.stderr)
+        print(f"toprovar plan: {one_line(error)}", file=sys.stderr)
         return 1
-    print(f"{arguments.file}: a sound {plan.strategy} plan for {plan.schedule}, {against}")
-    for note in notes:
-        print(f"note: {note}")
+    head = f"{arguments.file}: a sound {plan.strategy} plan for {plan.schedule}, {against}"
+    print(safe_lines([head, *(f"note: {note}" for note in notes)]))
     return 0
 
 
 def _fits(arguments: argparse.Namespace, plan: SparsityPlan) -> tuple[str, tuple[str, ...]]:
     """What the plan was held against, and notes; a ValueError says what it does not fit."""
-    from ..models.fingerprint import model_fingerprint
     from ..schedules import find_schedule
 
     listed = find_schedule([step.grid for step in plan.scales])
@@ -150,6 +155,8 @@ def _fits(arguments: argparse.Namespace, plan: SparsityPlan) -> tuple[str, tuple
             raise ValueError(f"{arguments.file}: made for {plan.schedule}, which is another size")
         return "checked without a model", ()
     pipeline = load_pipeline(arguments)
+    from ..models.fingerprint import model_fingerprint
+
     schedule = find_size(arguments, listed.pn) if names_size(arguments) else listed
     notes = plan.check_fits(pipeline.transformer.shape, schedule,
                             model_fingerprint(pipeline.transformer))

@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import share, whole
+from ..printable import printable
+from .early import check_budget
+
 if TYPE_CHECKING:
+    from ..entropy.calibration import Calibration
     from ..pipeline import InfinityPipeline
     from ..sampling.params import EngineOptions
     from ..schedules import ScaleSchedule
@@ -128,12 +133,15 @@ def given(arguments: argparse.Namespace, strategy: str) -> dict[str, Any]:
 def check_options(arguments: argparse.Namespace, strategies: Sequence[str]) -> None:
     """Refuse options that none of ``strategies`` uses, and those that exclude each other.
 
+    Files that they name are read.
+
     Raises:
         ValueError: naming the option.
     """
     has_target = arguments.speedup is not None or arguments.budget is not None
     if arguments.speedup is not None and arguments.budget is not None:
         raise ValueError("give either --speedup or --budget, not both")
+    check_budget(arguments)
     if has_target and not set(strategies) & {*SOLVED, AUTO}:
         raise ValueError("--speedup and --budget are for auto, toprovar, fastvar and skipvar, not "
                          f"for {', '.join(strategies)}")
@@ -149,6 +157,46 @@ def check_options(arguments: argparse.Namespace, strategies: Sequence[str]) -> N
     if has_target and arguments.toprovar_dimensions in ("scale", "fixed_exit"):
         raise ValueError(f"--dimensions {arguments.toprovar_dimensions} leaves scales out whole: "
                          "there is nothing that --speedup or --budget could decide")
+    for strategy in strategies:
+        _settings(arguments, strategy)
+
+
+def _settings(arguments: argparse.Namespace, strategy: str) -> dict[str, Any]:
+    """What the options of a strategy say, for ``planning.make_plan``; files are read, but not yet
+    held against a model."""
+    own = given(arguments, strategy)
+    more: dict[str, Any] = {}
+    if strategy == "toprovar":
+        from pydantic import ValidationError
+
+        from ..entropy.calibration import Calibration
+        from ..sparsity.strategies.toprovar import ToProVarSettings
+
+        try:
+            more["settings"] = ToProVarSettings(
+                **{k: v for k, v in own.items() if k not in NOT_SETTINGS}
+            )
+        except ValidationError as error:
+            raise ValueError(_told(error)) from None
+        if "calibration" in own:
+            more["calibration"] = Calibration.load(own["calibration"])
+    elif strategy == "fastvar" and "drop" in own:
+        more["drop"] = [share("--drop", each) for each in _numbers(own["drop"])]
+    elif strategy == "skipvar":
+        if "decisions" in own:
+            from ..sparsity.strategies.skipvar_decision import DecisionModels
+
+            if "skip" in own or "uncond" in own:
+                raise ValueError("--skip and --uncond fix the policy that --decisions would take: "
+                                 "give one or the other")
+            more["decisions"] = DecisionModels.load(own["decisions"])
+        for name in ("skip", "uncond"):
+            if name in own:
+                more[name] = whole(f"--{name}", own[name], 0, 3)
+        if more.get("skip") and more.get("uncond"):
+            raise ValueError("SkipVAR either skips scales or drops guidance: give --skip or "
+                             "--uncond, not both")
+    return more
 
 
 def build_plan(
@@ -161,34 +209,13 @@ def build_plan(
     Args:
         planned: in place of ``--planned``.
     """
-    from pydantic import ValidationError
-
     from ..planning import make_plan
-    from ..sparsity.strategies.toprovar import ToProVarSettings
 
-    own = given(arguments, strategy)
-    more: dict[str, Any] = {}
+    more = _settings(arguments, strategy)
     if strategy == "toprovar":
-        try:
-            more["settings"] = ToProVarSettings(
-                **{k: v for k, v in own.items() if k not in NOT_SETTINGS}
-            )
-        except ValidationError as error:
-            raise ValueError(_told(error)) from None
-        more["planned"] = planned or own.get("planned") or "run"
-        if "calibration" in own:
-            more["calibration"] = _calibration(own["calibration"], pipeline)
-    elif strategy == "fastvar" and "drop" in own:
-        more["drop"] = _numbers(own["drop"])
-    elif strategy == "skipvar":
-        if "decisions" in own:
-            from ..sparsity.strategies.skipvar_decision import DecisionModels
-
-            if "skip" in own or "uncond" in own:
-                raise ValueError("--skip and --uncond fix the policy that --decisions would take: "
-                                 "give one or the other")
-            more["decisions"] = DecisionModels.load(own["decisions"])
-        more |= {k: own[k] for k in ("skip", "uncond") if k in own}
+        more["planned"] = planned or given(arguments, strategy).get("planned") or "run"
+        if "calibration" in more:
+            _check_calibration(arguments.toprovar_calibration, more["calibration"], pipeline)
     target = {} if strategy == "dense" else {
         "speedup": arguments.speedup, "budget": arguments.budget,
     }
@@ -238,23 +265,21 @@ def read_plan(path: str | Path) -> SparsityPlan:
     return load_plan_of_picture(path) if picture else load_plan(path)
 
 
-def _calibration(path: str, pipeline: InfinityPipeline) -> Any:
-    from ..entropy.calibration import Calibration
+def _check_calibration(path: str, found: Calibration, pipeline: InfinityPipeline) -> None:
+    """Hold a calibration against the model, and let plans find the shortcuts beside it."""
     from ..models.fingerprint import model_fingerprint
     from ..sparsity.shortcuts import Shortcuts, register_shortcuts
 
-    found = Calibration.load(path)
     depth, own = pipeline.transformer.shape.depth, model_fingerprint(pipeline.transformer)
     if found.depth != depth:
         raise ValueError(f"{path}: calibrates a model of {found.depth} layers, this one has "
                          f"{depth}: make one with 'toprovar analyze --calibrate FILE'")
     if found.model != own:
-        print(f"note: {path} calibrates other weights ({found.model}, these are {own})",
+        print(printable(f"note: {path} calibrates other weights ({found.model}, these are {own})"),
               file=sys.stderr)
     beside = Path(path).with_suffix(".safetensors")
     if found.shortcuts and beside.is_file():
         register_shortcuts(Shortcuts.load(beside))
-    return found
 
 
 def _numbers(text: str) -> list[float]:

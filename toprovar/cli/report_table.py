@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..printable import safe_lines
 from ..sparsity.plan_table import kept_shares, percent, table
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def report_table(report: RunReport) -> str:
-    """One run for a reader; its ``used_plan`` has a predicted cost."""
+    """One run for a reader, safe to print; its ``used_plan`` has a predicted cost."""
     assert report.used_plan is not None and report.used_plan.predicted is not None
     cost = report.used_plan.predicted
     rows = []
@@ -38,7 +39,7 @@ def report_table(report: RunReport) -> str:
         how = "measured" if report.dense_measured else "foreseen from this run's full scales"
         lines.append(f"a dense run's scale loop: {report.dense_seconds:.3f} s, {how}; this one is "
                      f"{report.dense_seconds / seconds:.2f} x as fast")
-    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+    return safe_lines([*lines, *(f"note: {note}" for note in report.notes)])
 
 
 def speedups(report: RunReport) -> dict[str, float] | None:

@@ -18,7 +18,7 @@ from typing_extensions import Self
 from ..files import calibration_folders, replace_file
 from ..reading import read_json, reading
 from ..schedules import ScaleSchedule
-from .statistics import Crossing, LayerClass, RatioScale
+from .kinds import Crossing, LayerClass, RatioScale
 
 VERSION = 1
 MOST_BYTES = 16 << 20

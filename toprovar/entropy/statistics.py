@@ -9,15 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Crossing = Literal["rising", "falling"]
-RatioScale = Literal["raw", "log"]
-LayerClass = Literal["global", "detail", "ambiguous"]
-Normalization = Literal["mean", "sum", "rank"]
+from .kinds import Crossing, LayerClass, Normalization, RatioScale
 
 CONSTANT = 1e-6
 """A map whose values differ by less than this share of its mean is taken for constant (maps are

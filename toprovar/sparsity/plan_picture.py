@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..models.config import default_mlp_hidden
+from ..printable import printable
 from .cost import TEXT_TOKENS, WorkTable
 from .plan import SparsityPlan
 
@@ -71,7 +72,8 @@ def plan_picture(plan: SparsityPlan, title: str | None = None) -> Figure:
     for axis in axes:
         axis.xaxis.label.set(size=8, color=INK)
         axis.yaxis.label.set(size=8, color=INK)
-    figure.suptitle(title or _title(plan), fontsize=9, color=INK, x=0.01, ha="left")
+    figure.suptitle(printable(title or _title(plan)), parse_math=False, fontsize=9, color=INK,
+                    x=0.01, ha="left")
     return figure
 
 

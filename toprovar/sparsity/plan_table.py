@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..printable import one_line, safe_lines
 from .plan import PredictedCost, ScalePlan, SparsityPlan
 
 LEGEND = "layers, first to last: # all tokens, 9 to 1 tenths of them, . none"
@@ -13,7 +14,7 @@ LONGEST = 48
 
 
 def plan_table(plan: SparsityPlan) -> str:
-    """The plan for a reader: head, one line a scale, predicted cost and notes."""
+    """The plan for a reader: head, one line a scale, predicted cost and notes; safe to print."""
     model = plan.model
     lines = [
         f"{plan.strategy} for {plan.schedule or 'an unnamed schedule'}: {len(plan.scales)} scales "
@@ -32,7 +33,7 @@ def plan_table(plan: SparsityPlan) -> str:
         lines += ["", *cost_lines(plan.predicted)]
     if plan.notes:
         lines += ["", *(f"note: {note}" for note in plan.notes)]
-    return "\n".join(lines)
+    return safe_lines(lines)
 
 
 def _scale_row(s: int, step: ScalePlan) -> tuple[str, ...]:
@@ -71,7 +72,8 @@ def cost_lines(cost: PredictedCost) -> list[str]:
 
 
 def plan_differences(a: SparsityPlan, b: SparsityPlan) -> list[str]:
-    """What sets ``b`` apart from ``a``, one difference a line; empty for equal plans."""
+    """What sets ``b`` apart from ``a``, one difference a line, safe to print; empty for equal
+    plans."""
     lines = [
         f"{name}: {_short(old)} -> {_short(new)}"
         for name, old, new in (
@@ -91,7 +93,7 @@ def plan_differences(a: SparsityPlan, b: SparsityPlan) -> list[str]:
     lines += _cost_differences(a.predicted, b.predicted)
     lines += [f"note only in the first: {n}" for n in a.notes if n not in b.notes]
     lines += [f"note only in the second: {n}" for n in b.notes if n not in a.notes]
-    return lines
+    return [one_line(line) for line in lines]
 
 
 def _scale_differences(a: ScalePlan, b: ScalePlan) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from ..ops.token_select import check_selection
+from ..ops.minimum import check_selection
 
 Rule = Literal["entropy", "entropy_reversed", "variance", "random"]
 """entropy: lowest attention entropy first. variance: largest squared distance from the mean token

@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...arguments import ATTENTION_BACKENDS as BACKENDS
 from .flags import FLAGS
 
-BACKENDS = ("auto", "flash", "efficient", "cudnn", "math")
 _HELD: ContextVar[str] = ContextVar("attention_backend", default="auto")
 
 

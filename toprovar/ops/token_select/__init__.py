@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..minimum import check_selection, feasible_minimum, tile_size, tokens_required
 from ..registry import Backend, Call, Op, register
 from . import portable
 from .layers import SELECT_IN_LAYERS, TRITON, LayerCounts, select_in_layers
-from .minimum import check_selection, feasible_minimum, tile_size, tokens_required
 
 __all__ = [
     "SELECT", "SELECT_IN_LAYERS", "LayerCounts", "check_selection", "feasible_minimum",

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..minimum import check_selection, tile_size
 from ..registry import FLOATS, Backend, Call, Constraints, Op, register
-from .minimum import check_selection, tile_size
 
 
 @dataclass(frozen=True, eq=False)

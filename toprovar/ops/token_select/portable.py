@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..minimum import tokens_required
 from .layers import LayerCounts
-from .minimum import tokens_required
 
 
 def select(

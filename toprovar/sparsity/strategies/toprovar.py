@@ -20,11 +20,12 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from ...entropy.calibration import Calibration, ScheduleEntry
-from ...entropy.statistics import Normalization
+from ...entropy.kinds import Normalization
 from ...models.config import TransformerConfig
-from ...ops.token_select import feasible_minimum
+from ...ops.minimum import feasible_minimum
 from ...schedules import ScaleSchedule
 from ..plan import FROZEN, ModelTag, Resize, Rule, ScalePlan, SparsityPlan, Way, schedule_name
+from ..scale_plan import MOST_SIDE
 
 MOST = 0.95
 """Largest share dropped to meet a target: the bits of a scale need some block to come from. Tokens
@@ -86,9 +87,9 @@ class ToProVarSettings(BaseModel):
     shortcuts: bool = True
     ladder: bool = True
     tile: int = Field(default=16, ge=1)
-    region: int = Field(default=8, ge=0)
+    region: int = Field(default=8, ge=0, le=MOST_SIDE)
     min_share: float = Field(default=0.25, ge=0, le=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(1 << 63), lt=1 << 64)
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
