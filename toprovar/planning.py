@@ -12,9 +12,9 @@ from .schedules import ScaleSchedule
 from .sparsity.cost import CostModel, Target, predict
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan, dense_plan
-from .sparsity.solve import solve
+from .sparsity.solve import CLOSE
 from .sparsity.strategies.auto import Auto
-from .sparsity.strategies.fastvar import OFFICIAL_DROP, fastvar_at, fastvar_plan
+from .sparsity.strategies.fastvar import OFFICIAL_DROP, fastvar_for, fastvar_plan
 from .sparsity.strategies.skipvar import SkipVar, skipvar_plan
 from .sparsity.strategies.skipvar_decision import DecisionModel, DecisionModels, find_decisions
 from .sparsity.strategies.skipvar_features import vae_decoder
@@ -34,6 +34,7 @@ UNDECIDED = (
     "its fixed policy without the last scale is used; fit one with 'toprovar fit-skipvar', or "
     "choose skip or uncond"
 )
+WHY_BELOW = {"skipvar": "SkipVAR has seven fixed policies, and none lies nearer"}
 Planned = Literal["run", "before"]
 
 
@@ -104,14 +105,14 @@ def make_plan(
             in_run = ToProVar(settings, calibration, target, cost_model)
             if planned == "run" and in_run.adaptive:
                 return in_run
-            return done(toprovar_plan(shape, schedule, settings, calibration, target, guided))
+            plan = toprovar_plan(shape, schedule, settings, calibration, target, guided)
+            return done(plan if target is None else _told(plan, shape, target, guided))
         case "fastvar":
             if target is None:
                 return done(fastvar_plan(shape, schedule, OFFICIAL_DROP if drop is None else drop))
-            return done(_met(*solve(
-                lambda u: fastvar_at(shape, schedule, u),
-                lambda plan: target.cost(plan, shape, guided), target.share,
-            ), target))
+            plan, _ = fastvar_for(shape, schedule, lambda p: target.cost(p, shape, guided),
+                                  target.share)
+            return done(_told(plan, shape, target, guided))
         case "skipvar":
             if skip is None and uncond is None and target is None:
                 found = decisions or find_decisions(model_fingerprint(pipeline.transformer))
@@ -120,14 +121,15 @@ def make_plan(
                 return SkipVar(found, vae_decoder(pipeline.vae), cost_model=cost_model)
             if target is None:
                 return done(skipvar_plan(shape, schedule, skip or 0, uncond or 0))
-            return done(_mildest_skip(pipeline, schedule, target, guided))
+            plan = _mildest_skip(pipeline, schedule, target, guided)
+            return done(_told(plan, shape, target, guided))
     raise ValueError(f"unknown strategy {strategy!r}; expected one of "
                      f"{', '.join(STRATEGIES)}, {AUTO}")
 
 
 def _mildest_skip(pipeline: InfinityPipeline, schedule: ScaleSchedule, target: Target,
                   guided: bool) -> SparsityPlan:
-    """SkipVAR's dearest fixed policy that meets the target."""
+    """SkipVAR's dearest fixed policy that meets the target, else its cheapest."""
     shape = pipeline.transformer.shape
     policies = [(skip, uncond) for skip in range(4) for uncond in range(4)
                 if not (skip and uncond)]
@@ -135,14 +137,25 @@ def _mildest_skip(pipeline: InfinityPipeline, schedule: ScaleSchedule, target: T
     costs = [target.cost(plan, shape, guided) for plan in plans]
     fitting = [i for i, cost in enumerate(costs) if cost <= target.share]
     if not fitting:
-        return _met(plans[costs.index(min(costs))], False, target)
+        return plans[costs.index(min(costs))]
     return plans[max(fitting, key=lambda i: costs[i])]
 
 
-def _met(plan: SparsityPlan, reached: bool, target: Target) -> SparsityPlan:
-    if reached:
+def _told(plan: SparsityPlan, shape: TransformerConfig, target: Target, guided: bool
+          ) -> SparsityPlan:
+    """With a note where it does not come near the target."""
+    cost = target.cost(plan, shape, guided)
+    if target.share - CLOSE <= cost <= target.share:
         return plan
-    note = f"the target of {target.share:.2f} is out of this strategy's reach"
+    if cost > target.share and plan.strategy == "toprovar":  # says so itself
+        return plan
+    of = "a dense run's FLOPs" if target.model is None else "a dense run's predicted time"
+    note = f"comes to {cost:.1%} of {of}, "
+    if cost > target.share:
+        note += f"the target of {target.share:.1%} is out of this strategy's reach"
+    else:
+        note += f"{100 * (target.share - cost):.0f} points below the target: "
+        note += WHY_BELOW.get(plan.strategy, "its plans come in steps")
     return plan.model_copy(update={"notes": (*plan.notes, note)})
 
 

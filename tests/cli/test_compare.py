@@ -57,15 +57,22 @@ def test_a_choice_at_a_budget_and_a_plan_of_ones_own(compare: Any, tiny_model: P
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "make", "skipvar", "own.json", "--model", str(tiny_model), "--uncond", "1"
                  ]) == 0
-    assert compare("--strategies", "fastvar,own.json", "--budget", 0.5, "--no-warm-up", "--json",
-                   "figures.json") == 0
+    assert compare("--strategies", "fastvar,skipvar,own.json", "--budget", 0.5, "--no-warm-up",
+                   "--json", "figures.json") == 0
     captured = capsys.readouterr()
     found = json.loads(Path("figures.json").read_text())
     own = {one["name"]: one for one in found["strategies"]}
-    assert list(own) == ["dense", "fastvar", "own"] and found["budget"] == 0.5
+    assert list(own) == ["dense", "fastvar", "skipvar", "own"] and found["budget"] == 0.5
     assert own["fastvar"]["flop_share"] <= 0.5 < own["own"]["flop_share"] < 1
+    used = {name: own[name]["flop_share"] for name in ("fastvar", "skipvar")}
+    assert used["fastvar"] > 0.48 > used["skipvar"]
+    note = (f"asked for 50.0% of a dense run's FLOPs, used: fastvar {used['fastvar']:.1%}, skipvar "
+            f"{used['skipvar']:.1%} ({100 * (0.5 - used['skipvar']):.0f} points less)")
+    assert found["notes"] == [note] and note in captured.out
+    assert any("seven fixed policies" in note for note in own["skipvar"]["notes"])
+    assert not any("points below" in note for note in own["fastvar"]["notes"])
     assert own["own"]["bit_scales"] == 7 and 0.3 < own["own"]["equal_bits"] < 1
-    assert "warm-up" not in found["how"] and "3/3" in captured.err
+    assert "warm-up" not in found["how"] and "4/4" in captured.err
     assert Path("compare.png").is_file()
 
 

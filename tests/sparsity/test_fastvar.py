@@ -4,7 +4,15 @@ import pytest
 
 from toprovar.models.variants import get_variant
 from toprovar.schedules import get_schedule, templates
-from toprovar.sparsity.strategies.fastvar import fastvar_at, fastvar_plan, official_layers
+from toprovar.sparsity.cost import Target
+from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.solve import CLOSE
+from toprovar.sparsity.strategies.fastvar import (
+    fastvar_at,
+    fastvar_for,
+    fastvar_plan,
+    official_layers,
+)
 
 SHAPE = get_variant("2b").config
 
@@ -43,6 +51,23 @@ def test_strengths_run_from_nothing_to_leaving_scales_out() -> None:
     assert fastvar_at(SHAPE, schedule, 0).dense
     assert fastvar_at(SHAPE, schedule, 0.5).scales == fastvar_plan(SHAPE, schedule).scales
     assert [s.run for s in fastvar_at(SHAPE, schedule, 1).scales[-5:]] == [True] + [False] * 4
+
+
+@pytest.mark.parametrize("pn", ["0.06M", "0.25M", "1M"])
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.3, 0.25, 0.2, 0.15])
+def test_budgets_are_met_closely(pn: str, share: float) -> None:
+    """Also between the plans that run the last two scales and those that do not."""
+    def cost(plan: SparsityPlan) -> float:
+        return Target(share).cost(plan, SHAPE)
+
+    plan, reached = fastvar_for(SHAPE, get_schedule("1.0", pn), cost, share)
+    assert reached and share - CLOSE < cost(plan) <= share
+
+
+def test_a_budget_out_of_reach_gives_the_cheapest() -> None:
+    schedule = get_schedule("1.0", "1M")
+    plan, reached = fastvar_for(SHAPE, schedule, lambda p: Target(0.05).cost(p, SHAPE), 0.05)
+    assert not reached and plan == fastvar_at(SHAPE, schedule, 1)
 
 
 def test_bad_settings() -> None:

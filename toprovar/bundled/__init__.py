@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..box import damage
+
 NAME = "infinity-emoji"
 
 
 def bundled_model() -> Path:
-    """Folder of the embedded model, for ``InfinityPipeline.from_pretrained``."""
+    """Folder of the embedded model, for ``InfinityPipeline.from_pretrained``.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: a file of it is not as it was shipped.
+    """
     folder = Path(__file__).parent / NAME
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(
             f"the embedded model is missing ({folder}): reinstall the package, or name a model "
             "folder of your own"
         )
+    fault = damage(folder)
+    if fault is not None:
+        raise ValueError(f"the embedded model is damaged: {fault}: reinstall the package, or name "
+                         "a model folder of your own")
     return folder

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
+from ..printable import printable, safe_lines
 from .early import check_folder, check_model, check_sampling, check_target
 from .model_options import (
     add_device,
@@ -18,6 +19,7 @@ from .model_options import (
     find_size,
     load_pipeline,
     names_size,
+    size_told,
 )
 from .outputs import FIGURES, PICTURE, Output, add_overwrite, check_outputs
 from .plan_options import (
@@ -96,7 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
         name: saved[name] or build_plan(arguments, pipeline, schedule, name, costs, guided)
         for name in names}
     compared = _run_all(arguments, pipeline, schedule, plans, costs)
-    _write(arguments, pipeline, schedule, compared, costs, out, figures)
+    notes = (*size_told(arguments, schedule), *_work_told(arguments, compared))
+    _write(arguments, pipeline, schedule, compared, costs, out, figures, notes)
     return 0
 
 
@@ -114,8 +117,8 @@ def _run_all(
         for timed in range(rounds):
             taken = []  # of the last round: what is set up once is set up by then
             for name, plan in plans.items():
-                bar.set_postfix_str(Path(name).stem + ("" if timed else ", warming up")
-                                    if rounds > 1 else Path(name).stem)
+                what = printable(Path(name).stem)
+                bar.set_postfix_str(f"{what}, warming up" if rounds > 1 and not timed else what)
                 taken.append(_take(arguments, pipeline, schedule, name, plan, costs))
                 bar.update()
     return compare(taken)
@@ -175,7 +178,8 @@ class _Clock:
 
 
 def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-           compared: list[Compared], costs: CostModel, out: Path, figures: Path) -> None:
+           compared: list[Compared], costs: CostModel, out: Path, figures: Path,
+           notes: tuple[str, ...]) -> None:
     from .. import __version__
     from ..evaluation.compare import contact_sheet
     from ..files import replace_file
@@ -190,7 +194,7 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
         "settings": {name: own for name in STRATEGIES if (own := _settings(arguments, name))},
         "device": costs.device, "dtype": dtype, "toprovar": __version__,
         "how": f"{how}: times are single samples, of the scale loop",
-        "strategies": [one.to_json() for one in compared],
+        "notes": list(notes), "strategies": [one.to_json() for one in compared],
     }
     sheet = contact_sheet(
         compared, arguments.prompt,
@@ -207,8 +211,8 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
             save_png(one.taken.image, folder / f"{one.taken.name}.png",
                      {k: v for k, v in about.items() if k != "strategies"} | one.to_json())
         written.append(str(folder.absolute()))
-    _show(compared, about["how"])
-    print(f"\nwrote {', '.join(written)}")
+    _show(compared, about["how"], notes)
+    print(printable(f"\nwrote {', '.join(written)}"))
 
 
 def _settings(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
@@ -217,7 +221,27 @@ def _settings(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
     return {k: Path(v).name if k in ("calibration", "decisions") else v for k, v in own.items()}
 
 
-def _show(compared: list[Compared], how: str) -> None:
+def _work_told(arguments: argparse.Namespace, compared: list[Compared]) -> tuple[str, ...]:
+    """How much of a dense run each strategy took, where all were to come down to one target."""
+    from ..sparsity.solve import CLOSE
+
+    if arguments.budget is None and arguments.speedup is None:
+        return ()
+    by_time = arguments.speedup is not None
+    asked = 1 / arguments.speedup if by_time else arguments.budget
+    told = []
+    for one in compared:
+        if one.taken.name not in STRATEGIES[1:]:
+            continue
+        used = 1 / one.predicted if by_time and one.predicted else one.taken.flop_share
+        missed = abs(used - asked) > CLOSE
+        more = f" ({abs(100 * (used - asked)):.0f} points {'less' if used < asked else 'more'})"
+        told.append(f"{one.taken.name} {used:.1%}{more if missed else ''}")
+    of = "a dense run's predicted time" if by_time else "a dense run's FLOPs"
+    return (f"asked for {asked:.1%} of {of}, used: {', '.join(told)}",)
+
+
+def _show(compared: list[Compared], how: str, notes: tuple[str, ...]) -> None:
     from ..sparsity.plan_table import percent, table
 
     rows = [(
@@ -228,8 +252,5 @@ def _show(compared: list[Compared], how: str) -> None:
     ) for one in compared]
     head = ("", "time", "speed-up", "predicted", "FLOPs", "SSIM", "PSNR", "latent distance",
             "equal bits", "of scales")
-    print("\n".join(table(head, rows, left=(0,))))
-    print(how)
-    for one in compared:
-        for note in one.taken.notes:
-            print(f"note ({one.taken.name}): {note}")
+    every = [f"note ({one.taken.name}): {note}" for one in compared for note in one.taken.notes]
+    print(safe_lines([*table(head, rows, left=(0,)), how, *notes, *every]))

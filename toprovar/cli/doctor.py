@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
              "system": platform.platform(), **findings()}
     try:
         found["models"] = [str(bundled_model())]
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         found["models"] = [f"none: {error}"]
     call = Call(choose_device(found["use"]["device"]), DTYPES[found["use"]["dtype"]], HEAD_SIZE)
     found["operations"] = {op.name: op.explain(call) for op in all_ops()}

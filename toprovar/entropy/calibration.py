@@ -7,6 +7,7 @@ a planner asks for the calibration of the very weights at hand, by their fingerp
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,10 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from ..box import damage
 from ..files import calibration_folders, replace_file
 from ..reading import read_json, reading
 from ..schedules import ScaleSchedule
 from .kinds import Crossing, LayerClass, RatioScale
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 MOST_BYTES = 16 << 20
@@ -300,20 +304,38 @@ class Calibration(BaseModel):
 
 def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibration | None:
     """The calibration of these weights: from ``files``, the user's folder, or the box; None if
-    there is none.
+    there is none. A damaged file in a folder is named in a warning and passed over.
 
     Args:
         model: fingerprint.
     """
     box, own = calibration_folders()
-    for path in (*map(Path, files), *sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
-        found = _read(path, path.stat().st_mtime_ns)
-        if found.model == model:
+    for path in files:
+        if (found := Calibration.load(path)).model == model:
+            return found
+    for path in (*sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
+        found = _read(path, _changed(path))
+        if found is not None and found.model == model:
             return found
     return None
 
 
+def _changed(path: Path) -> int:
+    """When a file was changed, 0 if it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 @lru_cache(maxsize=32)
-def _read(path: Path, changed: int) -> Calibration:
-    """A file, read again only when it has ``changed``: samplers ask for every picture."""
-    return Calibration.load(path)
+def _read(path: Path, changed: int) -> Calibration | None:
+    """A file, None if it is damaged; read again only when it has ``changed``: samplers ask for
+    every picture."""
+    try:
+        if (fault := damage(path)) is not None:
+            raise ValueError(fault)
+        return Calibration.load(path)
+    except ValueError as error:
+        logger.warning("a calibration is passed over: %s", error)
+        return None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,8 @@ from ..ops.resize_tokens import resize_tokens
 from ..reading import parse_json, reading
 from .leap import Leap
 from .shortcut_inputs import Grid, Sizes, shortcut_inputs
+
+logger = logging.getLogger(__name__)
 
 FORMAT, VERSION = "toprovar-shortcuts", "2"
 MOST_BYTES = 8 << 30
@@ -251,7 +254,10 @@ def find_shortcuts(identity: str) -> Shortcuts:
     folders = calibration_folders()
     for path in (p for folder in folders for p in sorted(folder.glob("*.safetensors"))):
         if _identity_of(path) == identity:
-            return _loaded(path, path.stat().st_mtime_ns)
+            try:
+                return _loaded(path, path.stat().st_mtime_ns)
+            except (OSError, ValueError) as error:  # perhaps another folder has them whole
+                logger.warning("a file is passed over: %s", error)
     raise ValueError(
         f"the plan uses the shortcuts {identity}, which are not at hand: put the safetensors file "
         f"that lay beside its calibration into {folders[-1]}, or make a plan of your own"

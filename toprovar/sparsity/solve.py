@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from .plan import SparsityPlan
 
 STEPS = 14
+CLOSE = 0.02
+"""Share of a dense run by which a plan may lie below what was asked for without a word."""
 
 
 def solve(at: Callable[[float], SparsityPlan], cost: Callable[[SparsityPlan], float],

@@ -7,11 +7,12 @@ others get the sub-layer's output of the scale before those two, resized by area
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...models.config import TransformerConfig
 from ...schedules import ScaleSchedule
 from ..plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
+from ..solve import CLOSE, solve
 
 OFFICIAL_DROP = (0.4, 0.5, 1.0, 1.0)
 """Share of tokens dropped on the last four scales; 1 = the scale is not run."""
@@ -76,11 +77,33 @@ def fastvar_plan(
     )
 
 
-def fastvar_at(shape: TransformerConfig, schedule: ScaleSchedule, strength: float) -> SparsityPlan:
+def fastvar_at(shape: TransformerConfig, schedule: ScaleSchedule, strength: float,
+               skipped: int = 0) -> SparsityPlan:
     """FastVAR between doing nothing (0), its official ratios (0.5) and not running the last four
-    scales (1)."""
+    scales (1).
+
+    Args:
+        skipped: scales at the end that are not run whatever the strength.
+    """
     if strength <= 0.5:
         drop = [share * 2 * strength for share in OFFICIAL_DROP]
     else:
         drop = [share + (1 - share) * (2 * strength - 1) for share in OFFICIAL_DROP]
+    drop[len(drop) - skipped :] = [1.0] * skipped
     return fastvar_plan(shape, schedule, [round(share, 4) for share in drop])
+
+
+def fastvar_for(shape: TransformerConfig, schedule: ScaleSchedule,
+                cost: Callable[[SparsityPlan], float], target: float) -> tuple[SparsityPlan, bool]:
+    """The mildest plan that costs at most ``target``, and whether there is one.
+
+    Along ``fastvar_at`` the cost jumps where scales cease to run, two at a time. Where the jump
+    passes over the target, fewer or more scales at the end are left out and the others drop so
+    many tokens that it is met.
+    """
+    found, reached = solve(lambda u: fastvar_at(shape, schedule, u), cost, target)
+    if reached and cost(found) < target - CLOSE:
+        ways = [solve(lambda u, n=n: fastvar_at(shape, schedule, u, n), cost, target)
+                for n in range(1, len(OFFICIAL_DROP) + 1)]
+        found = max([found, *(plan for plan, fits in ways if fits)], key=cost)
+    return found, reached

@@ -8,6 +8,7 @@ package, because their licence is not settled. One's own are made by ``toprovar 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from typing import Any
 from pydantic import BaseModel, Field, RootModel, model_validator
 from typing_extensions import Self
 
+from ...box import damage
 from ...files import DATA, replace_file
 from ...reading import read_json, reading
 from ...schedules import ScaleSchedule, get_schedule, pixel_budgets
 from ..plan import FROZEN
+
+logger = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 20
 FEATURES = ("diff_hf", "hf_ratio")
@@ -175,13 +179,19 @@ class DecisionModels(RootModel[dict[str, DecisionModel]]):
 
 def find_decisions(model: str, files: Iterable[str | Path] = ()) -> DecisionModels | None:
     """The decision models fitted to these weights, from ``files`` or from those in the box; None
-    if there are none.
+    if there are none. A damaged file in the box is named in a warning and passed over.
 
     Args:
         model: fingerprint.
     """
     known = [DecisionModels.load(path) for path in files]
-    known += [DecisionModels.load(path) for path in sorted((DATA / "skipvar").glob("*.json"))]
+    for path in sorted((DATA / "skipvar").glob("*.json")):
+        try:
+            if (fault := damage(path)) is not None:
+                raise ValueError(fault)
+            known.append(DecisionModels.load(path))
+        except ValueError as error:
+            logger.warning("a decision model is passed over: %s", error)
     for found in known:
         if all(m.model == model for m in found.root.values()):
             return found
