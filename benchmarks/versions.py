@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -92,9 +91,9 @@ def combinations(torches: Sequence[str], pythons: Sequence[str]) -> list[Combina
     lowest = requirements()
     del lowest["torch"]
     found = [Combination("as installed")]
-    found += [Combination(f"lowest {name}", {name: one}) for name, one in lowest.items()]
     found += [Combination("lowest of all but torch", lowest),
               Combination("usual in ComfyUI", dict(USUAL))]
+    found += [Combination(f"lowest {name}", {name: one}) for name, one in lowest.items()]
     found += [Combination(f"torch {t}", {"torch": t}) for t in torches]
     found += [Combination(f"torch {t}, lowest of all", {"torch": t, **lowest}) for t in torches[:1]]
     found += [Combination(f"Python {p}", {}, p) for p in pythons]
@@ -119,16 +118,15 @@ def make_environment(one: Combination, folder: Path) -> Path:
     windows = os.name == "nt"
     python = folder / ("Scripts/python.exe" if windows else "bin/python")
     wanted = [f"{name}=={version}" for name, version in one.wanted.items()]
-    if one.anew:
-        own = [r for r in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-               if re.split(r"\W", r)[0] not in one.wanted]
-        wanted += own
-    else:
+    # All of them, so that pip chooses what goes together.
+    wanted += [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+               if Requirement(line).name not in one.wanted]
+    if not one.anew:
         found = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path("
                                 "'purelib'))"], check=True, capture_output=True, text=True)
         place = Path(found.stdout.strip()) / "beneath.pth"
         place.write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    if wanted:
+    if one.wanted or one.anew:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                         *wanted], check=True, capture_output=True, text=True, timeout=1800)
     return python

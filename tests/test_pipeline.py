@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from tests.sampling.plans import index_plan
 from tests.tiny import tiny_autoencoder, tiny_pipeline, tiny_text_encoder, tiny_transformer
+from toprovar.models.transformer import InfinityTransformer
 from toprovar.pipeline import InfinityPipeline
 from toprovar.schedules import get_schedule
 
@@ -203,3 +205,10 @@ def test_models_are_freed_also_after_a_failure(monkeypatch: pytest.MonkeyPatch) 
     assert freed == [True]
     pipeline("a cat", seed=0)
     assert freed == [True, True]
+
+
+def test_types_of_components_and_settings_stand_in_the_signature() -> None:
+    """diffusers 0.35 checks what it loads against them, and takes no text for a type."""
+    found = inspect.signature(InfinityPipeline.__init__).parameters
+    assert found["default_cfg"].annotation is float and found["default_pn"].annotation is str
+    assert found["transformer"].annotation is InfinityTransformer

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_type_hints
 
 import torch
 from torch import Tensor
@@ -348,3 +348,7 @@ class InfinityPipeline(DiffusersManners):
         if text is None:
             raise ValueError("give either prompt or its features, not neither")
         return self.encode_prompt(text, graph)
+
+
+# diffusers before 0.36 reads the types of these arguments as they stand, and they stand as text.
+InfinityPipeline.__init__.__annotations__ = get_type_hints(InfinityPipeline.__init__)

@@ -79,3 +79,15 @@ def test_shipped_set_is_that_of_the_catalogue():
             held.held_relation[cls[0], cls[1], RELATIONS.index(prompt.relation)]
         )
         assert (colour or relation) == (prompt.split == "heldout"), prompt
+
+
+@pytest.mark.parametrize("text", [
+    "", "[" * 100_000, "7", '[{"task": "single"}]', '[{"task": "size", "text": "a"}]',
+    '[{"task": "single", "text": 5, "objects": [{"class": "cat"}]}]', '["x"]', "\x1b[2J",
+    '[{"task": "single", "text": "a", "objects": [{"class": "cat", "count": "2"}]}]',
+])
+def test_a_damaged_file_is_named(text, tmp_path):
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(ValueError, match=r"p\.json: not a usable prompt set") as error:
+        read_prompts(tmp_path / "p.json")
+    assert str(error.value).isprintable()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from toprovar import EngineOptions
-from toprovar.cli import COMMANDS, main
+from toprovar.cli import main
 from toprovar.models.text import PackedText
 
 from .originals import SCHEDULE
@@ -28,8 +28,9 @@ FILES = ("", ".", "x", "nothing/x.png", "o.txt", "plan.json", "plan.json/x.png",
 SIZES = ("256x256", "0x0", "256x0", "1000000000x1000000000", "1000000000x256", "1x1", "256",
          "-256x256", "axb", "256X256", "\uff12x2", "9" * 5000 + "x9", "256x256x256", "")
 VALUES: dict[str, tuple[str, ...]] = {
-    "size": SIZES, "aspect": ("1:1", "3:2", "0:1", "1:0", "nan:1", "1:1e400", "1e308:1e-308", "-1:-1",
-                              "1", ":", "9:1", "x:y"),
+    "size": SIZES,
+    "aspect": ("1:1", "3:2", "0:1", "1:0", "nan:1", "1:1e400", "1e308:1e-308", "-1:-1", "1", ":",
+               "9:1", "x:y"),
     "pn": ("0.06M", "0", "2M", "x", "", "0.06m"), "pixels": ("0.06M", "0", "2M", "x", "", "0.06m"),
     "plan": ("auto", "dense", "toprovar", "fastvar", "skipvar", *FILES),
     "strategies": ("fastvar", "x", ",", "fastvar,plan.json", "dense,dense"),
@@ -133,13 +134,15 @@ def call_values() -> dict[str, tuple[Any, ...]]:
     nan, inf = float("nan"), float("inf")
     numbers = (0, -1, 1, 2.5, nan, inf, -inf, 10**400, "1", "x", None, True, [], [nan], [1.0] * 3,
                [1.0] * 7, np.float32(2), np.int64(1), torch.tensor(2.0), torch.ones(3), Odd())
-    sizes = (0, -1, 1, 256, 256.0, 256.5, nan, inf, 10**9, 10**400, "256", None, True, np.int64(256),
-             np.float64(nan), [256], Odd())
-    prompts = ("", " ", "a red cat", "\ud800", "cat\x00", "\x1b[31m", "cat " * 3000, 5, None, b"cat",
-               [], [""], ["a", 5], [["a"]], ["a red cat", "a dog"], {"a": 1}, np.array(["a"]), Odd())
+    sizes = (0, -1, 1, 256, 256.0, 256.5, nan, inf, 10**9, 10**400, "256", None, True,
+             np.int64(256), np.float64(nan), [256], Odd())
+    prompts = ("", " ", "a red cat", "\ud800", "cat\x00", "\x1b[31m", "cat " * 3000, 5, None,
+               b"cat", [], [""], ["a", 5], [["a"]], ["a red cat", "a dog"], {"a": 1},
+               np.array(["a"]), Odd())
     features = (None, PackedText(torch.ones(3, 24), (3,)), PackedText(torch.ones(3, 8), (3,)),
                 PackedText(torch.full((3, 24), nan), (3,)), PackedText(torch.ones(40, 24), (40,)),
-                PackedText(torch.ones(3, 24, dtype=torch.int64), (3,)), torch.ones(3, 24), "x", Odd())
+                PackedText(torch.ones(3, 24, dtype=torch.int64), (3,)), torch.ones(3, 24), "x",
+                Odd())
     whole = (0, -1, 1, 2, 1.5, nan, "2", None, True, 10**9, 10**400, np.int64(1), [1], Odd())
     return {
         "prompt": prompts, "negative_prompt": prompts, "height": sizes, "width": sizes,
@@ -153,7 +156,8 @@ def call_values() -> dict[str, tuple[Any, ...]]:
         "seed": (0, -1, 2**63, 2**64 - 1, 2**64, -(2**70), 1.5, nan, "1", [1], [1, 2], [nan], ["x"],
                  [], True, np.int64(3), np.uint64(2**64 - 1), torch.tensor(1), Odd()),
         "schedule": (None, "1.0", [(1, 1)], Odd()),
-        "cfg_insertion_layer": ((0,), (-1,), (-3,), (5,), (), (nan,), "x", 0, (0.5,), (None,), Odd()),
+        "cfg_insertion_layer": ((0,), (-1,), (-3,), (5,), (), (nan,), "x", 0, (0.5,), (None,),
+                                Odd()),
         "greedy": (True, False, None),
         "prompt_features": features, "negative_features": features,
         "options": (EngineOptions(), {}, Odd()),

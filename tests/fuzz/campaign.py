@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -28,7 +29,7 @@ class Worker:
 
     Args:
         seconds: that a case may take.
-        program: module and arguments of the process, with the seed last.
+        module: the program.
     """
 
     def __init__(self, seed: int, seconds: float, module: str = "tests.fuzz.worker") -> None:
@@ -36,7 +37,8 @@ class Worker:
         self._process: subprocess.Popen[str] | None = None
 
     def _start(self) -> None:
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8",  # noqa: SIM115 - till stop()
+                                           errors="replace")
         self._process = subprocess.Popen(
             [sys.executable, "-m", self.module, str(self.seed)], cwd=ROOT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
@@ -98,10 +100,8 @@ class Worker:
         process.wait()
         for stream in (process.stdin, process.stdout, self._log):
             if stream is not None:
-                try:
+                with contextlib.suppress(OSError):  # a pipe whose reader has died
                     stream.close()
-                except OSError:
-                    pass  # a pipe whose reader has died
         if folder := getattr(self, "_folder", None):
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Seeded damage to files: bytes as disks and downloads leave them, JSON as people and programs do."""
+"""Seeded damage to files: to bytes as disks and downloads do it, to JSON as people and programs."""
 
 from __future__ import annotations
 
@@ -176,8 +176,8 @@ def written(value: Any) -> bytes:
 
 def damage_text(text: bytes, rng: Random) -> bytes:
     """Lines of words."""
-    odd = (b"\x00", b"\xff\xfe", b"\x1b[2J", "\u202e\u0000".encode(), b"x" * 100_000, b"\r", b" " * 9,
-           "\U0001f600\u0301".encode(), b"\xed\xa0\x80")
+    odd = (b"\x00", b"\xff\xfe", b"\x1b[2J", "\u202e\u0000".encode(), b"x" * 100_000, b"\r",
+           b" " * 9, "\U0001f600\u0301".encode(), b"\xed\xa0\x80")
     if rng.random() < 0.5:
         return damage_bytes(text, rng)
     at = _place(text, rng)

@@ -21,6 +21,7 @@ from toprovar.models.fingerprint import model_fingerprint
 from toprovar.planning import make_plan
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.leap import Leap
+from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.plan_file import plan_to_json, save_plan
 
 SCHEDULE = get_schedule("1.0", "0.06M")
@@ -42,6 +43,7 @@ def make_originals(folder: Path) -> Any:
 
 def _plans(folder: Path, pipeline: Any) -> None:
     plan = make_plan(pipeline, "fastvar", SCHEDULE)
+    assert isinstance(plan, SparsityPlan)
     save_plan(plan, folder / "plan.json")
     save_png(Image.new("RGB", (16, 16)), folder / "plan.png",
              {"prompt": "a cat", "seed": 1, "sparsity_plan": plan_to_json(plan)})

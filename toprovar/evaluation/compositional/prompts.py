@@ -114,8 +114,13 @@ def write_prompts(path: Path | str, prompts: Iterable[PromptSpec]) -> None:
 
 
 def read_prompts(path: Path | str) -> list[PromptSpec]:
-    """Read a prompt set."""
-    return _parsed(Path(path).read_text(encoding="utf-8"))
+    """Read a prompt set; a ValueError names the file and what is wrong with it."""
+    try:
+        return _parsed(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        told = ascii(str(error))[1:-1][:300]  # a file's words must not write to a terminal
+        raise ValueError(f"{path}: not a usable prompt set ({type(error).__name__}: {told}): "
+                         "expected a list of prompts as write_prompts writes it") from None
 
 
 def bundled_prompts(split: str | None = None, task: str | None = None) -> list[PromptSpec]:
