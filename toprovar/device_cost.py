@@ -56,7 +56,7 @@ def cost_model_for(
     if path.is_file() and not fresh:
         try:
             return CostModel.model_validate_json(path.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError):
+        except (ValidationError, UnicodeDecodeError, OSError):
             pass  # of another release, or damaged: measured again
     model = measure(transformer, schedule, options)
     try:

@@ -10,7 +10,6 @@ until then. Tokens for a layer that a shortcut leaves out end the shortcut.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +39,12 @@ def parse_edits(text: str) -> dict[str, dict[int, Any]]:
     if len(text) > LONGEST:
         raise ValueError(f"edits are {len(text)} characters long, which is no set of edits: "
                          "clear them")
+    from ...toprovar.reading import parse_json
+
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
-        raise ValueError(f"edits are not JSON ({error}): clear them, or write them as in the "
+        raise ValueError(f"edits are {error}: clear them, or write them as in the "
                          "help page") from None
     if not isinstance(values, dict) or not values.keys() <= {"keep", "run"}:
         raise ValueError('edits must look like {"keep": {"8": {"3": 0.5}}, "run": {"9": false}}')

@@ -64,7 +64,7 @@ def test_sizes(model: Path, tmp_path: Path, how: list[str], size: tuple[int, int
     (["--pixels", "9M"], "unknown pixel budget"),
     (["--out", "x.jpg"], "must end in .png"),
     (["--out", "absent/x.png"], "does not exist"),
-    (["--num", "0"], "at least 1"),
+    (["--num", "0"], "between 1 and 1000"),
     (["--device", "abacus"], "unknown device"),
     (["--dtype", "int8"], "unknown dtype"),
     (["--attention", "fa9"], "attention backend"),

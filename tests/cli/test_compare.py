@@ -83,7 +83,7 @@ def test_a_choice_at_a_budget_and_a_plan_of_ones_own(compare: Any, tiny_model: P
     (["--speedup", "2", "--budget", "0.5"], "either --speedup or --budget"),
     (["--out", "x.jpg"], "must end in .png"),
     (["--out", "absent/x.png"], "does not exist"),
-    (["--side", "10"], "--side must be at least 64"),
+    (["--side", "10"], "--side must be between 64"),
     (["--pixels", "9M"], "unknown pixel budget"),
 ])
 def test_bad_arguments_say_what_to_do(

@@ -139,7 +139,7 @@ def test_commands_of_the_guide_are_understood() -> None:
     (["show", "absent.json"], "absent.json"),
     (["show", "ok.json", "--picture", "p.jpg"], "must end in .png"),
     (["show", "ok.json", "--picture", "absent/p.png"], "does not exist"),
-    (["show", "empty.json"], "not a sparsity plan"),
+    (["show", "empty.json"], "not a usable sparsity plan"),
     (["validate", "absent.json"], "there is no file"),
     (["validate", "ok.json", "--embedded", "--model", "x"], "either --embedded or --model"),
     (["diff", "ok.json", "absent.json"], "absent.json"),

@@ -225,10 +225,11 @@ def _work_told(arguments: argparse.Namespace, compared: list[Compared]) -> tuple
     """How much of a dense run each strategy took, where all were to come down to one target."""
     from ..sparsity.solve import CLOSE
 
-    if arguments.budget is None and arguments.speedup is None:
+    budget: float | None = arguments.budget
+    by_time = budget is None
+    asked = budget if budget is not None else 1 / (arguments.speedup or 1.0)
+    if budget is None and arguments.speedup is None:
         return ()
-    by_time = arguments.speedup is not None
-    asked = 1 / arguments.speedup if by_time else arguments.budget
     told = []
     for one in compared:
         if one.taken.name not in STRATEGIES[1:]:
