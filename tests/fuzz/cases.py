@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import time
 import traceback
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ import toprovar
 
 from .arguments import call, command, run_command
 from .kinds import FILES, prepare
+from .originals import SCHEDULE
 
 PACKAGE = str(Path(toprovar.__file__).parent)
 CLEAN, ACCEPTED, TRACEBACK, CRASH, HANG, MEMORY = OUTCOMES = (
@@ -91,13 +93,13 @@ def given_of(seed: int, number: int, originals: Path) -> str:
 
 def shown(value: dict[str, Any] | list[str]) -> str:
     """Arguments in one line, long ones cut."""
-    texts = [f"{k}={_short(v)}" for k, v in value.items()] if isinstance(value, dict) \
-        else map(_short, value)
+    texts = [f"{k}={_short(v)}" for k, v in value.items() if v is not SCHEDULE] \
+        if isinstance(value, dict) else map(_short, value)
     return " ".join(texts)
 
 
 def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
+    text = re.sub(" at 0x[0-9a-f]+", "", " ".join(repr(value).split()))
     return text if len(text) < 160 else f"{text[:100]}...{text[-40:]}"
 
 

@@ -21,7 +21,7 @@ def _read(path: Path, pipeline: Any) -> None:
     elif what == b"h":
         time.sleep(600)
     elif what == b"m":
-        bytearray(worker.MORE_BYTES + 1)
+        bytearray(worker.MORE_BYTES * 16)
     elif what == b"t":
         {}[what]
     elif what == b"u":

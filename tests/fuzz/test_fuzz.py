@@ -61,7 +61,7 @@ def test_crashes_and_hangs_end_a_case_and_not_the_campaign(monkeypatch: pytest.M
         monkeypatch.setattr(cases, name, table)
     every = [kind_of(SEED, n)[0] for n in range(100)]
     numbers = sorted(every.index(kind) for kind in TABLES["ALL"])
-    report = run_campaign(SEED, numbers, workers=2, seconds=3, module="tests.fuzz.rogue")
+    report = run_campaign(SEED, numbers, workers=2, seconds=6, module="tests.fuzz.rogue")
     found = {r.kind: r.outcome for r in report.results}
     assert found == {"crash": "crash", "hang": "hang", "memory": "memory", "unknown": "traceback",
                      "traceback": "traceback", "accepted": "accepted"}
