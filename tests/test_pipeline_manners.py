@@ -113,6 +113,9 @@ def test_a_compiled_part_is_left_out_and_said() -> None:
             setattr(pipeline, name, torch.compile(getattr(pipeline, name)))
     assert pipeline.transformer is own
     assert torch.equal(latents(pipeline, "a dog"), expected)
+    own.compile()
+    with pytest.warns(UserWarning, match="no effect on transformer"):
+        assert torch.equal(latents(pipeline, "a dog"), expected)
 
 
 def test_types_are_declared() -> None:

@@ -66,9 +66,12 @@ class DiffusersManners(CallsInFlight, DiffusionPipeline):
 
         Offload hooks fire on ``forward``, which these modules do not have.
         """
-        hook = getattr(getattr(self, name), "_hf_hook", None)
+        module = getattr(self, name)
+        if getattr(module, "_compiled_call_impl", None) is not None:  # by module.compile()
+            _tell_compiled(name)
+        hook = getattr(module, "_hf_hook", None)
         if hook is not None:
-            hook.pre_forward(getattr(self, name))
+            hook.pre_forward(module)
 
 
 def refuse_latents(latents: Any) -> None:
@@ -121,9 +124,13 @@ def _not_compiled(name: str, value: Any) -> Any:
     inner = getattr(value, "_orig_mod", None) if name in ("transformer", "vae") else None
     if inner is None:
         return value
-    warnings.warn(
-        f"torch.compile has no effect on {name} and was left out: the engine does not call its "
-        "forward, it runs kernels of its own and records them as CUDA graphs (see docs/gpu.md)",
-        stacklevel=3,
-    )
+    _tell_compiled(name)
     return inner
+
+
+def _tell_compiled(name: str) -> None:
+    warnings.warn(
+        f"torch.compile has no effect on {name} and is left out: the engine does not call its "
+        "forward, it runs kernels of its own and records them as CUDA graphs (see docs/gpu.md)",
+        stacklevel=4,
+    )

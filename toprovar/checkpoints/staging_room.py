@@ -47,11 +47,15 @@ def clear_stale(folder: Path) -> None:
         match = _NAME.fullmatch(room.name)
         if match and (room / LOCK).is_file() and not room.is_symlink():
             with contextlib.suppress(HeldElsewhereError, OSError):
-                _clear(room, folder / match[1], _claim(room))
+                _clear(room, folder / match[1], _claim(room, sure=True))
 
 
-def _claim(room: Path) -> int:
-    """A descriptor that holds the lock of a room; the room is made if there is none."""
+def _claim(room: Path, sure: bool = False) -> int:
+    """A descriptor that holds the lock of a room; the room is made if there is none.
+
+    Args:
+        sure: OSError where the disk has no locks, so that nobody's room is taken for a stale one.
+    """
     while True:
         room.mkdir(exist_ok=True)
         try:
@@ -59,7 +63,7 @@ def _claim(room: Path) -> int:
         except FileNotFoundError:  # its owner has just removed it
             continue
         try:
-            _lock(descriptor)
+            _lock(descriptor, sure)
             # The owner may have removed the file between the two: then this is a lock on nothing.
             if _is_at(descriptor, room / LOCK):
                 return descriptor
@@ -98,8 +102,8 @@ def _clear(room: Path, target: Path, descriptor: int) -> None:
         room.rmdir()
 
 
-def _lock(descriptor: int) -> None:
-    """Takes the lock or raises HeldElsewhereError; where a disk has no locks, nothing is held."""
+def _lock(descriptor: int, sure: bool) -> None:
+    """Takes the lock or raises HeldElsewhereError."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -112,3 +116,5 @@ def _lock(descriptor: int) -> None:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK):
             raise HeldElsewhereError from None
+        if sure:
+            raise
