@@ -16,7 +16,6 @@ from toprovar.checkpoints import CheckpointError, convert, load_autoencoder, loa
 from toprovar.checkpoints.pipeline_index import read_defaults
 
 KEY = "block_chunks.1.module.0.ffn.fc1.weight"
-LARGE = {"width": 256, "heads": 4}
 
 
 def test_a_hole_in_a_download(tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_files_written_without_checksums(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_weights_that_are_no_numbers(value: float, dtype: torch.dtype, tmp_path: Path) -> None:
-    state = official_state(dtype=dtype, **LARGE)
+    state = official_state(dtype=dtype, width=256, heads=4)
     state[KEY][:] = value
     path = tmp_path / "a.safetensors"
     save_file(state, path)
@@ -62,7 +61,7 @@ def test_weights_that_are_no_numbers(value: float, dtype: torch.dtype, tmp_path:
 
 def test_one_value_that_is_no_number(tmp_path: Path) -> None:
     """Converting looks at every value; loading does so on request."""
-    state = official_state(hidden=1024, **LARGE)
+    state = official_state(hidden=1024, width=256, heads=4)
     state[KEY][512, 3] = float("nan")
     path = save(tmp_path / "a.pth", state)
     with pytest.raises(CheckpointError, match=KEY):

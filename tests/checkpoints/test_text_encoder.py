@@ -202,12 +202,11 @@ def test_code_of_a_tokenizer_is_neither_run_nor_asked_about(
     ("tokenizer.json", "{"), ("tokenizer.json", "[" * 100_000), ("tokenizer.json", "{}"),
     ("tokenizer.json", '{"model": {"type": "BPE", "vocab": {"a": -1}}}'),
     ("tokenizer_config.json", "{"), ("tokenizer_config.json", "[" * 100_000),
-    ("tokenizer_config.json", '{"tokenizer_class": "T5Tokenizer", "eos_token": 7}'),
     ("tokenizer_config.json", "9" * 5000),
 ])
 def test_damaged_tokenizers(name: str, content: str, folder: Path) -> None:
     (folder / name).write_text(content)
-    with pytest.raises(CheckpointError, match=r"t5"):
+    with pytest.raises(CheckpointError, match=name):
         load_tokenizer(folder)
 
 
@@ -218,8 +217,10 @@ def test_a_tokenizer_of_another_model(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["TokenizersBackend", "PreTrainedTokenizerFast"])
 def test_the_class_that_transformers_5_writes(name: str, folder: Path) -> None:
+    set_json(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    expected = AutoTokenizer.from_pretrained(folder)
     set_json(folder / "tokenizer_config.json", tokenizer_class=name)
-    found, expected = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+    found = load_tokenizer(folder)
     assert isinstance(found, PreTrainedTokenizerFast)
     assert found("a a").input_ids == expected("a a").input_ids
     own = json.loads((bundled_model() / "tokenizer/tokenizer_config.json").read_text())

@@ -65,12 +65,25 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
         try:
             return cls.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         except BaseException as error:  # the tokenizers library panics, which is no Exception
-            if isinstance(error, (KeyboardInterrupt, SystemExit, ImportError)):
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
-            raise CheckpointError(
-                path, f"the tokenizer cannot be read: {type(error).__name__}: "
-                f"{one_line(str(error))[:300]}"
-            ) from None
+            raise _tokenizer_problem(path, error) from None
+
+
+def _tokenizer_problem(folder: Path, error: BaseException) -> CheckpointError:
+    """What is wrong with a tokenizer: its tokenizer.json itself, or what transformers says."""
+    import tokenizers
+
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        try:
+            tokenizers.Tokenizer.from_file(str(file))
+        except BaseException as own:
+            if isinstance(own, (KeyboardInterrupt, SystemExit)):
+                raise
+            folder, error = file, own
+    said = f"{type(error).__name__}: {one_line(str(error))[:300]}"
+    return CheckpointError(folder, f"the tokenizer cannot be read: {said}")
 
 
 def build_text_encoder(weights: TextWeights, dtype: torch.dtype | None,
