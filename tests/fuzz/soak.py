@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.machine import describe
 from toprovar import InfinityPipeline, bundled_model, get_schedule, make_plan
-from toprovar.planning import Director
+from toprovar.sparsity.director import Director
 from toprovar.sparsity.plan import SparsityPlan
 
 MOST_GROWTH = 0.02
@@ -35,7 +35,7 @@ ROUNDS_OF_WARM_UP = 2
 SMALL, LARGE = get_schedule("1.0", "0.06M"), get_schedule("1.0", "0.25M")
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """What a caller's own callback raises."""
 
 
@@ -80,7 +80,7 @@ def make_jobs(pipeline: Any) -> list[Job]:
 
     def fail(pipe: Any, scale: int, *_: Any) -> None:
         if scale == 3:
-            raise Stopped("the caller's own")
+            raise StoppedError("the caller's own")
 
     add("interrupted", schedule=SMALL, seed=1, callback_on_step_end=interrupt)
     add("broken off", 0, schedule=SMALL, seed=1, callback_on_step_end=fail)
@@ -91,7 +91,7 @@ def bits(pipeline: Any, prompt: Any, **how: Any) -> bytes:
     """The pictures of a call, or its error, as bytes that repeat exactly."""
     try:
         images = pipeline(prompt, output_type="pt", **how).images
-    except (ValueError, Stopped) as error:
+    except (ValueError, StoppedError) as error:
         return f"{type(error).__name__}: {error}".encode()
     return images.numpy().tobytes()
 
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"round {now['round']}: {now['pictures']} pictures, {now['bytes'] / 2**20:.0f} MiB, "
         f"{now['unequal']} unequal", flush=True))
     print(f"{found['pictures']} pictures in {found['seconds']:.0f} s: memory after the warm-up "
-          f"{found['growth']:+.1%}, {len(found['unequal'])} pictures that differ from those before: "
+          f"{found['growth']:+.1%}, {len(found['unequal'])} pictures unlike those before: "
           f"{'passed' if found['passed'] else 'FAILED'}")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
