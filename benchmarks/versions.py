@@ -93,10 +93,10 @@ def combinations(torches: Sequence[str], pythons: Sequence[str]) -> list[Combina
     found = [Combination("as installed")]
     found += [Combination("lowest of all but torch", lowest),
               Combination("usual in ComfyUI", dict(USUAL))]
-    found += [Combination(f"lowest {name}", {name: one}) for name, one in lowest.items()]
+    found += [Combination(f"Python {p}", {}, p) for p in pythons]
     found += [Combination(f"torch {t}", {"torch": t}) for t in torches]
     found += [Combination(f"torch {t}, lowest of all", {"torch": t, **lowest}) for t in torches[:1]]
-    found += [Combination(f"Python {p}", {}, p) for p in pythons]
+    found += [Combination(f"lowest {name}", {name: one}) for name, one in lowest.items()]
     return found
 
 
@@ -117,10 +117,11 @@ def make_environment(one: Combination, folder: Path) -> Path:
                    capture_output=True, text=True)
     windows = os.name == "nt"
     python = folder / ("Scripts/python.exe" if windows else "bin/python")
-    wanted = [f"{name}=={version}" for name, version in one.wanted.items()]
+    pinned = {"torch": torch.__version__, **one.wanted}
+    wanted = [f"{name}=={version}" for name, version in pinned.items()]
     # All of them, so that pip chooses what goes together.
     wanted += [line for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-               if Requirement(line).name not in one.wanted]
+               if Requirement(line).name not in pinned]
     if not one.anew:
         found = subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path("
                                 "'purelib'))"], check=True, capture_output=True, text=True)

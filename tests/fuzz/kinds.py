@@ -20,7 +20,6 @@ from toprovar.checkpoints import convert, load_autoencoder, load_transformer
 from toprovar.cli import analyze
 from toprovar.cli.plan_options import read_plan
 from toprovar.evaluation.compositional import read_prompts
-from toprovar.models.text_encoder import encode_prompts, load_text_encoder
 from toprovar.sparsity.plan_table import plan_table
 from toprovar.sparsity.prior import Prior
 from toprovar.sparsity.shortcuts import Shortcuts
@@ -117,11 +116,6 @@ def _convert(path: Path, pipeline: Any) -> None:
     convert([path], path.parent / "converted")
 
 
-def _encoder(path: Path, pipeline: Any) -> None:
-    encoder, tokenizer = load_text_encoder(path, path, torch.float32)
-    encode_prompts(["a red cat"], tokenizer, encoder)
-
-
 def _within_model(path: str, damage: Damage, weight: float = 1.0) -> Kind:
     return Kind(f"model/{path}", damage, _model, "model", weight)
 
@@ -156,6 +150,6 @@ FILES: dict[str, Kind] = {
     "official safetensors": Kind("official.safetensors", mutate.damage_safetensors, _transformer),
     "index of shards": Kind("shards/model.safetensors.index.json", mutate.damage_json, _transformer,
                             "shards"),
-    "text encoder .bin": Kind("encoder-bin/pytorch_model.bin", mutate.damage_zip, _encoder,
-                              "encoder-bin"),
+    "text encoder .bin": Kind("model-bin/text_encoder/pytorch_model.bin", mutate.damage_zip, _model,
+                              "model-bin"),
 }

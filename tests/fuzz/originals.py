@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from benchmarks.random_shortcuts import random_shortcuts
 from tests.checkpoints.official_format import official_state, official_vae, write_shards
 from tests.entropy.make import make_trace
-from tests.tiny import WORDS, tiny_pipeline, tiny_text_encoder, tiny_tokenizer
+from tests.tiny import WORDS, tiny_pipeline
 from toprovar.cli.generate import save_png
 from toprovar.evaluation.compositional import bundled_prompts, write_prompts
 from toprovar.files import DATA
@@ -32,6 +32,10 @@ def make_originals(folder: Path) -> Any:
     that of the folder "model"."""
     pipeline = tiny_pipeline()
     pipeline.save_pretrained(folder / "model")
+    shutil.copytree(folder / "model", folder / "model-bin")
+    encoder = folder / "model-bin" / "text_encoder"
+    (encoder / "model.safetensors").unlink()
+    torch.save(pipeline.text_encoder.state_dict(), encoder / "pytorch_model.bin")
     _plans(folder, pipeline)
     _measurements(folder, pipeline)
     _checkpoints(folder)
@@ -71,9 +75,3 @@ def _checkpoints(folder: Path) -> None:
     torch.save({"vae": vae, "ema": vae}, folder / "vae.pth")
     save_file(state, folder / "official.safetensors")
     write_shards(folder / "shards", state, count=2)
-    encoder = tiny_text_encoder()
-    encoder.save_pretrained(folder / "encoder")
-    tiny_tokenizer().save_pretrained(folder / "encoder")
-    shutil.copytree(folder / "encoder", folder / "encoder-bin")
-    (folder / "encoder-bin" / "model.safetensors").unlink()
-    torch.save(encoder.state_dict(), folder / "encoder-bin" / "pytorch_model.bin")
