@@ -137,7 +137,8 @@ def _damage_members(value: Any, rng: Random) -> Any:
 
 def _another(value: Any, rng: Random) -> Any:
     chance = rng.random()
-    if chance < 0.15 and isinstance(value, (int, float)) and not isinstance(value, bool):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if chance < 0.15 and number and abs(value) < 2**64:
         return rng.choice((-value, value * 10, value + 1, float(value), str(value), [value]))
     if chance < 0.25:
         depth = rng.choice((10, 500, 20_000))
