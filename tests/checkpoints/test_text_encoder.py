@@ -201,12 +201,15 @@ def test_code_of_a_tokenizer_is_neither_run_nor_asked_about(
 @pytest.mark.parametrize("name, content", [
     ("tokenizer.json", "{"), ("tokenizer.json", "[" * 100_000), ("tokenizer.json", "{}"),
     ("tokenizer.json", '{"model": {"type": "BPE", "vocab": {"a": -1}}}'),
+    ("tokenizer.json",
+     '{"added_tokens": [], "model": {"type": "BPE", "vocab": {}, "merges": []}}'),
     ("tokenizer_config.json", "{"), ("tokenizer_config.json", "[" * 100_000),
     ("tokenizer_config.json", "9" * 5000),
+    ("tokenizer_config.json", '{"tokenizer_class": "PreTrainedTokenizerFast"}'),  # no padding token
 ])
 def test_damaged_tokenizers(name: str, content: str, folder: Path) -> None:
     (folder / name).write_text(content)
-    with pytest.raises(CheckpointError, match=name):
+    with pytest.raises(CheckpointError, match=f"{name}|padding token|no tokens"):
         load_tokenizer(folder)
 
 

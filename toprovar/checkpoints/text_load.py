@@ -19,6 +19,7 @@ from .text_shape import EMBEDDING, EMBEDDING_TWIN
 from .text_weights import TextWeights, inspect_text_encoder
 from .values import require_finite
 
+_SAMPLE = ("a red apple", "\u6f22 3!")
 _IN_FP32 = ".wo.weight"
 """These overflow in float16, so transformers keeps them in float32 there."""
 
@@ -44,10 +45,11 @@ def load_text_encoder(
     path = cached_folder(folder)
     weights = inspect_text_encoder(path)
     words = load_tokenizer(path if tokenizer == folder else tokenizer)
-    if len(words) > weights.shape.vocab_size:
+    highest = max(words.get_vocab().values(), default=0)
+    if highest >= weights.shape.vocab_size:
         raise CheckpointError(
             tokenizer, f"not the tokenizer of {weights.path}: it has more words",
-            expected=f"at most {weights.shape.vocab_size}", found=len(words),
+            expected=f"at most {weights.shape.vocab_size}", found=highest + 1,
         )
     return build_text_encoder(weights, dtype, disable_mmap), words
 
@@ -63,7 +65,12 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
         own = name == "PreTrainedTokenizerFast"
         cls: Any = transformers.PreTrainedTokenizerFast if own else transformers.AutoTokenizer
         try:
-            return cls.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+            words = cls.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+            # Used once, as prompts will be: what it lacks shows here.
+            tried = words(list(_SAMPLE), padding="longest", truncation=True, max_length=8)
+            if not all(map(sum, tried.attention_mask)):
+                raise ValueError("it makes no tokens of a text")
+            return words
         except BaseException as error:  # the tokenizers library panics, which is no Exception
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
