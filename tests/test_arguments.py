@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.tiny import tiny_pipeline, tiny_text_encoder, tiny_tokenizer
+from tests.tiny import random_text, tiny_pipeline, tiny_text_encoder, tiny_tokenizer
 from toprovar.arguments import seed_list
 from toprovar.models.text_encoder import encode_prompts
 from toprovar.pipeline import InfinityPipeline
@@ -82,6 +83,39 @@ def test_defaults_of_a_pipeline_are_checked(pipe: InfinityPipeline, defaults: di
                                             message: str) -> None:
     with pytest.raises(ValueError, match=message):
         InfinityPipeline(pipe.transformer, pipe.vae, **defaults)
+
+
+@pytest.mark.parametrize(("how", "message"), [
+    ({"plan": {}}, "plan must be a plan, or a strategy of make_plan, got dict"),
+    ({"plan": "fastvar"}, "plan must be"), ({"schedule": "1.0"}, "schedule must be from"),
+    ({"options": {}}, "options must be EngineOptions, got dict"),
+    ({"generator": 3}, "generator must be"), ({"generator": [None]}, "got None in a list"),
+    ({"generator": "x"}, "generator must be"), ({"check": 1}, "check must be a function"),
+    ({"callback_on_step_end": "x"}, "callback_on_step_end must be a function"),
+    ({"vae_tile": 1}, "vae_tile must be at least 4"), ({"vae_tile": "x"}, "vae_tile must be"),
+    ({"prompt": None, "prompt_features": torch.ones(3, 24)}, "prompt_features must be from"),
+    ({"prompt": None, "prompt_features": random_text(3, channels=8)}, "has 8 channels, the trans"),
+    ({"negative_features": random_text(3, channels=8)}, "negative_features has 8 channels"),
+])
+def test_arguments_of_another_kind_are_refused(pipe: InfinityPipeline, how: dict[str, Any],
+                                               message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipe(**{"prompt": "a cat", **how})
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("[" * 200_000, "nested"), ("{", "not JSON"), ("[]", "not of the expected kind"),
+    ('{"default_cfg": NaN}', "default_cfg: nan is not a finite number"),
+    ('{"default_cfg": "3"}', "default_cfg must be a number"),
+    ('{"default_tau": [0.5]}', "default_tau must be a number"),
+    ('{"default_pn": "9M"}', "default_pn must be one of"), ('{"default_x": 1}', "default_x"),
+])
+def test_a_damaged_index_of_a_pipeline_is_named(tmp_path: Path, content: str, message: str
+                                                ) -> None:
+    (tmp_path / "model_index.json").write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        InfinityPipeline.from_folder(tmp_path)
+    assert str(caught.value).startswith(str(tmp_path / "model_index.json"))
 
 
 def test_seeds_wrap_after_the_last(pipe: InfinityPipeline) -> None:

@@ -28,12 +28,13 @@ from toprovar.sparsity.plan_file import (
     plan_from_json,
     plan_to_json,
 )
+from toprovar.sparsity.prior import Prior
 from toprovar.sparsity.shortcuts import Shortcuts
 from toprovar.sparsity.strategies.skipvar_decision import DecisionModels
 
 SHAPE = TransformerConfig(depth=4, width=32, num_heads=2, bits_per_token=8)
 PLAN = plan_to_json(dense_plan(SHAPE, get_schedule("1.0", "0.06M")))
-JSON_READERS = [load_plan, Calibration.load, DecisionModels.load]
+JSON_READERS = [load_plan, Calibration.load, DecisionModels.load, Prior.load]
 READERS = [*JSON_READERS, load_plan_of_picture, EntropyTrace.load, Shortcuts.load]
 Reader = Callable[[Path], Any]
 

@@ -22,6 +22,7 @@ from .pipeline_inputs import (
     Seeds,
     check_defaults,
     check_fit,
+    check_kinds,
     frees_models,
     make_generators,
     notes_on,
@@ -294,6 +295,10 @@ class InfinityPipeline(DiffusersManners):
                                    prompt_attention_mask)
         negative_features = one_text("negative_prompt", negative_prompt, negative_features,
                                      negative_prompt_embeds, negative_prompt_attention_mask)
+        check_kinds(prompt_features, negative_features, self.transformer.shape.text_channels,
+                    schedule, plan, options, generator,
+                    {"callback_on_step_end": callback_on_step_end, "check": check,
+                     "on_scale": on_scale, "on_image": on_image})
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(
             schedule,
@@ -305,6 +310,8 @@ class InfinityPipeline(DiffusersManners):
         )
         num_images_per_prompt = whole("num_images_per_prompt", num_images_per_prompt, 1,
                                       MOST_IMAGES)
+        if vae_tile is not None:
+            vae_tile = whole("vae_tile", vae_tile, 4)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
         clock = Clock(self._execution_device)
@@ -340,10 +347,6 @@ class InfinityPipeline(DiffusersManners):
     def _features(self, text: str | Sequence[str] | None, features: PackedText | None,
                   graph: bool | None) -> PackedText:
         if features is not None:
-            found, expected = features.features.shape[1], self.transformer.shape.text_channels
-            if found != expected:
-                raise ValueError(f"text features have {found} channels, the transformer expects "
-                                 f"{expected}")
             return features
         if text is None:
             raise ValueError("give either prompt or its features, not neither")

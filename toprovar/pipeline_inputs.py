@@ -8,10 +8,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from .arguments import guidance, seed_list, single, temperature
+from .arguments import guidance, number, seed_list, single, temperature
 from .models.prompt_notes import EMPTY
 from .models.text import PackedText
 from .ops.bit_sampling import Generators
+from .sampling.params import EngineOptions
 from .schedules import ScaleSchedule, pixel_budgets, size_notes
 from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
@@ -39,12 +40,43 @@ def check_fit(transformer: Any, vae: Any, text_encoder: Any) -> None:
         )
 
 
-def check_defaults(pn: Any, cfg: Any, tau: Any) -> None:
+def check_defaults(default_pn: Any = "1M", default_cfg: Any = 3.0, default_tau: Any = 0.5) -> None:
     """Refuse what no call could use, such as out of a damaged model_index.json."""
-    if pn not in pixel_budgets():
-        raise ValueError(f"default_pn must be one of {', '.join(pixel_budgets())}, got {pn!r}")
-    guidance("default_cfg", cfg)
-    temperature("default_tau", tau)
+    if default_pn not in pixel_budgets():
+        raise ValueError(f"default_pn must be one of {', '.join(pixel_budgets())}, got "
+                         f"{default_pn!r}")
+    guidance("default_cfg", number("default_cfg", default_cfg))
+    temperature("default_tau", number("default_tau", default_tau))
+
+
+def check_kinds(prompt_features: Any, negative_features: Any, channels: int, schedule: Any,
+                plan: Any, options: Any, generator: Any, callables: dict[str, Any]) -> None:
+    """Refuse arguments of a call that are of another kind than they should be.
+
+    Args:
+        channels: of the text features that the transformer takes.
+        callables: by name.
+    """
+    generators = generator if isinstance(generator, (list, tuple)) else [generator]
+    found = (("prompt_features", prompt_features, PackedText, "from encode_prompt"),
+             ("negative_features", negative_features, PackedText, "from encode_prompt"),
+             ("schedule", schedule, ScaleSchedule, "from get_schedule"),
+             ("plan", plan, (SparsityPlan, Director), "a plan, or a strategy of make_plan"),
+             ("options", options, EngineOptions, "EngineOptions"),
+             *(("generator", one, torch.Generator, "torch.Generator, or one for each image")
+               for one in generators))
+    for name, value, kinds, words in found:
+        if value is not None and not isinstance(value, kinds):
+            raise ValueError(f"{name} must be {words}, got {type(value).__name__}")
+        if isinstance(value, PackedText) and value.features.shape[1] != channels:
+            raise ValueError(f"{name} has {value.features.shape[1]} channels, the transformer "
+                             f"takes {channels}: encode with this model's text encoder")
+    if isinstance(generator, (list, tuple)) and None in generator:
+        raise ValueError("generator must be torch.Generator, or one for each image, got None in a "
+                         "list")
+    for name, value in callables.items():
+        if value is not None and not callable(value):
+            raise ValueError(f"{name} must be a function, got {type(value).__name__}")
 
 
 def notes_on(text: PackedText, negative: PackedText | None, schedule: ScaleSchedule,

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return import_module(_module(arguments.command), __name__).run(arguments)
     except (ValueError, OSError) as error:
-        print(f"toprovar {arguments.command}: {one_line(error)}", file=sys.stderr)
+        print(f"toprovar {arguments.command}: {one_line(_told(error))}", file=sys.stderr)
         return 2
     except Terminated as error:
         print(f"toprovar {arguments.command}: terminated", file=sys.stderr)
@@ -53,6 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"toprovar {arguments.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def _told(error: Exception) -> str:
+    """In words: of an error of the system its file and the reason, without the number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 class _SafeFormatter(logging.Formatter):

@@ -54,11 +54,16 @@ def check_folder(flag: str, path: str | Path | None) -> None:
     if path is None:
         return
     folder = Path(path).absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir():
-        raise ValueError(f"{flag} must be a folder, {str(folder)!r} is a file")
-    check_writable(flag, folder)
+    if "\0" in str(folder) or any(len(os.fsencode(part)) > 255 for part in folder.parts):
+        raise ValueError(f"{flag}: a folder's name has at most 255 bytes, none of them 0")
+    try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise ValueError(f"{flag} must be a folder, {str(folder)!r} is a file")
+        check_writable(flag, folder)
+    except OSError as error:
+        raise ValueError(f"{flag}: {str(path)!r} cannot be written: {error.strerror}") from None
 
 
 def check_writable(flag: str, folder: Path) -> None:

@@ -9,17 +9,20 @@ what each of them costs on the models at hand, which orders them for a budget or
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from ..entropy.calibration import Choice
 from ..files import DATA
+from ..reading import read_json, reading
 from .plan import FROZEN
 
+MOST_BYTES = 1 << 20
 LEAST_GUIDED = 2
 """Scales at the start that always run with guidance: they fix what is shown, and cost nothing."""
 
@@ -131,10 +134,8 @@ class Prior(BaseModel):
     @classmethod
     def load(cls, path: str | Path) -> Prior:
         """Read a file; a ValueError names its first fault."""
-        try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a usable prior: {error}") from None
+        with reading(path, "prior", "make one with 'python -m benchmarks.prior'"):
+            return cls.model_validate_json(json.dumps(read_json(path, MOST_BYTES)))
 
 
 @lru_cache(maxsize=1)
