@@ -124,7 +124,8 @@ def test_seeds_wrap_after_the_last(pipe: InfinityPipeline) -> None:
     both = latents(pipe, seed=last, num_images_per_prompt=2)
     assert torch.equal(both[1:], latents(pipe, seed=0))
     assert torch.equal(both[:1], latents(pipe, seed=-1))  # torch's own: the same bits
-    report = pipe("a cat", seed=np.uint64(last), output_type="latent").report
+    seed: Any = np.uint64(last)
+    report = pipe("a cat", seed=seed, output_type="latent").report
     assert report.seed == last and isinstance(report.seed, int)
 
 

@@ -94,7 +94,9 @@ class Prompts:
     features: PackedText
 
     def __repr__(self) -> str:
-        return f"<prompts {', '.join(self.texts)[:200]}>"
+        from ...toprovar.printable import one_line
+
+        return f"<prompts {one_line(', '.join(self.texts)[:200])}>"
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,10 @@ class PlanChoice:
     schedule: ScaleSchedule
 
     def __repr__(self) -> str:
+        from ...toprovar.printable import one_line
+
         made = getattr(self.plan, "strategy", None) or getattr(self.plan, "name", "")
-        return f"<{made} plan for {self.schedule.pn} {self.schedule.template}>"
+        return f"<{one_line(made)} plan for {self.schedule.pn} {self.schedule.template}>"
 
     @property
     def fixed(self) -> SparsityPlan | None:

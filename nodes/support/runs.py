@@ -56,6 +56,8 @@ class Report:
 
     def __repr__(self) -> str:  # for ComfyUI's Preview Any, and its error reports
         """What was run, in words."""
+        from ...toprovar.printable import safe_lines
+
         height, width = self.schedule.image_size
         lines = [f"{len(self.bits)} of {width} x {height} pixels"]
         for number, (run, share) in enumerate(zip(self.runs, self.flop_shares, strict=True)):
@@ -69,7 +71,7 @@ class Report:
                 f"{run.kv_bytes / 2**20:.1f} MiB",
                 *(f"note: {note}" for note in run.notes),
             ]
-        return "\n".join(lines)
+        return safe_lines(lines)
 
 
 def run_plan(model: Infinity, plan: PlanChoice | None, schedule: ScaleSchedule, guided: bool

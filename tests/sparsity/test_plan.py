@@ -80,3 +80,11 @@ def test_fit() -> None:
     tagged = plan.model_copy(update={"model": ModelTag.of(SHAPE, "a")})
     assert tagged.check_fits(SHAPE, SCHEDULE, "a") == ()
     assert "other weights" in tagged.check_fits(SHAPE, SCHEDULE, "b")[0]
+
+
+def test_a_refusal_escapes_what_a_file_says() -> None:
+    plan = dense_plan(SHAPE, SCHEDULE).model_copy(update={
+        "strategy": "\x1b[31mred", "schedule": "\x07"})
+    with pytest.raises(ValueError, match=r"the plan \(\\x1b\[31mred\) .* schedule \\x07") as caught:
+        plan.check_fits(SHAPE, get_schedule("1.0", "0.25M"))
+    assert str(caught.value).isprintable()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from ..models.config import TransformerConfig
+from ..printable import one_line
 from ..schedules import ScaleSchedule
 from .leap import INPUT, Leap
 from .scale_plan import FROZEN, MOST_LAYERS, Dropped, Resize, Rule, ScalePlan, Way
@@ -243,27 +244,27 @@ class SparsityPlan(BaseModel):
         Returns:
             Notes on what fits but is worth knowing.
         """
-        own = self.model
+        own, strategy = self.model, one_line(self.strategy)  # out of a file
         for name, mine, theirs in (
             ("layers", own.depth, shape.depth), ("width", own.width, shape.width),
             ("heads", own.num_heads, shape.num_heads),
         ):
             if mine != theirs:
                 raise ValueError(
-                    f"the plan ({self.strategy}) was made for a model with {name} = {mine}, this "
+                    f"the plan ({strategy}) was made for a model with {name} = {mine}, this "
                     f"one has {theirs}: make a plan for this model"
                 )
         grids = tuple(s.grid for s in self.scales)
         if grids != schedule.grids:
             raise ValueError(
-                f"the plan ({self.strategy}) was made for the schedule {self.schedule} "
+                f"the plan ({strategy}) was made for the schedule {one_line(self.schedule)} "
                 f"({len(grids)} scales up to {grids[-1][0]} x {grids[-1][1]} tokens), the run has "
                 f"{len(schedule)} scales up to {schedule.grids[-1][0]} x {schedule.grids[-1][1]}: "
                 "use the plan's size, or make a plan for this one"
             )
         if own.fingerprint and fingerprint and own.fingerprint != fingerprint:
-            return (f"the plan was made for other weights of this shape ({own.fingerprint}, these "
-                    f"are {fingerprint}): check the picture",)
+            return (f"the plan was made for other weights of this shape "
+                    f"({one_line(own.fingerprint)}, these are {fingerprint}): check the picture",)
         return ()
 
 

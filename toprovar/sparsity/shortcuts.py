@@ -30,6 +30,7 @@ from torch import Tensor
 from ..files import calibration_folders, replace_file
 from ..models.config import TransformerConfig
 from ..ops.resize_tokens import resize_tokens
+from ..printable import one_line
 from ..reading import parse_json, reading
 from .leap import Leap
 from .shortcut_inputs import Grid, Sizes, shortcut_inputs
@@ -117,7 +118,7 @@ class Shortcuts:
                    ) -> None:
         """Refuse another model, or leaps that were not fitted."""
         if self.model != fingerprint:
-            raise ValueError(f"the shortcuts are of the model {self.model}, this one is "
+            raise ValueError(f"the shortcuts are of the model {one_line(self.model)}, this one is "
                              f"{fingerprint}: make a plan for this model")
         missing = sorted(set(wanted) - set(self.maps))
         if missing:
@@ -259,8 +260,9 @@ def find_shortcuts(identity: str) -> Shortcuts:
             except (OSError, ValueError) as error:  # perhaps another folder has them whole
                 logger.warning("a file is passed over: %s", error)
     raise ValueError(
-        f"the plan uses the shortcuts {identity}, which are not at hand: put the safetensors file "
-        f"that lay beside its calibration into {folders[-1]}, or make a plan of your own"
+        f"the plan uses the shortcuts {one_line(identity)}, which are not at hand: put the "
+        f"safetensors file that lay beside its calibration into {folders[-1]}, or make a "
+        "plan of your own"
     )
 
 
