@@ -104,8 +104,9 @@ def interpreter(version: str | None) -> str:
     """An executable of a Python version."""
     if version is None:
         return sys.executable
-    for name in (f"python{version}", *map(str, Path.home().glob(
-            f".pyenv/versions/{version}.*/bin/python"))):
+    # The places of pyenv first: its "python3.10" on the path may be a stub.
+    for name in (*map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
+                 f"python{version}"):
         if found := shutil.which(name):
             return found
     raise FileNotFoundError(f"no Python {version} is at hand")

@@ -101,6 +101,8 @@ def _prompt_lines(path: Path, pipeline: Any) -> None:
 def _model(path: Path, pipeline: Any) -> None:
     found = InfinityPipeline.from_folder(path, torch.float32)
     found.set_progress_bar_config(disable=True)
+    for part in (found.transformer, found.vae, found.text_encoder):
+        assert all(bool(p.isfinite().all()) for p in part.parameters()), "NaN or inf as weights"
     found("a red cat", seed=1, schedule=SCHEDULE, output_type="latent")
 
 
@@ -139,9 +141,9 @@ FILES: dict[str, Kind] = {
     "tokenizer.json": _within_model("tokenizer/tokenizer.json", mutate.damage_json, 2),
     "tokenizer_config.json": _within_model("tokenizer/tokenizer_config.json", mutate.damage_json,
                                            2),
-    "transformer": _within_model(f"transformer/{WEIGHTS}", mutate.damage_safetensors),
-    "vae": _within_model(f"vae/{WEIGHTS}", mutate.damage_safetensors),
-    "text encoder": _within_model("text_encoder/model.safetensors", mutate.damage_safetensors, 2),
+    "transformer": _within_model(f"transformer/{WEIGHTS}", mutate.damage_weights),
+    "vae": _within_model(f"vae/{WEIGHTS}", mutate.damage_weights),
+    "text encoder": _within_model("text_encoder/model.safetensors", mutate.damage_weights, 2),
     "official .pth": Kind("official.pth", mutate.damage_zip, _transformer, weight=2),
     "official .pth, old form": Kind("old.pth", mutate.damage_bytes, _transformer),
     "training .pth": Kind("training.pth", mutate.damage_zip, _transformer),

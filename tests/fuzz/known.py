@@ -18,6 +18,7 @@ KNOWN: dict[str, str] = {
     "sparsity/prior.py:load": "pydantic's own message of several lines",
     "pipeline call: ": "types and ranges of arguments are not checked first",
     "sampling/params.py": "the same of defaults in model_index.json",
+    "AssertionError in ?": "weights that are NaN or infinite are taken",
     "models/text_runner.py:encode": "--device meta",
     "command plan: an error of the system": "files that are missing or cannot be read",
 }

@@ -203,8 +203,10 @@ def damage_safetensors(content: bytes, rng: Random) -> bytes:
     return struct.pack("<Q", len(new)) + new + content[8 + size:]
 
 
-def damage_floats(content: bytes, rng: Random) -> bytes:
-    """A safetensors file of which one tensor holds numbers that are none."""
+def damage_weights(content: bytes, rng: Random) -> bytes:
+    """As above; or one tensor holds numbers that are none."""
+    if rng.random() < 0.75:
+        return damage_safetensors(content, rng)
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     names = [n for n, one in header.items() if n != "__metadata__" and one["dtype"] == "F32"]
