@@ -6,9 +6,9 @@
 
 Every strategy is run in turn with dense (dense A dense B ...), so that a ratio is of neighbouring
 runs; the median of the ratios is quoted. Times are of the scale loop (no text encoder, no VAE). The
-125M geometry has random weights and no calibration: its plans are those of the prior. The embedded
-model has a calibration; the row of the prior is what would be done without it. Predictions come
-from a cost model fitted at the start of the same process.
+125M geometry has random weights, whose entropies say nothing about pictures: its plans are static,
+with the layers' scores given, and it measures speed alone. The embedded model plans inside the run.
+Predictions come from a cost model fitted at the start of the same process.
 
 ``--json`` without a file prints one JSON object as the last line.
 """
@@ -96,14 +96,15 @@ def strategies(name: str, shape: TransformerConfig, schedule: ScaleSchedule, bud
                calibration: Calibration | None = None, cost: CostModel | None = None
                ) -> dict[str, SparsityPlan | Director]:
     """What is compared on a model, by name."""
-    target, settings = Target(budget), ToProVarSettings()
-    planned: SparsityPlan | Director = toprovar_plan(shape, schedule, settings, None, target)
-    if calibration is not None:
-        planned = ToProVar(settings, calibration, target, cost)
+    target = Target(budget)
+    if name == "embedded":
+        planned: SparsityPlan | Director = ToProVar(ToProVarSettings(), calibration, target, cost)
+    else:
+        # Early scales in full, then whatever reaches the budget.
+        planned = toprovar_plan(shape, schedule, ToProVarSettings(start_scale=len(schedule) - 4),
+                                None, target)
     return {
         "toprovar": planned,
-        # What is done where nothing is calibrated and nothing asked for
-        "toprovar, prior": toprovar_plan(shape, schedule, settings, None),
         "fastvar": fastvar_plan(shape, schedule),
         "skipvar": skipvar_plan(shape, schedule, skip=1),
     }

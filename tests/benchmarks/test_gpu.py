@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.gpu import models, roofline, strategies, trace, user
+from benchmarks.gpu import first, models, roofline, strategies, trace, user
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.engine import Loop, engines
 from benchmarks.gpu.models import Subject
@@ -31,13 +31,14 @@ def tiny() -> Subject:
     return models.build("tiny", CPU, torch.float32)
 
 
-def test_every_section_and_its_report(tmp_path: Path) -> None:
+def test_every_section_and_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first, "CASES", {"filled": (False, True)})  # a process of its own each
     assert main([*QUICK, "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["left_out"] == {}
     assert set(found["sections"]) == {
         "dense", "strategies", "batches", "overhead", "correctness", "memory", "8b",
-        "8b-memory", "user tiny"}
+        "8b-memory", "user tiny", "first"}
     names = [row["name"] for row in found["sections"]["strategies"]["rows"]]
     assert names == ["dense", *strategies.plans(models.build("tiny", CPU, torch.float32))]
     for row in found["sections"]["strategies"]["rows"]:
@@ -52,6 +53,9 @@ def test_every_section_and_its_report(tmp_path: Path) -> None:
     for row in person:
         assert len(row["pictures"]) == user.PICTURES and row["dense_seconds"] > 0
         assert row["of_dense"] == pytest.approx(row["seconds"] / row["dense_seconds"], rel=1e-3)
+    for row in found["sections"]["first"]["rows"]:
+        assert row["first_over_eager"] == pytest.approx(
+            row["first_seconds"] - row["eager_dense_seconds"], abs=1e-3)
     kept = found["sections"]["correctness"]
     assert kept["float32"]["tiny"]["device_differs_from_host"] == 0
     assert 0.9 < kept["narrow"]["float32 residual"]["equal_bits"] < 1

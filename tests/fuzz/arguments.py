@@ -171,6 +171,8 @@ def call(rng: Random) -> dict[str, Any]:
                              "output_type": "latent"}
     values = call_values()
     for name in rng.sample(list(values), rng.choice((1, 1, 2, 3))):
+        if name not in values:  # the size was given another way
+            continue
         given[name] = rng.choice(values[name])
         if name in ("height", "width"):
             del given["schedule"]

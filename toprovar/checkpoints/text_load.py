@@ -68,6 +68,7 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
             words = cls.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
             # Used once, as prompts will be: what it lacks shows here.
             tried = words(list(_SAMPLE), padding="longest", truncation=True, max_length=8)
+            _ = words.unk_token_id, words.pad_token_id
             if not all(map(sum, tried.attention_mask)):
                 raise ValueError("it makes no tokens of a text")
             return words

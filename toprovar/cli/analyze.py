@@ -98,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder("--out", out)
     check_source("--calibration", arguments.calibration)
     check_outputs(arguments, _outputs(arguments, out))
+    check_model(arguments)
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
     schedules = _schedules(arguments, pipeline.config["default_pn"])
@@ -129,7 +130,6 @@ def check_measuring(arguments: argparse.Namespace) -> None:
     check_sampling(arguments)
     seed_list(arguments.seed + arguments.num_seeds - 1, 1)
     _schedules(arguments, "1M")
-    check_model(arguments)
 
 
 def _schedules(arguments: argparse.Namespace, default_pn: str) -> list[ScaleSchedule]:
@@ -328,7 +328,11 @@ def _prompts(arguments: argparse.Namespace) -> list[str]:
     if arguments.prompts:
         with reading(arguments.prompts, "file of prompts", "give a text file, a prompt a line"):
             lines = read_text(arguments.prompts, MOST_BYTES).splitlines()
-        prompts += [line.strip() for line in lines if line.strip()]
+        own = [line.strip() for line in lines if line.strip()]
+        if not own:
+            raise ValueError(f"{arguments.prompts}: a file of prompts without a prompt; give a "
+                             "text file, a prompt a line")
+        prompts += own
     if arguments.bundled is not None:
         from ..evaluation.compositional.prompts import bundled_prompts
 

@@ -79,12 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
     check_sampling(arguments)
     if names_size(arguments):
         find_size(arguments, "1M")
-    check_model(arguments)
     check_outputs(arguments, [
         Output("--out", out, PICTURE), Output("--json", figures, FIGURES),
         *(Output("--pictures", Path(arguments.pictures) / f"{_shown(name)}.png", PICTURE)
           for name in names if arguments.pictures),
     ])
+    check_model(arguments)
     check_options(arguments, names)
     saved = {name: saved_plan(name) for name in names}
     pipeline = load_pipeline(arguments)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..printable import printable
 from .analyze import _how, _prompts, _schedules, check_measuring, command_line
-from .early import check_target
+from .early import check_model, check_target
 from .model_options import add_device, add_model, load_pipeline
 from .outputs import DECISIONS, Output, add_overwrite, check_outputs
 
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     check_target("--out", out)
     check_outputs(arguments, [Output("--out", out, DECISIONS)])
+    check_model(arguments)
     from tqdm import tqdm
 
     from ..analysis.skipvar_fit import check_fitting, fit_skipvar

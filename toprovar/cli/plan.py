@@ -76,8 +76,8 @@ def _make(arguments: argparse.Namespace) -> int:
         guidance("--cfg", arguments.cfg)
     if names_size(arguments):
         find_size(arguments, "1M")
-    check_model(arguments)
     check_outputs(arguments, [Output("FILE", file, PLAN)], (*NOT_READ, "file"))
+    check_model(arguments)
     check_options(arguments, [strategy])
     own = given(arguments, strategy)
     has_target = arguments.speedup is not None or arguments.budget is not None
