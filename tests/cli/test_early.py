@@ -56,7 +56,7 @@ GENERATE = [
     (["--plan", "toprovar", "--budget", "0"], "--budget"),
     (["--plan", "toprovar", "--budget", "2"], "--budget must be between 0 and 1"),
     (["--plan", "toprovar", "--budget", "0.5", "--speedup", "2"], "not both"),
-    (["--budget", "0.5"], "--budget"), (["--drop", "0.5"], "--drop is an option of fastvar"),
+    (["--drop", "0.5"], "--drop is an option of fastvar"),
 ]
 OTHERS = [
     (["compare", "a cat", "--strategies", "nothing"], "no strategy and no file"),

@@ -66,6 +66,17 @@ def test_a_dense_plan_changes_nothing(generate: Any, capsys: pytest.CaptureFixtu
     assert pixels("a.png") == pixels("b.png")
 
 
+def test_a_budget_alone_means_toprovar(generate: Any) -> None:
+    assert generate("--budget", "0.5", "--out", "a.png") == 0
+    assert told("a.png")["plan_request"] == {"plan": "toprovar", "budget": 0.5}
+
+
+def test_options_are_not_cut_short(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        generate("--plan", "toprovar", "--bud", "0.5", "--out", "a.png")
+    assert "unrecognized arguments: --bud" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("how", [
     ["toprovar"], ["toprovar", "--budget", "0.5"],
     ["toprovar", "--dropped", "identity", "--start-scale", "5"], ["fastvar", "--drop", "0.5,0.5"],
@@ -147,7 +158,7 @@ def test_speedup_and_skipvar(generate: Any, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--plan", "fastest"], "no strategy and no file is called 'fastest'"),
     (["--plan", "dense", "--speedup", "2"], "not for dense"),
-    (["--speedup", "2"], "not for dense"),
+    (["--speedup", "0.5"], "--speedup must be 1 or more"),
     (["--plan", "toprovar", "--speedup", "2", "--budget", "0.5"], "either --speedup or --budget"),
     (["--plan", "toprovar", "--speedup", "0.5"], "--speedup must be 1 or more"),
     (["--plan", "toprovar", "--budget", "2"], "between 0 and 1"),

@@ -29,12 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 = well, 1 = the command found something wrong, 2 = bad input."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
-        prog="toprovar", description="Infinity text-to-image: fast, exact, accelerated by ToProVAR."
+        prog="toprovar", allow_abbrev=False,
+        description="Infinity text-to-image: fast, exact, accelerated by ToProVAR.",
     )
     parser.add_argument("--version", action="version", version=f"toprovar {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
-        command = subparsers.add_parser(name, help=summary, description=summary)
+        command = subparsers.add_parser(name, help=summary, description=summary,
+                                        allow_abbrev=False)
         if name in argv[:1]:
             import_module(_module(name), __name__).add_arguments(command)
     arguments = parser.parse_args(argv)

@@ -69,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--vae-tile", type=int, metavar="N", help="decode in tiles of N latent pixels")
     add("--plan", metavar="PLAN",
         help="what to leave out: auto (toprovar where it is faster), dense, toprovar, fastvar, "
-             "skipvar, a file of 'toprovar plan', or a picture made with --plan")
+             "skipvar, a file of 'toprovar plan', or a picture made with --plan (default: dense, "
+             "or toprovar with --speedup or --budget)")
     add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run")
     add_plan_options(parser)
 
@@ -77,6 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     out, report_path = Path(arguments.out), arguments.report and Path(arguments.report)
     plan_path = arguments.save_plan and Path(arguments.save_plan)
+    if arguments.plan is None and {arguments.speedup, arguments.budget} != {None}:
+        arguments.plan = "toprovar"
     check_target("--out", out, ".png")
     check_target("--report", report_path)
     check_target("--save-plan", plan_path)
