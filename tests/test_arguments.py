@@ -104,11 +104,11 @@ def test_arguments_of_another_kind_are_refused(pipe: InfinityPipeline, how: dict
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ("[" * 200_000, "nested"), ("{", "not JSON"), ("[]", "not of the expected kind"),
-    ('{"default_cfg": NaN}', "default_cfg: nan is not a finite number"),
-    ('{"default_cfg": "3"}', "default_cfg must be a number"),
-    ('{"default_tau": [0.5]}', "default_tau must be a number"),
-    ('{"default_pn": "9M"}', "default_pn must be one of"), ('{"default_x": 1}', "default_x"),
+    ("[" * 200_000, "recursion depth"), ("{", "not valid JSON"), ("[]", "not a JSON dictionary"),
+    ('{"default_cfg": NaN}', "'default_cfg': .* expected a number .* found nan"),
+    ('{"default_cfg": "3"}', "'default_cfg': .* expected a number"),
+    ('{"default_tau": [0.5]}', "'default_tau': .* expected a number"),
+    ('{"default_pn": "9M"}', "'default_pn': .* expected one of"), ('{"default_x": 1}', "default_x"),
 ])
 def test_a_damaged_index_of_a_pipeline_is_named(tmp_path: Path, content: str, message: str
                                                 ) -> None:

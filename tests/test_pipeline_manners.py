@@ -63,7 +63,7 @@ def test_prompt_embeds(pipeline: InfinityPipeline) -> None:
         ({"prompt_embeds": padded[0]}, r"\[prompts, tokens, channels\].*\[6, 24\]"),
         ({"prompt_embeds": padded, "prompt_attention_mask": mask[:, 1:]}, r"\[2, 6\].*\[2, 5\]"),
         ({"prompt": "a", "prompt_attention_mask": mask}, "not given"),
-        ({"prompt_embeds": torch.zeros(1, 3, 7)}, "have 7 channels, the transformer expects 24"),
+        ({"prompt_embeds": torch.zeros(1, 3, 7)}, "has 7 channels, the transformer takes 24"),
     ]
     for how, message in bad:
         with pytest.raises(ValueError, match=message):
