@@ -7,7 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -70,6 +70,10 @@ BYTE_DAMAGE: tuple[Callable[[bytes, Random], bytes], ...] = (
     flip_bits, truncate, insert, delete, zero_hole, edit_length)
 
 
+MOST_WRITTEN = 64 << 20
+"""Characters that a document is cut off at: more than any reader takes."""
+
+
 class Raw(str):
     """A value that stands in JSON as it is written here."""
 
@@ -124,14 +128,15 @@ def _damage_members(value: Any, rng: Random) -> Any:
     at = rng.choice(list(value) if isinstance(value, dict) else list(range(len(value))))
     copy = value.copy()
     how = rng.choice(("missing", "missing", "added", "renamed", "many"))
+    many = 3000 if len(written(copy[at])) < 1000 else 30
     if how == "missing":
         del copy[at]
     elif isinstance(copy, list):
-        copy = copy + [copy[at]] * (1 if how == "added" else 3000 if how == "many" else 2)
+        copy = copy + [copy[at]] * (1 if how == "added" else many if how == "many" else 2)
     elif how == "renamed":
         copy[rng.choice(("", "x", "\ud800", f"{at} ", str(at).upper()))] = copy.pop(at)
     else:
-        copy |= {f"{at}{i}": copy[at] for i in range(1 if how == "added" else 3000)}
+        copy |= {f"{at}{i}": copy[at] for i in range(1 if how == "added" else many)}
     return copy
 
 
@@ -148,31 +153,37 @@ def _another(value: Any, rng: Random) -> Any:
 
 
 def written(value: Any) -> bytes:
-    """JSON in ASCII, so that lone surrogates are escapes; ``Raw`` values as they are."""
-    parts: list[str] = []
-
-    def write(found: Any) -> None:
-        if isinstance(found, Raw):
-            parts.append(found)
-        elif isinstance(found, dict):
-            parts.append("{")
-            for i, (name, member) in enumerate(found.items()):
-                parts.append(f"{', ' if i else ''}{json.dumps(name)}: ")
-                write(member)
-            parts.append("}")
-        elif isinstance(found, list):
-            parts.append("[")
-            for i, member in enumerate(found):
-                parts.append(", " if i else "")
-                write(member)
-            parts.append("]")
-        elif isinstance(found, int) and not isinstance(found, bool) and abs(found) > 10**300:
-            parts.append("9" * 400)
-        else:
-            parts.append(json.dumps(found))
-
-    write(value)
+    """JSON in ASCII, so that lone surrogates are escapes; ``Raw`` values as they are; cut off after
+    ``MOST_WRITTEN``."""
+    parts, length = list[str](), 0
+    for part in _parts(value):
+        parts.append(part)
+        length += len(part)
+        if length > MOST_WRITTEN:
+            break
     return "".join(parts).encode()
+
+
+def _parts(value: Any) -> Iterator[str]:
+    if isinstance(value, Raw):
+        yield value
+    elif isinstance(value, dict):
+        yield "{"
+        for i, (name, member) in enumerate(value.items()):
+            yield f"{', ' if i else ''}{json.dumps(name)}: "
+            yield from _parts(member)
+        yield "}"
+    elif isinstance(value, list):
+        yield "["
+        for i, member in enumerate(value):
+            if i:
+                yield ", "
+            yield from _parts(member)
+        yield "]"
+    elif isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**300:
+        yield "9" * 400
+    else:
+        yield json.dumps(value)
 
 
 def damage_text(text: bytes, rng: Random) -> bytes:

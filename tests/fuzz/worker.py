@@ -48,11 +48,11 @@ def main(seed: int) -> None:
         os.environ["TOPROVAR_CACHE"] = str(Path(folder) / "cache")
         originals.mkdir()
         pipeline = make_originals(originals)
-        limit_memory()
         channel.write(json.dumps({"ready": folder}) + "\n")
         channel.flush()
         for line in sys.stdin:
             place.mkdir()
+            limit_memory()
             result = run_case(seed, int(line), originals, place, pipeline)
             channel.write(json.dumps(result.to_json()) + "\n")
             channel.flush()
