@@ -14,10 +14,10 @@ from toprovar.schedules import ScaleSchedule
 from toprovar.sparsity.cost import Target, predict
 from toprovar.sparsity.director import Director
 from toprovar.sparsity.plan import SparsityPlan
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 BUDGETS = (0.5, 0.33, 0.28, 0.2, 0.14, 0.1)
 """Shares of a dense run's FLOPs; 0.28 is less than a third of the token-layers at both sizes,

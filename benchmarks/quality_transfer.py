@@ -11,10 +11,10 @@ from toprovar.schedules import ScaleSchedule
 from toprovar.sparsity.cost import Target, predict
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.prior import family_prior
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 BUDGETS = (0.5, 0.33, 0.2)
 STAY = (0.2, 0.5)

@@ -46,10 +46,10 @@ from toprovar.sparsity.cost import CostModel, Target, WorkTable, count, predict
 from toprovar.sparsity.director import Director, Setting, begin
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 
 @dataclass

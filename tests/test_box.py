@@ -21,7 +21,7 @@ logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)
 from pathlib import Path
 from toprovar.bundled import bundled_model
 from toprovar.entropy.calibration import find_calibration
-from toprovar.sparsity.strategies.skipvar_decision import find_decisions
+from toprovar.sparsity.strategies.skipvar.decision import find_decisions
 
 def model():
     try:

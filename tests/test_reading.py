@@ -30,7 +30,7 @@ from toprovar.sparsity.plan_file import (
 )
 from toprovar.sparsity.prior import Prior
 from toprovar.sparsity.shortcuts import Shortcuts
-from toprovar.sparsity.strategies.skipvar_decision import DecisionModels
+from toprovar.sparsity.strategies.skipvar.decision import DecisionModels
 
 SHAPE = TransformerConfig(depth=4, width=32, num_heads=2, bits_per_token=8)
 PLAN = plan_to_json(dense_plan(SHAPE, get_schedule("1.0", "0.06M")))

@@ -14,9 +14,9 @@ from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import WorkTable
 from toprovar.sparsity.plan import SparsityPlan, dense_plan
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 from toprovar.times import LIMIT, SLOWER, Kind, Times, foreseen_dense
 
 MODEL = tiny_transformer()

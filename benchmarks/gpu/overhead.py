@@ -12,8 +12,8 @@ from benchmarks.gpu.sections import Bench
 from benchmarks.gpu.timing import in_turn, warm_up
 from toprovar.sparsity.plan import ScalePlan, SparsityPlan
 from toprovar.sparsity.selection import Selector
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 
 class GivenTokens(Selector):

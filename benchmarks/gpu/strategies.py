@@ -19,8 +19,8 @@ from toprovar.schedules import ScaleSchedule
 from toprovar.sparsity.plan import SparsityPlan, dense_plan
 from toprovar.sparsity.shortcuts import register_shortcuts
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings, build_plan
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings, build_plan
 
 PRUNED_SCALES = 4
 PRUNED_LAYERS = 0.75

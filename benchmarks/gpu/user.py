@@ -24,7 +24,7 @@ from benchmarks.gpu.timing import Clock, Contender
 from benchmarks.machine import synchronise
 from toprovar.planning import make_plan
 from toprovar.sampling.params import EngineOptions
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 PICTURES = 8
 STEADY = 2

@@ -6,52 +6,47 @@ from typing import TYPE_CHECKING, Any
 
 from .infinity import Infinity, PlanChoice, working_bytes
 from .plan_edits import apply_edits
+from .strategy_inputs import settings_from
 
 if TYPE_CHECKING:
     from ...toprovar.schedules import ScaleSchedule
     from .traces import Traced
 
-STRATEGIES = ["toprovar", "fastvar", "skipvar", "dense"]
-MANUAL, SPEEDUP, BUDGET = "manual", "speed-up", "compute budget"
-CALIBRATED = "by calibration"
-IN_RUN, BEFORE = "in the run", "before the run"
-ADAPTIVE, SKIP, UNGUIDED = "adaptive", "skip last scales", "last scales without guidance"
+MANUAL, SPEEDUP, BUDGET = TARGETS = ["manual", "speed-up", "compute budget"]
 
 
 def make_choice(model: Infinity, schedule: ScaleSchedule, strategy: str, target: str,
-                speedup: float, budget: float, guided: bool, settings: dict[str, Any],
-                planned: str, drop: str, policy: str, scales: int, traced: Traced | None
-                ) -> PlanChoice:
+                speedup: float, budget: float, guided: bool, values: dict[str, Any],
+                traced: Traced | None) -> PlanChoice:
     """A plan by the engine's strategies.
 
     Args:
-        settings: of ToProVAR, by the engine's names.
+        values: the node's inputs for settings, of all strategies.
+        traced: what calibrates the plan, where a strategy wants it.
     """
-    from pydantic import ValidationError
-
     from ...toprovar.planning import make_plan
-    from ...toprovar.sparsity.strategies.toprovar import ToProVarSettings
+    from ...toprovar.sparsity.strategies.registry import get_strategy
 
-    more: dict[str, Any] = {}
-    if strategy == "toprovar":
-        try:
-            more["settings"] = ToProVarSettings(**settings)
-        except ValidationError as error:
-            raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
-        more["planned"] = "run" if planned == IN_RUN else "before"
-        if traced is not None and planned == BEFORE:
-            more["calibration"] = traced.calibration(model, schedule)
-    elif strategy == "fastvar" and target == MANUAL:
-        more["drop"] = parse_drop(drop)
-    elif strategy == "skipvar" and policy != ADAPTIVE and target == MANUAL:
-        more["skip" if policy == SKIP else "uncond"] = scales
-    if strategy != "dense" and target == SPEEDUP:
+    method = get_strategy(strategy)
+    target = target if method.targets else MANUAL
+    more: dict[str, Any] = {"settings": settings_from(strategy, values, target != MANUAL)}
+    if traced is not None and method.wants_trace(more["settings"]):
+        more["calibration"] = traced.calibration(model, schedule)
+    if target == SPEEDUP:
         more["speedup"] = speedup
         model.wake(working_bytes(model, schedule, 2, None))  # blocks are timed on their device
-    elif strategy != "dense" and target == BUDGET:
+    elif target == BUDGET:
         more["budget"] = budget
-    plan = make_plan(model.pipeline, strategy, schedule, guided=guided, **more)
-    return PlanChoice(plan, schedule)
+    return PlanChoice(make_plan(model.pipeline, strategy, schedule, guided=guided, **more),
+                      schedule)
+
+
+def wants_trace(strategy: str, target: str, values: dict[str, Any]) -> bool:
+    """Whether a trace would decide something in the plan that inputs ask for."""
+    from ...toprovar.sparsity.strategies.registry import get_strategy
+
+    return get_strategy(strategy).wants_trace(
+        settings_from(strategy, values, target != MANUAL))
 
 
 def edited(choice: PlanChoice, edits: str, model: Infinity, guided: bool) -> PlanChoice:
@@ -62,26 +57,11 @@ def edited(choice: PlanChoice, edits: str, model: Infinity, guided: bool) -> Pla
         return choice
     if choice.fixed is None:
         raise ValueError("this strategy plans inside the run, so there is nothing to edit yet: "
-                         f"set planned to {BEFORE!r}, choose a fixed policy, or clear the edits")
+                         "have it planned before the run, choose a fixed policy, or clear the "
+                         "edits")
     plan = apply_edits(choice.fixed, edits)
     return PlanChoice(predict(plan, model.pipeline.transformer.shape, guided=guided),
                       choice.schedule)
-
-
-def parse_drop(text: str) -> list[float]:
-    """ "0.4, 0.5, 1, 1" -> numbers.
-
-    Raises:
-        ValueError: it looks otherwise.
-    """
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or any(not 0 <= share <= 1 for share in found):
-        raise ValueError("fastvar_drop must be shares between 0 and 1 with commas between them, "
-                         f"such as 0.4, 0.5, 1, 1, got {text!r}")
-    return found
 
 
 def told(choice: PlanChoice) -> dict[str, Any]:

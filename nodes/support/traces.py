@@ -47,7 +47,7 @@ class Traced:
         from ...toprovar.entropy.statistics import start_scale
         from ...toprovar.entropy.summary import rho_table
         from ...toprovar.models.fingerprint import model_fingerprint
-        from ...toprovar.sparsity.strategies.toprovar_run import PAPER_TAU
+        from ...toprovar.sparsity.strategies.toprovar.in_run import PAPER_TAU
 
         fingerprint = model_fingerprint(model.pipeline.transformer)
         if self.trace.about.model != fingerprint:

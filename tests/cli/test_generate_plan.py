@@ -2,20 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from toprovar.cli import main
-from toprovar.cli.plan_options import NOT_SETTINGS, OPTIONS, SOLVED
-from toprovar.cli.plan_options import STRATEGIES as OFFERED
-from toprovar.entropy.statistics import Normalization
-from toprovar.planning import STRATEGIES
-from toprovar.sparsity.plan import Resize, Rule, Way
 from toprovar.sparsity.plan_file import load_plan
-from toprovar.sparsity.strategies.skipvar_decision import DecisionModel, DecisionModels
-from toprovar.sparsity.strategies.toprovar import Dimensions, ToProVarSettings
+from toprovar.sparsity.strategies.skipvar.decision import DecisionModel, DecisionModels
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -37,24 +31,6 @@ def told(path: str) -> dict[str, Any]:
 
 def pixels(path: str) -> bytes:
     return Image.open(path).tobytes()
-
-
-def test_options_offer_what_the_settings_take() -> None:
-    own = {o.name: o for o in OPTIONS if o.strategy == "toprovar"}
-    assert own.keys() - set(NOT_SETTINGS) == ToProVarSettings.model_fields.keys()
-    for name, values in (("dimensions", Dimensions), ("rule", Rule), ("dropped", Way),
-                         ("resize", Resize), ("normalization", Normalization)):
-        assert own[name].how["choices"] == list(get_args(values)), name
-    for name, setting in ToProVarSettings.model_fields.items():
-        if setting.default is not None:
-            # "0" for 0.0, "yes" for True, and "default: x" or "default x" alike
-            text = "yes" if setting.default is True else f"{setting.default:g}" \
-                if isinstance(setting.default, float) else str(setting.default)
-            assert own[name].help.replace(":", "").endswith(f"(default {text})"), name
-    assert STRATEGIES == OFFERED
-    assert len({o.flag for o in OPTIONS}) == len({o.dest for o in OPTIONS}) == len(OPTIONS)
-    assert all(name in {o.name for o in OPTIONS if o.strategy == strategy}
-               for strategy, names in SOLVED.items() for name in names)
 
 
 def test_a_dense_plan_changes_nothing(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from toprovar import InfinityPipeline, bundled_model, get_schedule
 from toprovar.planning import make_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 
 def main(folder: Path) -> None:

@@ -50,12 +50,12 @@ def test_workflows_of_these_tests_name_every_widget(info: dict[str, Any]) -> Non
 
 def test_choices_are_the_engines(info: dict[str, Any]) -> None:
     from toprovar.ops.attention import BACKENDS
-    from toprovar.planning import STRATEGIES
     from toprovar.schedules import pixel_budgets, templates
-    from toprovar.sparsity.strategies.toprovar import ToProVarSettings
+    from toprovar.sparsity.strategies.registry import names
+    from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
     planner = inputs(info["ToProVAR_SparsityPlanner"])
-    assert set(planner["strategy"][1]["options"]) == set(STRATEGIES)
+    assert set(planner["strategy"][1]["options"]) == set(names())
     loader = inputs(info["ToProVAR_LoadInfinity"])
     assert loader["attention"][1]["options"] == list(BACKENDS)
     size = inputs(info["ToProVAR_Size"])

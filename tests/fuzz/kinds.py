@@ -23,7 +23,7 @@ from toprovar.evaluation.compositional import read_prompts
 from toprovar.sparsity.plan_table import plan_table
 from toprovar.sparsity.prior import Prior
 from toprovar.sparsity.shortcuts import Shortcuts
-from toprovar.sparsity.strategies.skipvar_decision import DecisionModels
+from toprovar.sparsity.strategies.skipvar.decision import DecisionModels
 
 from . import mutate
 from .originals import SCHEDULE

@@ -22,9 +22,9 @@ from toprovar.sampling.run import LayerProbe, SamplingRun, ScaleState
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_scales
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 

@@ -22,9 +22,9 @@ from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import Target
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 TOKENS = SCHEDULE.tokens

@@ -15,9 +15,9 @@ from toprovar.sampling import run
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import Target
 from toprovar.sparsity.director import Director, Setting
-from toprovar.sparsity.strategies.auto import Auto
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.auto import Auto
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 SHAPE = get_variant("2b").config
 SCHEDULE = get_schedule("1.0", "1M")

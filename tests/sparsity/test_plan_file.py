@@ -20,9 +20,9 @@ from toprovar.sparsity.plan_file import (
     save_plan,
 )
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 SHAPE = TransformerConfig(depth=4, width=32, num_heads=2, bits_per_token=8)
 SCHEDULE = get_schedule("1.333", "0.06M")

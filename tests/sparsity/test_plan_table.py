@@ -20,7 +20,7 @@ from toprovar.sparsity.plan_table import (
     table,
 )
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
-from toprovar.sparsity.strategies.skipvar import skipvar_plan
+from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 
 SHAPE = TransformerConfig(depth=8, width=64, num_heads=4, bits_per_token=8)
 SCHEDULE = get_schedule("1.0", "0.06M")

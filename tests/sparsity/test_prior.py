@@ -18,9 +18,9 @@ from toprovar.sparsity.cost import Target, count
 from toprovar.sparsity.director import Setting
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.prior import Prior, PriorState, family_prior
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 PRIOR = family_prior()
 VARIANTS = ("2b", "8b", "125m")

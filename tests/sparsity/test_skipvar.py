@@ -16,14 +16,14 @@ from toprovar.sampling.run import SamplingRun, ScaleState
 from toprovar.schedules import ScaleSchedule, get_schedule
 from toprovar.sparsity.director import Director, Setting
 from toprovar.sparsity.plan import SparsityPlan
-from toprovar.sparsity.strategies.skipvar import SkipVar, skipvar_plan
-from toprovar.sparsity.strategies.skipvar_decision import (
+from toprovar.sparsity.strategies.skipvar.decision import (
     DecisionModel,
     DecisionModels,
     Regression,
     constant,
 )
-from toprovar.sparsity.strategies.skipvar_features import measure_features, small_codes, vae_decoder
+from toprovar.sparsity.strategies.skipvar.features import measure_features, small_codes, vae_decoder
+from toprovar.sparsity.strategies.skipvar.policies import SkipVar, skipvar_plan
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 WIDE = get_schedule("0.75", "0.06M")

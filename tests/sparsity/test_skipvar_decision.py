@@ -12,15 +12,15 @@ import torch
 from toprovar import InfinityPipeline, bundled_model
 from toprovar.models.fingerprint import model_fingerprint
 from toprovar.schedules import get_schedule
-from toprovar.sparsity.strategies.skipvar import SkipVar
-from toprovar.sparsity.strategies.skipvar_decision import (
+from toprovar.sparsity.strategies.skipvar.decision import (
     DecisionModel,
     DecisionModels,
     Regression,
     constant,
     find_decisions,
 )
-from toprovar.sparsity.strategies.skipvar_features import vae_decoder
+from toprovar.sparsity.strategies.skipvar.features import vae_decoder
+from toprovar.sparsity.strategies.skipvar.policies import SkipVar
 
 GOLDEN = (0.09665219485759735, 0.5598639845848083)
 

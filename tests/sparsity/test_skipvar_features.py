@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.tiny import tiny_autoencoder
-from toprovar.sparsity.strategies.skipvar_features import (
+from toprovar.sparsity.strategies.skipvar.features import (
     diff_hf,
     hf_ratio,
     measure_features,

@@ -15,13 +15,13 @@ from toprovar.analysis.skipvar_measure import PolicySamples, measure_policies
 from toprovar.cli import main
 from toprovar.evaluation.metrics import ssim
 from toprovar.schedules import ScaleSchedule, get_schedule
-from toprovar.sparsity.strategies.skipvar import SkipVar, skipvar_plan
-from toprovar.sparsity.strategies.skipvar_decision import (
+from toprovar.sparsity.strategies.skipvar.decision import (
     FEATURES,
     DecisionModel,
     DecisionModels,
 )
-from toprovar.sparsity.strategies.skipvar_features import vae_decoder
+from toprovar.sparsity.strategies.skipvar.features import vae_decoder
+from toprovar.sparsity.strategies.skipvar.policies import SkipVar, skipvar_plan
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 LEVELS = ([1, 0.5, 0.4, 0.3], [1, 0.9, 0.5, 0.4], [1, 0.95, 0.9, 0.5], [1, 0.97, 0.95, 0.9])

@@ -25,9 +25,9 @@ from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import Target
 from toprovar.sparsity.director import Setting
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 MODEL = tiny_transformer()
 SHAPE = MODEL.shape

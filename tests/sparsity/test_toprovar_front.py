@@ -15,9 +15,9 @@ from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.sparsity.cost import Target
 from toprovar.sparsity.plan import SparsityPlan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings
-from toprovar.sparsity.strategies.toprovar_front import worth_lost
-from toprovar.sparsity.strategies.toprovar_static import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
+from toprovar.sparsity.strategies.toprovar.frontier import worth_lost
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 #: Guided scales, skipped scales, likeness: dense, less guidance, a middle scale skipped, the last.
 CHOICES = [(7, (), 1.0), (4, (), 0.95), (4, (5,), 0.9), (4, (6,), 0.7), (4, (5, 6), 0.6)]

@@ -14,8 +14,8 @@ from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import Target
 from toprovar.sparsity.plan import SparsityPlan
-from toprovar.sparsity.strategies.toprovar import ToProVarSettings, build_plan, plain_share
-from toprovar.sparsity.strategies.toprovar_ladder import (
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.ladder import (
     STEPS,
     Rung,
     coarse,
@@ -23,7 +23,7 @@ from toprovar.sparsity.strategies.toprovar_ladder import (
     nearest_profile,
     profiles,
 )
-from toprovar.sparsity.strategies.toprovar_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings, build_plan, plain_share
 
 MODEL = tiny_transformer()
 SCHEDULE = get_schedule("1.0", "0.06M")

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..models.fingerprint import model_fingerprint
 from ..pipeline import InfinityPipeline
 from ..schedules import ScaleSchedule, get_schedule
-from ..sparsity.strategies.skipvar_decision import (
+from ..sparsity.strategies.skipvar.decision import (
     CLASSES,
     DecisionModel,
     DecisionModels,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
 from ..printable import printable, safe_lines
+from ..sparsity.strategies.registry import names, with_targets
 from .early import check_folder, check_model, check_sampling, check_target
 from .model_options import (
     add_device,
@@ -23,15 +24,14 @@ from .model_options import (
 )
 from .outputs import FIGURES, PICTURE, Output, add_overwrite, check_outputs
 from .plan_options import (
-    STRATEGIES,
     add_plan_options,
     build_plan,
     check_options,
     device_costs,
-    given,
     is_guided,
     saved_plan,
 )
+from .strategy_options import given_told
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", help="what to draw")
-    add("--strategies", metavar="LIST", default=",".join(STRATEGIES),
+    add("--strategies", metavar="LIST", default=",".join(names()),
         help="strategies and plan files, with commas between them (default: "
-             f"{','.join(STRATEGIES)}); dense is always run, and first")
+             f"{','.join(names())}); dense is always run, and first")
     add_model(parser)
     add_size(parser)
     add("--seed", type=int, default=0)
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    names = list(dict.fromkeys(["dense", *filter(None, arguments.strategies.split(","))]))
+    asked = list(dict.fromkeys(["dense", *filter(None, arguments.strategies.split(","))]))
     out = Path(arguments.out)
     figures = Path(arguments.json) if arguments.json else out.with_suffix(".json")
     check_target("--out", out, ".png")
@@ -82,11 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_outputs(arguments, [
         Output("--out", out, PICTURE), Output("--json", figures, FIGURES),
         *(Output("--pictures", Path(arguments.pictures) / f"{_shown(name)}.png", PICTURE)
-          for name in names if arguments.pictures),
+          for name in asked if arguments.pictures),
     ])
     check_model(arguments)
-    check_options(arguments, names)
-    saved = {name: saved_plan(name) for name in names}
+    check_options(arguments, asked)
+    saved = {name: saved_plan(name) for name in asked}
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the strategies
     schedule = find_size(arguments, pipeline.config["default_pn"])
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     guided = is_guided(arguments, pipeline)
     plans: dict[str, SparsityPlan | Director] = {
         name: saved[name] or build_plan(arguments, pipeline, schedule, name, costs, guided)
-        for name in names}
+        for name in asked}
     compared = _run_all(arguments, pipeline, schedule, plans, costs)
     notes = (*size_told(arguments, schedule), *_work_told(arguments, compared))
     _write(arguments, pipeline, schedule, compared, costs, out, figures, notes)
@@ -149,7 +149,7 @@ def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: S
 
 def _shown(name: str) -> str:
     """A strategy, or a plan file, as it is called on the sheet."""
-    return name if name in STRATEGIES else Path(name).stem
+    return name if name in names() else Path(name).stem
 
 
 class _Clock:
@@ -191,7 +191,7 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
     about = {
         "prompt": arguments.prompt, "seed": arguments.seed, "size": [width, height],
         "schedule": schedule.to_json(), "speedup": arguments.speedup, "budget": arguments.budget,
-        "settings": {name: own for name in STRATEGIES if (own := _settings(arguments, name))},
+        "settings": {name: own for name in names() if (own := given_told(arguments, name))},
         "device": costs.device, "dtype": dtype, "toprovar": __version__,
         "how": f"{how}: times are single samples, of the scale loop",
         "notes": list(notes), "strategies": [one.to_json() for one in compared],
@@ -215,12 +215,6 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
     print(printable(f"\nwrote {', '.join(written)}"))
 
 
-def _settings(arguments: argparse.Namespace, name: str) -> dict[str, Any]:
-    """Without the folders of this machine."""
-    own = given(arguments, name)
-    return {k: Path(v).name if k in ("calibration", "decisions") else v for k, v in own.items()}
-
-
 def _work_told(arguments: argparse.Namespace, compared: list[Compared]) -> tuple[str, ...]:
     """How much of a dense run each strategy took, where all were to come down to one target."""
     from ..sparsity.solve import CLOSE
@@ -232,7 +226,7 @@ def _work_told(arguments: argparse.Namespace, compared: list[Compared]) -> tuple
         return ()
     told = []
     for one in compared:
-        if one.taken.name not in STRATEGIES[1:]:
+        if one.taken.name not in with_targets():
             continue
         used = 1 / one.predicted if by_time and one.predicted else one.taken.flop_share
         missed = abs(used - asked) > CLOSE

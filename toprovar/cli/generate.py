@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import seed_list, whole
 from ..files import replace_file
 from ..printable import printable, safe_lines
+from ..sparsity.strategies.registry import default_strategy, names
 from .early import check_model, check_sampling, check_target
 from .model_options import (
     add_device,
@@ -68,9 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add("--vae-tile", type=int, metavar="N", help="decode in tiles of N latent pixels")
     add("--plan", metavar="PLAN",
-        help="what to leave out: auto (toprovar where it is faster), dense, toprovar, fastvar, "
-             "skipvar, a file of 'toprovar plan', or a picture made with --plan (default: dense, "
-             "or toprovar with --speedup or --budget)")
+        help=f"what to leave out: auto (accelerated where it is faster), {', '.join(names())}, a "
+             "file of 'toprovar plan', or a picture made with --plan (default: dense, or "
+             f"{default_strategy()} with --speedup or --budget)")
     add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run")
     add_plan_options(parser)
 
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     out, report_path = Path(arguments.out), arguments.report and Path(arguments.report)
     plan_path = arguments.save_plan and Path(arguments.save_plan)
     if arguments.plan is None and {arguments.speedup, arguments.budget} != {None}:
-        arguments.plan = "toprovar"
+        arguments.plan = default_strategy()
     check_target("--out", out, ".png")
     check_target("--report", report_path)
     check_target("--save-plan", plan_path)

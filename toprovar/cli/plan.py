@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..arguments import guidance
 from ..printable import one_line, printable, safe_lines
+from ..sparsity.strategies.registry import get_strategy, names
 from .early import check_model, check_source, check_target
 from .model_options import (
     add_device,
@@ -22,15 +23,14 @@ from .model_options import (
 )
 from .outputs import NOT_READ, PICTURE, PLAN, Output, add_overwrite, check_outputs
 from .plan_options import (
-    STRATEGIES,
     add_plan_options,
     build_plan,
     check_options,
     device_costs,
-    given,
     is_guided,
     read_plan,
 )
+from .strategy_options import parsed
 
 if TYPE_CHECKING:
     from ..sparsity.plan import SparsityPlan
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     make = actions.add_parser("make", help="write a plan for a model and a size")
-    make.add_argument("strategy", choices=STRATEGIES)
+    make.add_argument("strategy", choices=names())
     make.add_argument("file", metavar="FILE.json")
     make.add_argument("--cfg", type=float, help="guidance strength that is planned for; 1 = off")
     make.add_argument("--costs", action="store_true",
@@ -79,16 +79,9 @@ def _make(arguments: argparse.Namespace) -> int:
     check_outputs(arguments, [Output("FILE", file, PLAN)], (*NOT_READ, "file"))
     check_model(arguments)
     check_options(arguments, [strategy])
-    own = given(arguments, strategy)
-    has_target = arguments.speedup is not None or arguments.budget is not None
-    if own.get("planned") == "run":
-        raise ValueError("a file holds a plan made before the run: leave out --planned run, or use "
-                         "'toprovar generate --plan toprovar', which plans inside it (and "
-                         "--save-plan, which writes what it planned)")
-    if strategy == "skipvar" and not has_target and not {"skip", "uncond"} & own.keys():
-        raise ValueError("a file holds one of SkipVAR's fixed policies: give --skip, --uncond, "
-                         "--speedup or --budget; 'toprovar generate --plan skipvar' decides inside "
-                         "the run")
+    settings, _ = parsed(arguments, strategy)
+    get_strategy(strategy).for_file(
+        settings, arguments.speedup is not None or arguments.budget is not None)
     pipeline = load_pipeline(arguments)
     from ..sparsity.plan import SparsityPlan
     from ..sparsity.plan_file import save_plan
@@ -99,7 +92,7 @@ def _make(arguments: argparse.Namespace) -> int:
     if arguments.costs or arguments.speedup is not None:
         costs = device_costs(pipeline, schedule, engine_options(arguments))
     plan = build_plan(arguments, pipeline, schedule, strategy, costs,
-                      is_guided(arguments, pipeline), planned="before")
+                      is_guided(arguments, pipeline), for_file=True)
     assert isinstance(plan, SparsityPlan)  # what plans inside the run was refused above
     save_plan(plan, file)
     print(plan_table(plan))

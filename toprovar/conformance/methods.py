@@ -8,9 +8,9 @@ from ..schedules import ScaleSchedule
 from ..sparsity.director import Director
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.strategies.fastvar import OFFICIAL_LAYERS, fastvar_plan
-from ..sparsity.strategies.skipvar import SkipVar
-from ..sparsity.strategies.skipvar_decision import DecisionModel
-from ..sparsity.strategies.skipvar_features import vae_decoder
+from ..sparsity.strategies.skipvar.decision import DecisionModel
+from ..sparsity.strategies.skipvar.features import vae_decoder
+from ..sparsity.strategies.skipvar.policies import SkipVar
 from .family import Family, RunFolder
 
 

@@ -15,7 +15,7 @@ from ..sampling.params import SamplingParams
 from ..sampling.run import LayerProbe, SamplingRun, ScaleState
 from ..schedules import find_schedule, get_schedule
 from ..sparsity.plan import SparsityPlan
-from ..sparsity.strategies.skipvar_decision import FEATURES
+from ..sparsity.strategies.skipvar.decision import FEATURES
 from .check import Check, Recorder, compare, compare_best
 from .family import Family, RunFolder
 from .kept import KeptRecorder

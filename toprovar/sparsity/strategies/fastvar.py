@@ -8,11 +8,15 @@ others get the sub-layer's output of the scale before those two, resized by area
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from ...models.config import TransformerConfig
 from ...schedules import ScaleSchedule
 from ..plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
 from ..solve import CLOSE, solve
+from .base import Option, PlanContext, Settings, Strategy
 
 OFFICIAL_DROP = (0.4, 0.5, 1.0, 1.0)
 """Share of tokens dropped on the last four scales; 1 = the scale is not run."""
@@ -107,3 +111,41 @@ def fastvar_for(shape: TransformerConfig, schedule: ScaleSchedule,
                 for n in range(1, len(OFFICIAL_DROP) + 1)]
         found = max([found, *(plan for plan, fits in ways if fits)], key=cost)
     return found, reached
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class FastVarSettings(Settings):
+    """FastVAR's knob.
+
+    Attributes:
+        drop: share of tokens dropped on the last scales; 1 = not run.
+    """
+
+    drop: Annotated[tuple[Share, ...], Option(
+        "share of tokens dropped on the last scales, such as 0.4,0.5,1,1; 1 = not run (default: "
+        "the official ones)", flag="--drop", metavar="LIST", decided=True,
+        tooltip="Share of tokens dropped on the last scales; 1 = not run.",
+    )] = OFFICIAL_DROP
+
+
+class FastVar(Strategy[FastVarSettings]):
+    """As published, and turned up or down for a target."""
+
+    name: ClassVar[str] = "fastvar"
+    summary: ClassVar[str] = "fixed shares of the last scales' tokens are dropped"
+    settings: ClassVar[type[Settings]] = FastVarSettings
+    rank: ClassVar[int] = 2
+    since: ClassVar[int] = 1
+
+    def plan(self, settings: FastVarSettings, context: PlanContext) -> SparsityPlan:
+        if context.target is None:
+            plan = fastvar_plan(context.shape, context.schedule, settings.drop)
+        else:
+            plan, _ = fastvar_for(context.shape, context.schedule, context.cost,
+                                  context.target.share)
+        return context.finished(plan)
+
+
+STRATEGIES = (FastVar(),)

@@ -8,7 +8,7 @@ import { PlanGrid } from "./grid.js";
 import { hideRows, showInputs } from "./inputs.js";
 import { Panel } from "./panel.js";
 import { EditedPlan, countEdits, parseEdits, writeEdits } from "./plan.js";
-import { plannerInputs } from "./planner_inputs.js";
+import { ownerOf, plannerInputs, strategies } from "./planner_inputs.js";
 import { finite, gridName, percent, sent } from "./text.js";
 
 const KEPT = "toprovar_plan"; // name of the property
@@ -22,7 +22,9 @@ export class PlannerPanel extends Panel {
       // ComfyUI up to 0.3.75 or so leaves the flag in the options, where nothing reads it
       if (widget.options?.advanced) widget.advanced = true;
       // only one strategy's inputs are shown, so that its name before each says nothing
-      if (widget.label) widget.label = widget.label.replace(/^(ToProVAR|FastVAR|SkipVAR)[:：]\s*/, "");
+      if (widget.label && ownerOf(widget.name, strategies(node))) {
+        widget.label = widget.label.replace(/^[^:：]+[:：]\s*/, "");
+      }
     }
     this.chain("onConnectionsChange", () => this.update());
     this.update();
@@ -125,14 +127,13 @@ export class PlannerPanel extends Panel {
   }
 
   words(plan, edits) {
-    const inside = plan ? plan.in_the_run
-      : this.value("strategy") === "toprovar" && this.value("toprovar_planned") === "in the run"
-        && ["identity", "cached"].includes(this.value("toprovar_dropped"));
+    const inside = plan?.in_the_run;
     const kept = edits && countEdits(edits)
       ? h("span", {}, ` ${countEdits(edits)} edits are kept.`) : null;
     if (inside) {
       this.hint("Each picture is planned inside its run. To see and edit one plan for all: ",
-        button("plan before the run", "Sets toprovar_planned", { "data-act": "before" }), kept);
+        button("plan before the run", "Makes one plan for all pictures", { "data-act": "before" }),
+        kept);
     } else {
       this.hint("Run once to see the plan here, then paint on it.", kept);
     }
@@ -209,7 +210,9 @@ export class PlannerPanel extends Panel {
   }
 
   planBefore() {
-    const widget = this.node.widgets.find((one) => one.name === "toprovar_planned");
+    const own = `${this.value("strategy")}_`;
+    const widget = this.node.widgets.find(
+      (one) => one.name.startsWith(own) && one.value === "in the run");
     if (!widget) return;
     delete this.node.properties[KEPT];
     widget.value = "before the run";

@@ -3,7 +3,24 @@
 import { linked } from "./inputs.js";
 import { PANEL } from "./panel.js";
 
-const MADE = /^(strategy|target|speedup|budget|aspect|pixels|toprovar_|fastvar_|skipvar_)/;
+const MADE = ["strategy", "target", "speedup", "budget", "aspect", "pixels"];
+
+/** Names of all strategies. */
+export function strategies(node) {
+  const widget = node.widgets?.find((one) => one.name === "strategy");
+  const found = widget?.options?.values ?? [];
+  return Array.isArray(found) ? found : [];
+}
+
+/** The strategy that an input is a setting of: it is named after it. */
+export const ownerOf = (name, known) => known.find((one) => name.startsWith(`${one}_`));
+
+/** Inputs that a speed-up or budget decides, by the node's definition. */
+function decided(node) {
+  const known = node.constructor?.nodeData?.input ?? {};
+  return Object.entries({ ...known.required, ...known.optional })
+    .filter(([, about]) => about?.[1]?.decided_by_target).map(([name]) => name);
+}
 
 /**
  * @param value name -> the value of an input
@@ -12,22 +29,18 @@ const MADE = /^(strategy|target|speedup|budget|aspect|pixels|toprovar_|fastvar_|
 export function plannerInputs(node, value) {
   const strategy = value("strategy");
   const target = value("target");
-  const manual = target === "manual";
   const given = linked(node, "plan");
+  const known = strategies(node);
+  const byTarget = target === "manual" ? [] : decided(node);
   return (name) => {
     if (name === PANEL) return true;
     if (name === "edits") return false; // the grid is its face
-    if (given && MADE.test(name)) return false;
+    const own = ownerOf(name, known);
+    if (given && (own || MADE.includes(name))) return false;
     if (name === "target") return strategy !== "dense";
     if (name === "speedup") return strategy !== "dense" && target === "speed-up";
     if (name === "budget") return strategy !== "dense" && target === "compute budget";
     if (name === "aspect" || name === "pixels") return !linked(node, "size");
-    if (name.startsWith("toprovar_")) return strategy === "toprovar";
-    if (name.startsWith("fastvar_")) return strategy === "fastvar" && manual;
-    if (name === "skipvar_policy") return strategy === "skipvar" && manual;
-    if (name === "skipvar_scales") {
-      return strategy === "skipvar" && manual && value("skipvar_policy") !== "adaptive";
-    }
-    return true;
+    return !own || (own === strategy && !byTarget.includes(name));
   };
 }

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from ...entropy.calibration import Calibration, ScheduleEntry
-from ...entropy.kinds import Normalization
-from ...models.config import TransformerConfig
-from ...ops.minimum import feasible_minimum
-from ...schedules import ScaleSchedule
-from ..plan import FROZEN, ModelTag, Resize, Rule, ScalePlan, SparsityPlan, Way, schedule_name
-from ..scale_plan import MOST_SIDE
+from ....entropy.calibration import Calibration, ScheduleEntry
+from ....entropy.kinds import Normalization
+from ....models.config import TransformerConfig
+from ....ops.minimum import feasible_minimum
+from ....schedules import ScaleSchedule
+from ...plan import ModelTag, Resize, Rule, ScalePlan, SparsityPlan, Way, schedule_name
+from ...scale_plan import MOST_SIDE
+from ..base import Option, Settings
 
 MOST = 0.95
 """Largest share dropped to meet a target: the bits of a scale need some block to come from. Tokens
@@ -37,10 +38,12 @@ PRIOR_DROPPED = "exit"
 Dimensions = Literal["all", "scale+token", "scale+layer", "scale", "fixed_exit"]
 
 
-class ToProVarSettings(BaseModel):
+class ToProVarSettings(Settings):
     """The knobs of the method.
 
     Attributes:
+        planned: "run" = inside each run, where that leaves something to decide; "before" = one
+            plan for all prompts.
         alpha_min, alpha_max: bounds of the share dropped: of Global layers, and of Detail layers
             at the last scale.
         start_scale: D, the first scale that is pruned; None = found by calibration or in the run.
@@ -62,34 +65,96 @@ class ToProVarSettings(BaseModel):
         shortcuts: whether choices of the calibration may leave out the first layers of a scale
             (``sparsity.shortcuts``).
         ladder: whether a plan made inside the run is one of a few prepared ones
-            (``toprovar_ladder``), which later pictures share; False = the prompt's own counts.
+            (``ladder``), which later pictures share; False = the prompt's own counts.
         tile: keep counts are rounded up to a multiple of this.
         region, min_share: every region x region tokens keep at least this share of what they
             would keep by an even spread.
         seed: of the rule "random".
     """
 
-    model_config = FROZEN
-
-    alpha_min: float = Field(default=0.0, ge=0, le=1)
-    alpha_max: float = Field(default=0.9, ge=0, le=1)
-    start_scale: int | None = Field(default=None, ge=1)
-    tau: float | None = Field(default=None, ge=0, le=1)
-    crossing: Literal["rising", "falling"] | None = None
-    beta: float | None = Field(default=None, ge=0)
-    representative_scale: int | None = Field(default=None, ge=1)
-    dimensions: Dimensions = "all"
-    normalization: Normalization = "mean"
-    rule: Rule = "entropy"
-    dropped: Way | None = None
-    resize: Resize = "bilinear"
-    unconditional_off: int | None = Field(default=None, ge=0)
-    shortcuts: bool = True
-    ladder: bool = True
-    tile: int = Field(default=16, ge=1)
-    region: int = Field(default=8, ge=0, le=MOST_SIDE)
-    min_share: float = Field(default=0.25, ge=0, le=1)
-    seed: int = Field(default=0, ge=-(1 << 63), lt=1 << 64)
+    planned: Annotated[Literal["run", "before"], Option(
+        "run = for each prompt, inside its run, with --dropped identity or cached; before = one "
+        "plan for all prompts, from the model's calibration or the family's prior",
+        "One plan for all pictures, by the model's calibration or the prior. Only where dropped "
+        "tokens get identity or cached does in the run differ: each picture is planned by its own "
+        "entropies, on its early scales. before the run also takes a trace.",
+        flag="--planned", labels={"run": "in the run", "before": "before the run"},
+    )] = Field(default="run", exclude=True)
+    alpha_min: Annotated[float, Option(
+        "share dropped of Global layers", "Share of tokens dropped in Global layers.",
+        flag="--alpha-min", step=0.05, decided=True,
+    )] = Field(default=0.0, ge=0, le=1)
+    alpha_max: Annotated[float, Option(
+        "share dropped of Detail layers at the last scale",
+        "Share of tokens dropped in Detail layers at the last scale.",
+        flag="--alpha-max", step=0.05, decided=True,
+    )] = Field(default=0.9, ge=0, le=1)
+    start_scale: Annotated[int | None, Option(
+        "first scale that is pruned",
+        "First scale that is pruned. 0 = by calibration or prior, or found in the run.",
+        flag="--start-scale", metavar="N", unset="calibrated, or found in the run", node_unset=0,
+    )] = Field(default=None, ge=1)
+    dropped: Annotated[Way | None, Option(
+        "what dropped tokens get: nothing, the update of an earlier scale, or they exit",
+        "What dropped tokens get. identity: nothing, as published. cached: the update of an "
+        "earlier scale, resized. exit: they leave the scale and add nothing to the picture. by "
+        "calibration: what suits the model; without one exit, by the prior.",
+        flag="--dropped", unset="calibrated, else exit; published: identity", advanced=True,
+        node_unset="by calibration",
+    )] = None
+    resize: Annotated[Resize, Option(
+        "how such updates are resized", "How such updates are resized.", flag="--resize",
+        advanced=True)] = "bilinear"
+    rule: Annotated[Rule, Option(
+        "which tokens are kept",
+        "Which tokens are kept. entropy is the method; the others are for comparison.",
+        flag="--rule", advanced=True)] = "entropy"
+    dimensions: Annotated[Dimensions, Option(
+        "leave dimensions of the method out",
+        "Leaves dimensions of the method out, to see what each gives.", flag="--dimensions",
+        advanced=True)] = "all"
+    region: Annotated[int, Option(
+        "side, in tokens, of the regions that keep a minimum; 0 = none",
+        "Side, in tokens, of the regions that keep a minimum; 0 = none.", flag="--region",
+        metavar="N", advanced=True)] = Field(default=8, ge=0, le=MOST_SIDE)
+    min_share: Annotated[float, Option(
+        "that minimum, as a share of an even spread",
+        "That minimum, as a share of an even spread.", flag="--min-share", advanced=True,
+        step=0.05)] = Field(default=0.25, ge=0, le=1)
+    tile: Annotated[int, Option(
+        "keep counts are rounded up to a multiple of this",
+        "Token counts are rounded up to a multiple of this.", flag="--tile", metavar="N",
+        advanced=True)] = Field(default=16, ge=1)
+    unconditional_off: Annotated[int | None, Option(
+        "scales at the end that run without guidance",
+        "Scales at the end that run without guidance. -1 = by calibration or prior.",
+        flag="--unconditional-off", metavar="N", advanced=True, node_unset=-1,
+        unset="with exit as calibrated, or by the prior")] = Field(default=None, ge=0)
+    seed: Annotated[int, Option(
+        "of --rule random", "Of the rule random.", flag="--rule-seed", advanced=True)] = Field(
+        default=0, ge=-(1 << 63), lt=1 << 64)
+    shortcuts: Annotated[bool, Option(
+        "whether the calibration's shortcuts through the first layers may be taken",
+        flag="--shortcuts", advanced=True, node=False)] = True
+    ladder: Annotated[bool, Option(
+        "whether a plan made inside the run is one of a few prepared ones, which later pictures "
+        "share", flag="--ladder", advanced=True, node=False)] = True
+    tau: Annotated[float | None, Option(
+        "rho at which pruning starts", flag="--rho-tau", unset="calibrated, else 0.4",
+        advanced=True, node=False)] = Field(default=None, ge=0, le=1)
+    crossing: Annotated[Literal["rising", "falling"] | None, Option(
+        "in which direction rho crosses it", flag="--crossing",
+        unset="calibrated, else rising", advanced=True, node=False)] = None
+    beta: Annotated[float | None, Option(
+        "strength of the layer score", flag="--beta", unset="calibrated", advanced=True,
+        node=False)] = Field(default=None, ge=0)
+    representative_scale: Annotated[int | None, Option(
+        "whose maps tell Global layers from Detail layers", flag="--representative-scale",
+        metavar="N", unset="calibrated, else the 7th of 13, in proportion", advanced=True,
+        node=False)] = Field(default=None, ge=1)
+    normalization: Annotated[Normalization, Option(
+        "of the entropies; sum is the published form, which ranks nothing",
+        flag="--normalization", advanced=True, node=False)] = "mean"
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

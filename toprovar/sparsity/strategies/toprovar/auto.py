@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...entropy.calibration import Calibration
-from ..cost import CostModel, Target, predict
-from ..director import Session, Setting
-from ..plan import SparsityPlan, dense_plan
-from .toprovar import ToProVarSettings
-from .toprovar_static import toprovar_plan
+from ....entropy.calibration import Calibration
+from ...cost import CostModel, Target, predict
+from ...director import Session, Setting
+from ...plan import SparsityPlan, dense_plan
+from .before import toprovar_plan
+from .settings import ToProVarSettings
 
 
 @dataclass(frozen=True)

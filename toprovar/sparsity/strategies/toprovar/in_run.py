@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...entropy.calibration import Calibration, ScheduleEntry
-from ...entropy.statistics import (
+from ....entropy.calibration import Calibration, ScheduleEntry
+from ....entropy.statistics import (
     Crossing,
     classify,
     layer_score,
@@ -22,11 +22,13 @@ from ...entropy.statistics import (
     principal_ratio,
     start_scale,
 )
-from ..cost import CostModel, Target, predict
-from ..director import Session, Setting
-from ..plan import SparsityPlan, dense_plan
-from ..solve import solve_from
-from .toprovar import (
+from ...cost import CostModel, Target, predict
+from ...director import Session, Setting
+from ...plan import SparsityPlan, dense_plan
+from ...solve import solve_from
+from .before import toprovar_plan
+from .ladder import Profile, Rung, coarse, nearest, nearest_profile, profiles
+from .settings import (
     KeepShare,
     ToProVarSettings,
     build_plan,
@@ -35,8 +37,6 @@ from .toprovar import (
     settled,
     with_strength,
 )
-from .toprovar_ladder import Profile, Rung, coarse, nearest, nearest_profile, profiles
-from .toprovar_static import toprovar_plan
 
 PAPER_TAU, PAPER_REPRESENTATIVE = 0.4, 6
 LOWEST_SCORE = 0.05

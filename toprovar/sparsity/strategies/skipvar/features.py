@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.autoencoder import InfinityAutoencoder
-from ...models.latents import resize_codes
+from ....models.autoencoder import InfinityAutoencoder
+from ....models.latents import resize_codes
 
 Decode = Callable[[Tensor], Tensor]
 """Summed codes [B, d, h, w] -> picture [B, 3, H, W] in [-1, 1]."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ...entropy.calibration import Choice
-from ...models.config import TransformerConfig
-from ...schedules import ScaleSchedule
-from ..cost import Target
-from ..plan import ScalePlan, SparsityPlan
-from ..solve import solve
-from .toprovar import ToProVarSettings, build_plan, with_strength
+from ....entropy.calibration import Choice
+from ....models.config import TransformerConfig
+from ....schedules import ScaleSchedule
+from ...cost import Target
+from ...plan import ScalePlan, SparsityPlan
+from ...solve import solve
+from .settings import ToProVarSettings, build_plan, with_strength
 
 
 class Partly(NamedTuple):

@@ -3,14 +3,16 @@ for all prompts."""
 
 from __future__ import annotations
 
-from ...entropy.calibration import Calibration, Choice, ScheduleEntry
-from ...entropy.statistics import classify, layer_score
-from ...models.config import TransformerConfig
-from ...schedules import ScaleSchedule
-from ..cost import Target
-from ..plan import SparsityPlan
-from ..solve import solve_from
-from .toprovar import (
+from ....entropy.calibration import Calibration, Choice, ScheduleEntry
+from ....entropy.statistics import classify, layer_score
+from ....models.config import TransformerConfig
+from ....schedules import ScaleSchedule
+from ...cost import Target
+from ...plan import SparsityPlan
+from ...solve import solve_from
+from .by_prior import prior_plan, serves
+from .frontier import front_plan, safe_plan
+from .settings import (
     ToProVarSettings,
     build_plan,
     effective_scores,
@@ -18,8 +20,6 @@ from .toprovar import (
     settled,
     with_strength,
 )
-from .toprovar_front import front_plan, safe_plan
-from .toprovar_prior import prior_plan, serves
 
 
 def toprovar_plan(
@@ -29,11 +29,11 @@ def toprovar_plan(
     """Plan every run of a model alike.
 
     Args:
-        calibration: of the model; without one, the prior decides (``toprovar_prior``), or
+        calibration: of the model; without one, the prior decides (``by_prior``), or
             ``settings.start_scale`` must be given and all layers count as Detail.
         target: solve alpha for this cost; if alpha alone does not reach it, pruning starts
             earlier, as far as need be. Where tokens exit: the best of the calibration's choices
-            (``toprovar_front``); without any, late scales lose their guidance first, then tokens
+            (``frontier``); without any, late scales lose their guidance first, then tokens
             leave from the last scale on backwards. None = the cheapest of these choices that keeps
             the calibration's SSIM; without any, pruning from the start scale on.
 

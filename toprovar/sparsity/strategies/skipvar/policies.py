@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...models.config import TransformerConfig
-from ...schedules import ScaleSchedule
-from ..cost import CostModel, predict
-from ..director import Session, Setting
-from ..plan import ModelTag, SparsityPlan, dense_plan, dense_scales, schedule_name
-from .skipvar_decision import CLASSES, DecisionModel, DecisionModels
-from .skipvar_features import Decode, Features, measure_features, small_codes
+from ....models.config import TransformerConfig
+from ....schedules import ScaleSchedule
+from ...cost import CostModel, predict
+from ...director import Session, Setting
+from ...plan import ModelTag, SparsityPlan, dense_plan, dense_scales, schedule_name
+from .decision import CLASSES, DecisionModel, DecisionModels
+from .features import Decode, Features, measure_features, small_codes
 
 OFFICIAL_SCALES = 13
 MIN_SCALES = 6
@@ -71,7 +71,7 @@ class SkipVar:
 
     Attributes:
         models: the decision model, or several, of which the one for the run's schedule is taken.
-        decode: the autoencoder's decoder (``skipvar_features.vae_decoder``).
+        decode: the autoencoder's decoder (``features.vae_decoder``).
         which: name of the model to take, if there are several.
         cost_model: for the report.
     """

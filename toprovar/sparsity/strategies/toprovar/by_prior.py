@@ -6,13 +6,13 @@ the run; which tokens stay, their entropies decide inside it.
 
 from __future__ import annotations
 
-from ...models.config import TransformerConfig
-from ...schedules import ScaleSchedule
-from ..cost import Target
-from ..plan import SparsityPlan
-from ..prior import family_prior
-from .toprovar import ToProVarSettings, settled
-from .toprovar_front import Partly, front_plan, plan_of, worth_lost
+from ....models.config import TransformerConfig
+from ....schedules import ScaleSchedule
+from ...cost import Target
+from ...plan import SparsityPlan
+from ...prior import family_prior
+from .frontier import Partly, front_plan, plan_of, worth_lost
+from .settings import ToProVarSettings, settled
 
 
 def serves(settings: ToProVarSettings) -> bool:

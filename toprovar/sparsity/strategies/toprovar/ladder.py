@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...entropy.calibration import ScheduleEntry
-from ..plan import SparsityPlan
-from .toprovar import KeepShare, ToProVarSettings, effective_scores
+from ....entropy.calibration import ScheduleEntry
+from ...plan import SparsityPlan
+from .settings import KeepShare, ToProVarSettings, effective_scores
 
 STEPS = 8
 """Keep counts are multiples of the scale's tokens over this."""

@@ -16,11 +16,11 @@ from typing import Any
 from pydantic import BaseModel, Field, RootModel, model_validator
 from typing_extensions import Self
 
-from ...box import damage
-from ...files import DATA, replace_file
-from ...reading import read_json, reading
-from ...schedules import ScaleSchedule, get_schedule, pixel_budgets
-from ..plan import FROZEN
+from ....box import damage
+from ....files import DATA, replace_file
+from ....reading import read_json, reading
+from ....schedules import ScaleSchedule, get_schedule, pixel_budgets
+from ...plan import FROZEN
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,125 @@
+"""SkipVAR: the last scales, or their guidance, are left out where a picture does not need them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from ..base import Option, PlanContext, Resource, Settings, Shorthand, Strategy
+from .decision import CLASSES, DecisionModels, find_decisions
+
+if TYPE_CHECKING:
+    from ...director import Director
+    from ...plan import SparsityPlan
+
+UNDECIDED = (
+    "SkipVAR decides by a model fitted to the transformer, and none is at hand for these weights: "
+    "its fixed policy without the last scale is used; fit one with 'toprovar fit-skipvar', or "
+    "choose skip or uncond"
+)
+WHY_BELOW = "SkipVAR has seven fixed policies, and none lies nearer"
+
+
+class SkipVarSettings(Settings):
+    """SkipVAR's knobs. ``skip=N`` and ``uncond=N`` are taken as well, for a fixed policy.
+
+    Attributes:
+        policy: "adaptive" = decided inside the run, by a model fitted to the transformer; "skip" =
+            the last ``scales`` scales are not run; "uncond" = they run without guidance.
+        scales: 0 to 3.
+    """
+
+    policy: Annotated[Literal["skip", "uncond", "adaptive"], Option(
+        "which scales are left out, or lose guidance", flag=None, node_default="skip",
+        labels={"skip": "skip last scales", "uncond": "last scales without guidance"},
+        decided=True,
+        tooltip="adaptive decides inside the run, by a model fitted to these weights (toprovar "
+                "fit-skipvar); without one it does not run the last scale.",
+    )] = "adaptive"
+    scales: Annotated[int, Option(
+        "how many scales at the end a fixed policy is about", flag=None, decided=True,
+        tooltip="How many scales at the end the fixed policies are about.",
+    )] = Field(default=1, ge=0, le=CLASSES[-1])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        skip, uncond = values.pop("skip", None), values.pop("uncond", None)
+        for name, value in (("skip", skip), ("uncond", uncond)):
+            if value is not None and value not in CLASSES:
+                raise ValueError(f"{name} must be 0, 1, 2 or 3, got {value!r}")
+        if skip and uncond:
+            raise ValueError(f"SkipVAR either skips scales or drops guidance: give skip ({skip}) "
+                             f"or uncond ({uncond}), not both")
+        if uncond or (uncond is not None and skip is None):
+            return values | {"policy": "uncond", "scales": uncond}
+        return values if skip is None else values | {"policy": "skip", "scales": skip}
+
+
+class SkipVar(Strategy[SkipVarSettings]):
+    """As published, with its fixed policies for targets."""
+
+    name: ClassVar[str] = "skipvar"
+    summary: ClassVar[str] = "the last scales, or their guidance, are left out"
+    settings: ClassVar[type[Settings]] = SkipVarSettings
+    rank: ClassVar[int] = 3
+    since: ClassVar[int] = 1
+    shorthands: ClassVar[tuple[Shorthand, ...]] = (
+        Shorthand("skip", "--skip", "fixed policy: scales at the end that are not run", 0, 3),
+        Shorthand("uncond", "--uncond", "fixed policy: scales at the end without guidance", 0, 3),
+    )
+    resources: ClassVar[tuple[Resource, ...]] = (Resource(
+        "decisions", "--decisions", "decision model of 'toprovar fit-skipvar' (default: the one in "
+        "the box)", DecisionModels.load, decided=True),)
+
+    def check(self, settings: SkipVarSettings, given: Mapping[str, str], target: bool) -> None:
+        if "decisions" in given and settings.policy != "adaptive":
+            raise ValueError("--skip and --uncond fix the policy that --decisions would take: give "
+                             "one or the other")
+
+    def for_file(self, settings: SkipVarSettings, target: bool) -> SkipVarSettings:
+        if settings.policy == "adaptive" and not target:
+            raise ValueError("a file holds one of SkipVAR's fixed policies: give --skip, --uncond, "
+                             "--speedup or --budget; 'toprovar generate --plan skipvar' decides "
+                             "inside the run")
+        return settings
+
+    def plan(self, settings: SkipVarSettings, context: PlanContext) -> SparsityPlan | Director:
+        from . import policies
+
+        shape, schedule = context.shape, context.schedule
+        if context.target is not None:
+            return context.finished(_mildest(context), WHY_BELOW)
+        if settings.policy == "adaptive":
+            found = context.given.get("decisions") or find_decisions(context.fingerprint())
+            if found is not None:
+                from .features import vae_decoder
+
+                return policies.SkipVar(found, vae_decoder(context.vae),
+                                        cost_model=context.cost_model)
+            plan = policies.skipvar_plan(shape, schedule, skip=1)
+            return context.priced(plan.model_copy(update={"notes": (*plan.notes, UNDECIDED)}))
+        return context.priced(policies.skipvar_plan(
+            shape, schedule, **{settings.policy: settings.scales}))
+
+
+def _mildest(context: PlanContext) -> SparsityPlan:
+    """The dearest fixed policy that meets the target, else the cheapest."""
+    from .policies import skipvar_plan
+
+    assert context.target is not None
+    plans = [skipvar_plan(context.shape, context.schedule, skip, uncond)
+             for skip in CLASSES for uncond in CLASSES if not (skip and uncond)]
+    costs = [context.cost(plan) for plan in plans]
+    fitting = [i for i, cost in enumerate(costs) if cost <= context.target.share]
+    if not fitting:
+        return plans[costs.index(min(costs))]
+    return plans[max(fitting, key=lambda i: costs[i])]
+
+
+STRATEGIES = (SkipVar(),)
