@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from .checksums import file_sha256
 from .files import DATA, replace_file
 
 ROOT = DATA.parent
@@ -49,11 +50,7 @@ def _digest(path: Path, size: int, changed: int) -> str:
     matter."""
     if path.suffix == ".json":
         return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
+    return file_sha256(path)
 
 
 def hashes() -> dict[str, str]:

@@ -43,7 +43,8 @@ class Traced:
     def calibration(self, model: Infinity, schedule: ScaleSchedule) -> Calibration:
         """Layer scores of these prompts, for a plan made before the run. The start scale is the
         model's own calibration's, or where rho crosses the published threshold."""
-        from ...toprovar.entropy.calibration import Calibration, ScheduleEntry, find_calibration
+        from ...toprovar.entropy.calibration import Calibration, find_calibration
+        from ...toprovar.entropy.schedule_entry import ScheduleEntry
         from ...toprovar.entropy.statistics import start_scale
         from ...toprovar.entropy.summary import rho_table
         from ...toprovar.models.fingerprint import model_fingerprint

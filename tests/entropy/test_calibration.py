@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from toprovar.entropy.calibration import (
-    Calibration,
-    ScaleStatistics,
-    ScheduleEntry,
-    Spread,
-    find_calibration,
-)
+from toprovar.entropy.calibration import Calibration, find_calibration, shortcuts_beside
+from toprovar.entropy.schedule_entry import ScaleStatistics, ScheduleEntry, Spread
+from toprovar.files import DATA
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.shortcuts import find_shortcuts
 
 
 def make_entry(pn: str = "0.06M", start: int | None = 5, **changes: Any) -> ScheduleEntry:
@@ -115,3 +114,67 @@ def test_found_by_fingerprint(tmp_path: Path) -> None:
     assert find_calibration(calibration.model) is None
     assert find_calibration(calibration.model, [tmp_path / "c.json"]) == calibration
     assert find_calibration("other", [tmp_path / "c.json"]) is None
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_file_carries_its_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    calibration = make_calibration()
+    calibration.save(path)
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values).replace("\n", "\r\n"))  # laid out otherwise, but the same
+    assert Calibration.load(path) == calibration
+    path.write_text(json.dumps(values | {"tau": 0.46}))  # valid, but another
+    with pytest.raises(ValueError, match=r"c\.json: .*not those that were saved \('sha256'"):
+        Calibration.load(path)
+    del values["sha256"]
+    path.write_text(json.dumps(values | {"tau": 0.46}))
+    assert Calibration.load(path).tau == 0.46
+    path.write_text(json.dumps(values | {"sha256": None}))
+    with pytest.raises(ValueError, match="not those that were saved"):
+        Calibration.load(path)
+
+
+def test_a_file_of_before_there_were_checksums(tmp_path: Path) -> None:
+    calibration = make_calibration(shortcuts="0123456789abcdef")
+    (tmp_path / "c.json").write_text(json.dumps(calibration.to_json()))
+    (tmp_path / "c.safetensors").write_bytes(b"whatever")
+    assert Calibration.load(tmp_path / "c.json") == calibration
+
+
+def test_shortcuts_have_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                       caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "calibrations"
+    folder.mkdir()
+    monkeypatch.setenv("TOPROVAR_CACHE", str(tmp_path))
+    calibration, beside = make_calibration(shortcuts="0123456789abcdef"), folder / "c.safetensors"
+    beside.write_bytes(b"maps of any kind")
+    calibration.save(folder / "c.json")
+    assert find_calibration(calibration.model) == calibration
+    flip(beside)
+    told = r"c\.safetensors: .*not the one that c\.json was saved with"
+    assert find_calibration(calibration.model) is None and re.search(told, caplog.text)
+    with pytest.raises(ValueError, match=told):  # asked for by name
+        find_calibration(calibration.model, [folder / "c.json"])
+    flip(beside)
+    os.utime(beside, ns=(1, 1))
+    assert find_calibration(calibration.model) == calibration  # mended, in the same process
+    beside.unlink()  # perhaps they lie elsewhere: who makes a plan with them is told
+    assert find_calibration(calibration.model) == calibration
+    flip(folder / "c.json")
+    caplog.clear()
+    assert find_calibration(calibration.model) is None and "c.json" in caplog.text
+
+
+def test_the_embedded_models_saved_with_its_shortcuts(tmp_path: Path) -> None:
+    [shipped] = (DATA / "calibrations").glob("*.json")
+    calibration = Calibration.load(shipped)
+    find_shortcuts(calibration.shortcuts or "").save(shortcuts_beside(tmp_path / "own.json"))
+    calibration.save(tmp_path / "own.json")
+    assert set(json.loads((tmp_path / "own.json").read_text())) >= {"sha256", "shortcuts_sha256"}
+    assert Calibration.load(tmp_path / "own.json") == calibration

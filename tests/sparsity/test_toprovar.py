@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from tests.tiny import random_text, tiny_transformer
-from toprovar.entropy.calibration import Calibration, ScheduleEntry
+from toprovar.entropy.calibration import Calibration
+from toprovar.entropy.schedule_entry import ScheduleEntry
 from toprovar.entropy.statistics import (
     keep_probability,
     layer_score,

@@ -10,7 +10,7 @@ import torch
 from tests.sparsity.test_toprovar import MODEL, NO_REGIONS, SCHEDULE, SHAPE, calibration
 from tests.tiny import random_text
 from toprovar.analysis.choices import choice_plan, explore
-from toprovar.entropy.calibration import Choice
+from toprovar.entropy.schedule_entry import Choice
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.sparsity.cost import Target

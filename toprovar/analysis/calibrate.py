@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..entropy.calibration import Calibration, Choice, ScheduleEntry
+from ..entropy.calibration import Calibration
+from ..entropy.schedule_entry import Choice, ScheduleEntry
 from ..entropy.statistics import LayerClass, RatioScale, order_stability, rho_informative
 from ..entropy.summary import (
     LayerFit,

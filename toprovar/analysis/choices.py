@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..entropy.calibration import Choice
+from ..entropy.schedule_entry import Choice
 from ..models.config import TransformerConfig
 from ..schedules import ScaleSchedule
 from ..sparsity.cost import count

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from ..entropy.calibration import Calibration, Choice
+from ..entropy.calibration import Calibration
+from ..entropy.schedule_entry import Choice
 from ..models.config import TransformerConfig
 from ..schedules import get_schedule
 from ..sparsity.leap import Leap

@@ -185,6 +185,7 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
 
     from ..analysis import calibrate, fit_shortcuts, fitting_runs, runs_needed, with_used
     from ..bundled import NAME as BUNDLED
+    from ..entropy.calibration import shortcuts_beside
     from ..sparsity.shortcuts import register_shortcuts
 
     seeds = range(arguments.seed, arguments.seed + arguments.num_seeds)
@@ -220,7 +221,7 @@ def _calibrate(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
         bar.refresh()
     written = [Path(arguments.calibrate).absolute()]
     if found.shortcuts and shortcuts:  # first: a calibration must not name what is not there
-        written.append(written[0].with_suffix(".safetensors"))
+        written.append(shortcuts_beside(written[0]))
         shortcuts.save(written[1])
     found.save(arguments.calibrate)
     if arguments.json:

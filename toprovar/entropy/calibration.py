@@ -11,155 +11,26 @@ import logging
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
 from ..box import damage
+from ..checksums import file_sha256, sealed, unsealed
 from ..files import calibration_folders, replace_file
 from ..reading import read_json, reading
 from ..schedules import ScaleSchedule
 from .kinds import Crossing, LayerClass, RatioScale
+from .schedule_entry import FROZEN, ScheduleEntry, Spread
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1
 MOST_BYTES = 16 << 20
 REMEDY = "make one with 'toprovar analyze --calibrate FILE'"
-Side = Annotated[int, Field(ge=1, le=4096)]
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Spread(BaseModel):
-    """A mean and the standard deviation over prompts."""
-
-    model_config = _FROZEN
-
-    mean: float
-    sd: float = Field(ge=0)
-
-
-class ScaleStatistics(BaseModel):
-    """One scale, over layers and prompts.
-
-    Attributes:
-        entropy: mean over tokens and layers, nats; relative: the same over log(keys).
-        rho: share of tokens below their own map's mean, mean over layers; None for one token.
-        spread: std(H) / mean(H) of a map; skew: see ``statistics.quantile_skew``.
-        follows: correlation with the upsampled map of the scale before; None at the first scales.
-        exit_ssim: SSIM to the dense picture when this scale and all later ones are not run.
-        pruned_ssim: the same when this scale and all later ones run on a share of their tokens.
-            None where it was not measured.
-    """
-
-    model_config = _FROZEN
-
-    grid: tuple[Side, Side]
-    entropy: Spread
-    relative: Spread
-    rho: Spread | None = None
-    spread: Spread | None = None
-    skew: Spread | None = None
-    follows: Spread | None = None
-    exit_ssim: Spread | None = None
-    pruned_ssim: Spread | None = None
-
-
-class Choice(BaseModel):
-    """A way to do less that was tried.
-
-    Attributes:
-        guided: scales at the start that run with guidance.
-        skipped: scales that are not run, ascending.
-        shortcuts: (scale, layers that its shortcut leaves out), ascending.
-        likeness: mean likeness to the dense pictures (``evaluation.metrics.likeness``); ssim: mean
-            SSIM.
-    """
-
-    model_config = _FROZEN
-
-    guided: int = Field(ge=1)
-    skipped: tuple[int, ...] = ()
-    shortcuts: tuple[tuple[int, int], ...] = ()
-    likeness: float
-    ssim: float
-
-
-class ScheduleEntry(BaseModel):
-    """A model on one schedule.
-
-    Attributes:
-        start_scale: the first scale to be pruned by default; None = prune nothing.
-        start_reason: why this one, in words.
-        unconditional_off: scales at the end whose guidance may be left out.
-        choices: what was tried of running fewer scales, and fewer with guidance; a plan for a
-            budget takes the best that it can pay.
-        mixing_gain: of letting half the last scale's tokens, by entropy, take a longer shortcut,
-            over half-way between the two choices: a share of what lies between them.
-        representative_scale: the scale whose maps say which layers are Global.
-        order_stability: mean Spearman correlation of the layers' order between prompts, there.
-        beta, ratio_reference: of ``statistics.layer_score``.
-        class_low, class_high: scores up to which a layer is Global, and from which it is Detail.
-        principal_ratios: sigma_1 / sigma_2 of each layer: geometric mean over prompts, and the
-            standard deviation of its natural logarithm.
-        layer_scores: R of each layer, 1 = Detail.
-        layer_classes: "ambiguous" where the score lies between, or prompts do not agree.
-    """
-
-    model_config = _FROZEN
-
-    pn: str
-    template: str
-    scales: tuple[ScaleStatistics, ...] = Field(min_length=1, max_length=64)
-    start_scale: int | None
-    start_reason: str = ""
-    unconditional_off: int = Field(default=0, ge=0)
-    choices: tuple[Choice, ...] = ()
-    mixing_gain: float = Field(default=0.0, ge=0, le=0.5)
-    representative_scale: int
-    order_stability: float | None = None
-    beta: float = Field(ge=0)
-    ratio_scale: RatioScale = "log"
-    ratio_reference: float = Field(default=1.0, gt=0)
-    class_low: float
-    class_high: float
-    principal_ratios: tuple[Spread, ...]
-    layer_scores: tuple[float, ...]
-    layer_classes: tuple[LayerClass, ...]
-
-    @property
-    def grids(self) -> tuple[tuple[int, int], ...]:
-        return tuple(s.grid for s in self.scales)
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        for name in ("start_scale", "representative_scale"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < len(self.scales):
-                raise ValueError(f"{self.pn}: {name} {value} is not one of its "
-                                 f"{len(self.scales)} scales")
-        if not len(self.principal_ratios) == len(self.layer_scores) == len(self.layer_classes) > 0:
-            raise ValueError(
-                f"{self.pn}: {len(self.principal_ratios)} ratios, {len(self.layer_scores)} scores "
-                f"and {len(self.layer_classes)} classes: expected one of each for every layer"
-            )
-        if not all(0 <= score <= 1 for score in self.layer_scores):
-            raise ValueError(f"{self.pn}: layer scores must lie between 0 and 1, got "
-                             f"{self.layer_scores}")
-        if not self.class_low < self.class_high:
-            raise ValueError(f"{self.pn}: class_low {self.class_low} must be below class_high "
-                             f"{self.class_high}")
-        for choice in self.choices:
-            if choice.guided > len(self.scales) or not all(
-                0 < s < len(self.scales)
-                for s in (*choice.skipped, *(scale for scale, _ in choice.shortcuts))
-            ) or not all(0 < n < len(self.layer_scores) for _, n in choice.shortcuts):
-                raise ValueError(
-                    f"{self.pn}: a choice of {choice.guided} guided scales without "
-                    f"{list(choice.skipped)}, with shortcuts {list(choice.shortcuts)}, does not "
-                    f"fit {len(self.scales)} scales of {len(self.layer_scores)} layers")
-        return self
+SHORTCUTS_SHA256 = "shortcuts_sha256"
+"""The entry of a file that is the SHA-256 of the file of shortcuts beside it."""
 
 
 class Calibration(BaseModel):
@@ -182,7 +53,7 @@ class Calibration(BaseModel):
         provenance: how the file was made (command, versions, date, parameters).
     """
 
-    model_config = _FROZEN
+    model_config = FROZEN
 
     version: Literal[1] = VERSION
     model: str = Field(min_length=1)
@@ -287,19 +158,41 @@ class Calibration(BaseModel):
 
     @classmethod
     def from_json(cls, values: Any, where: str = "calibration") -> Calibration:
-        """Check and build; a ValueError names the first fault."""
+        """Check and build; a ValueError names the first fault. Values that carry their SHA-256 must
+        be those that were saved."""
         with reading(where, "calibration", REMEDY):
+            values = unsealed(values)
+            if isinstance(values, dict):
+                values = {k: v for k, v in values.items() if k != SHORTCUTS_SHA256}
             return cls.model_validate_json(json.dumps(values, allow_nan=False))
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
-        """Read a file; a ValueError as of :meth:`from_json`."""
+        """Read a file; a ValueError as of :meth:`from_json`, or if the file of shortcuts beside it
+        is not the one that it was saved with. Files of before there were checksums are read too."""
         with reading(path, "calibration", REMEDY):
             values = read_json(path, MOST_BYTES)
-        return cls.from_json(values, str(path))
+        found = cls.from_json(values, str(path))
+        beside = shortcuts_beside(path)
+        with reading(beside, "file of shortcuts", REMEDY):
+            if SHORTCUTS_SHA256 in values and beside.is_file() \
+                    and file_sha256(beside) != values[SHORTCUTS_SHA256]:
+                raise ValueError(f"it is not the one that {Path(path).name} was saved with "
+                                 f"({SHORTCUTS_SHA256!r} there)")
+        return found
 
     def save(self, path: str | Path) -> None:
-        replace_file(path, (self.model_dump_json(indent=1) + "\n").encode())
+        """Write a file with the SHA-256 of its contents, and of its shortcuts if they lie in
+        :func:`shortcuts_beside` already."""
+        values, beside = self.to_json(), shortcuts_beside(path)
+        if self.shortcuts and beside.is_file():
+            values[SHORTCUTS_SHA256] = file_sha256(beside)
+        replace_file(path, (json.dumps(sealed(values), indent=1) + "\n").encode())
+
+
+def shortcuts_beside(path: str | Path) -> Path:
+    """Where the shortcuts of a calibration in a file lie."""
+    return Path(path).with_suffix(".safetensors")
 
 
 def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibration | None:
@@ -314,7 +207,7 @@ def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibratio
         if (found := Calibration.load(path)).model == model:
             return found
     for path in (*sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
-        found = _read(path, _changed(path))
+        found = _read(path, _changed(path), _changed(shortcuts_beside(path)))
         if found is not None and found.model == model:
             return found
     return None
@@ -329,9 +222,9 @@ def _changed(path: Path) -> int:
 
 
 @lru_cache(maxsize=32)
-def _read(path: Path, changed: int) -> Calibration | None:
-    """A file, None if it is damaged; read again only when it has ``changed``: samplers ask for
-    every picture."""
+def _read(path: Path, changed: int, shortcuts_changed: int) -> Calibration | None:
+    """A file, None if it or its shortcuts are damaged; read again only when they have changed:
+    samplers ask for every picture."""
     try:
         if (fault := damage(path)) is not None:
             raise ValueError(fault)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .calibration import ScaleStatistics, ScheduleEntry, Spread
+from .schedule_entry import ScaleStatistics, ScheduleEntry, Spread
 from .statistics import (
     Informative,
     LayerClass,

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, model_validator
 from typing_extensions import Self
 
-from ..entropy.calibration import Choice
+from ..entropy.schedule_entry import Choice
 from ..files import DATA
 from ..reading import read_json, reading
 from .plan import FROZEN

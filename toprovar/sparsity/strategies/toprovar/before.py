@@ -3,7 +3,8 @@ for all prompts."""
 
 from __future__ import annotations
 
-from ....entropy.calibration import Calibration, Choice, ScheduleEntry
+from ....entropy.calibration import Calibration
+from ....entropy.schedule_entry import Choice, ScheduleEntry
 from ....entropy.statistics import classify, layer_score
 from ....models.config import TransformerConfig
 from ....schedules import ScaleSchedule

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ....entropy.calibration import Choice
+from ....entropy.schedule_entry import Choice
 from ....models.config import TransformerConfig
 from ....schedules import ScaleSchedule
 from ...cost import Target

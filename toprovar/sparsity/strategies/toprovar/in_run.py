@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ....entropy.calibration import Calibration, ScheduleEntry
+from ....entropy.calibration import Calibration
+from ....entropy.schedule_entry import ScheduleEntry
 from ....entropy.statistics import (
     Crossing,
     classify,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ....entropy.calibration import ScheduleEntry
+from ....entropy.schedule_entry import ScheduleEntry
 from ...plan import SparsityPlan
 from .settings import KeepShare, ToProVarSettings, effective_scores
 

@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from ....entropy.calibration import Calibration, ScheduleEntry
+from ....entropy.calibration import Calibration
+from ....entropy.schedule_entry import ScheduleEntry
 from ....entropy.kinds import Normalization
 from ....models.config import TransformerConfig
 from ....ops.minimum import feasible_minimum
