@@ -10,6 +10,7 @@ from pathlib import Path
 
 DATA = Path(__file__).parent / "data"
 """By place, not by the package's name: in ComfyUI it has another."""
+PIPELINE_INDEX = "model_index.json"
 
 
 def cache_folder() -> Path:
@@ -28,13 +29,14 @@ def calibration_folders() -> tuple[Path, Path]:
 
 
 def check_pipeline_folder(folder: str | Path) -> Path:
-    """The folder; a ValueError if it holds no pipeline."""
-    if not (Path(folder) / "model_index.json").is_file():
+    """The folder's index; a ValueError if it holds no pipeline."""
+    index = Path(folder) / PIPELINE_INDEX
+    if not index.is_file():
         raise ValueError(
-            f"{str(folder)!r} is not a pipeline folder (it has no model_index.json); make one "
+            f"{str(folder)!r} is not a pipeline folder (it has no {PIPELINE_INDEX}); make one "
             "from official checkpoints with 'toprovar convert'"
         )
-    return Path(folder)
+    return index
 
 
 def replace_file(path: str | Path, content: bytes, staging: str | Path | None = None) -> None:

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files import PIPELINE_INDEX
 from ..models.config import AutoencoderConfig, TransformerConfig
 from ..models.variants import default_sampling
 from ..schedules import pixel_budgets
 from .errors import CheckpointError
-from .inspect import CLASS_NAMES, PIPELINE_INDEX, Checkpoint
+from .inspect import CLASS_NAMES, Checkpoint
 from .keys import MASKS, lfq_mask
 from .parts import Parts, gather
 from .sources import TensorSource, bounded
@@ -202,7 +203,7 @@ def _reader(
     def checked() -> Tensor:
         tensor = read(key)
         source.verify(key)
-        require_finite(source.infos[key].file, key, tensor, whole=True)
+        require_finite(source.infos[key].file, key, tensor)
         return tensor
 
     return checked

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ..files import PIPELINE_INDEX
 from ..models.config import AutoencoderConfig, TransformerConfig
 from ..models.variants import recognise_autoencoder, recognise_variant
 from .errors import CheckpointError
@@ -20,7 +21,6 @@ from .verify import check, describe
 CLASS_NAMES: dict[str, Kind] = {"InfinityTransformer": "transformer", "InfinityAutoencoder": "vae"}
 """``_class_name`` in a component's config.json."""
 
-PIPELINE_INDEX = "model_index.json"
 _UNSEEN = {"spatial_patchify", "block_chunks", "level_embed_every_chunk"}
 """Entries of a configuration that names and shapes do not show."""
 

@@ -38,12 +38,13 @@ def load_transformer(
         dtype: of the blocks' weights; None keeps every tensor as it is in the file. In half
             precision the modules of ``InfinityTransformer._keep_in_fp32_modules`` become float32.
         device: where the weights go. On the CPU, weights that keep their dtype stay views of
-            the file, read when first used, unless they are small (``models.mapped``).
+            the file, whose pages the system may take back, unless they are small
+            (``models.mapped``).
         patchify: tokens hold 2 x 2 latent pixels; None = as ``vae_channels`` asks for, or as the
             known model with as many bits.
         vae_channels: latent channels of the VAE it will be used with, if known.
-        verify: read all of the file at once and look for damage: checksums where it has them, and
-            values that are no numbers (otherwise looked for at the ends of large tensors only).
+        verify: also compare the file's checksums, where it has them. Values that are no numbers
+            are looked for in any case.
         disable_mmap: copy the weights, so that the file may change afterwards.
 
     Raises:
@@ -101,7 +102,7 @@ def materialise(
         key = names[name]
         if verify:
             source.verify(key)
-        require_finite(source.infos[key].file, key, tensor, whole=verify)
+        require_finite(source.infos[key].file, key, tensor)
         return tensor
 
     for name in kept:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files import PIPELINE_INDEX
 from ..models.config import AutoencoderConfig, TransformerConfig
 from .errors import CheckpointError, NoAveragedWeightsError
-from .inspect import PIPELINE_INDEX, Checkpoint, fit_autoencoder, inspect_checkpoint
+from .inspect import Checkpoint, fit_autoencoder, inspect_checkpoint
 from .text_folder import TextFolder, check_tokenizer, find_text_folder
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..files import check_pipeline_folder
 from ..schedules import pixel_budgets
 from .errors import CheckpointError
-from .inspect import PIPELINE_INDEX
 from .reader import read_json
 
 _MOST = 1_000_000
@@ -17,14 +17,10 @@ def read_defaults(folder: Path) -> dict[str, Any]:
     """The entries ``default_pn``, ``default_cfg`` and ``default_tau`` that a folder has.
 
     Raises:
-        CheckpointError: it is no pipeline folder, or an entry is impossible.
+        ValueError: it is no pipeline folder.
+        CheckpointError: an entry is impossible.
     """
-    file = folder / PIPELINE_INDEX
-    if not file.is_file():
-        raise CheckpointError(
-            folder, f"not a pipeline folder (it has no {PIPELINE_INDEX}); make one from official "
-            "checkpoints with 'toprovar convert'"
-        )
+    file = check_pipeline_folder(folder)
     found = {k: v for k, v in read_json(file).items() if k.startswith("default_")}
     for key, value in found.items():
         if key == "default_pn":

@@ -14,7 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "flan-t5-xl), or one pipeline folder to convert back")
     add("destination", metavar="DST", help="pipeline folder to write; or, to convert back, a "
         ".safetensors or .pth file, or a folder")
-    add("--ema", action="store_true", help="take the VAE's averaged weights")
+    add("--ema", action="store_true", help="take averaged weights in place of the plain "
+        "ones (official training files hold both); a VAE must have them, a transformer without "
+        "gives its plain ones")
     add("--pn", help="pixel budget of the 512 x 512 8B model: 0.25M (its weights look like 8B's)")
     add("--patchify", action=argparse.BooleanOptionalAction, default=None,
         help="tokens hold 2 x 2 latent pixels (default: as recognised)")
