@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, cast, get_type_hints
 
@@ -130,13 +129,15 @@ class InfinityPipeline(DiffusersManners):
     @classmethod
     def from_folder(
         cls, folder: str | Path, torch_dtype: torch.dtype | None = None, *,
-        disable_mmap: bool = False,
+        disable_mmap: bool = False, variant: str | None = None,
     ) -> InfinityPipeline:
         """Load a pipeline folder with every key and shape checked first, and little memory.
 
         What ``from_pretrained`` does for local folders, with this package's own loaders: clearer
         errors, no second copy of the weights, and ``torch_dtype=None`` keeps the files' dtypes.
-        ``disable_mmap`` copies all weights, so that the files may change afterwards.
+        ``disable_mmap`` copies all weights, so that the files may change afterwards. ``variant``
+        takes the weights that were saved under this name, such as "fp16", of every component; a
+        ValueError names a component that has none.
         """
         from .checkpoints.load import load_autoencoder, load_transformer
         from .checkpoints.pipeline_index import read_defaults
@@ -144,43 +145,18 @@ class InfinityPipeline(DiffusersManners):
 
         folder = Path(folder)
         defaults = read_defaults(folder)
-        vae = load_autoencoder(folder / "vae", dtype=torch_dtype, disable_mmap=disable_mmap)
+        vae = load_autoencoder(folder / "vae", dtype=torch_dtype, disable_mmap=disable_mmap,
+                               variant=variant)
         transformer = load_transformer(
             folder / "transformer", dtype=torch_dtype, vae_channels=vae.shape.latent_channels,
-            disable_mmap=disable_mmap,
+            disable_mmap=disable_mmap, variant=variant,
         )
         encoder = tokenizer = None
         if (folder / "text_encoder").is_dir():
             encoder, tokenizer = load_text_encoder(
-                folder / "text_encoder", folder / "tokenizer", torch_dtype, disable_mmap
+                folder / "text_encoder", folder / "tokenizer", torch_dtype, disable_mmap, variant
             )
         return cls(transformer, vae, encoder, tokenizer, **defaults)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | PathLike[str], **how: Any) -> Any:
-        """As diffusers does it, from a local folder, or a name in the local cache.
-
-        The text encoder and tokenizer are checked and loaded by this package, unless they are
-        given. Nothing is downloaded unless ``local_files_only=False`` says so.
-        """
-        from .checkpoints.loading import LOADING
-        from .checkpoints.pipeline_index import read_defaults
-        from .checkpoints.text_load import cached_folder, load_text_encoder
-
-        how = {"local_files_only": True, **how}
-        path = cached_folder(folder)
-        if how["local_files_only"] or path.is_dir():
-            read_defaults(path)
-            if (path / "text_encoder").is_dir() and not {"text_encoder", "tokenizer"} & how.keys():
-                dtype = how.get("dtype", how.get("torch_dtype"))
-                if isinstance(dtype, dict):
-                    dtype = dtype.get("text_encoder", dtype.get("default"))
-                how["text_encoder"], how["tokenizer"] = load_text_encoder(
-                    path / "text_encoder", path / "tokenizer", dtype
-                )
-            folder = path
-        with LOADING:
-            return super().from_pretrained(folder, **how)
 
     def encode_prompt(
         self, prompt: str | Sequence[str], graph: bool | None = None

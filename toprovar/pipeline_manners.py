@@ -9,17 +9,17 @@ from typing import Any, NoReturn
 import diffusers
 import torch
 from diffusers.image_processor import VaeImageProcessor
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from .models.text import PackedText
 from .pipeline_calls import CallsInFlight
+from .pipeline_pretrained import CheckedLoading
 
 TILE = 32
 """Latent pixels a side, of ``enable_vae_tiling``: 512 pixels of the picture."""
 
 
-class DiffusersManners(CallsInFlight, DiffusionPipeline):
+class DiffusersManners(CallsInFlight, CheckedLoading):
     """Base of the pipeline."""
 
     _vae_tile: int | None = None

@@ -63,6 +63,7 @@ def inspect_checkpoint(
     kind: Kind | None = None,
     ema: bool = False,
     patchify: bool | None = None,
+    variant: str | None = None,
 ) -> Checkpoint:
     """Opens, recognises and checks a checkpoint without reading its tensors.
 
@@ -72,6 +73,7 @@ def inspect_checkpoint(
         kind: which component is expected; None = any.
         ema: take the averaged weights.
         patchify: see :func:`~toprovar.checkpoints.recognise.recognise`.
+        variant: see :func:`~toprovar.checkpoints.reader.open_checkpoint`.
 
     Raises:
         CheckpointError: it is not usable or not of the expected kind.
@@ -83,7 +85,7 @@ def inspect_checkpoint(
         if not folder.is_dir():
             raise CheckpointError(path, f"the pipeline has no {kind}")
     described = _read_config(folder) if folder.is_dir() else None
-    source = open_checkpoint(folder, ema=ema)
+    source = open_checkpoint(folder, ema=ema, variant=variant)
     if described and not isinstance(described[1], AutoencoderConfig) and patchify is None:
         patchify = described[1].spatial_patchify
     found = recognise(source, patchify=patchify)

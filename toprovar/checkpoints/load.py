@@ -31,6 +31,7 @@ def load_transformer(
     vae_channels: int | None = None,
     verify: bool = False,
     disable_mmap: bool = False,
+    variant: str | None = None,
 ) -> InfinityTransformer:
     """Loads a transformer from an official checkpoint, a component folder or a pipeline folder.
 
@@ -46,11 +47,12 @@ def load_transformer(
         verify: also compare the file's checksums, where it has them. Values that are no numbers
             are looked for in any case.
         disable_mmap: copy the weights, so that the file may change afterwards.
+        variant: of a folder, take the weights that were saved under this name, such as "fp16".
 
     Raises:
         CheckpointError: names the file, the key, what was expected and what was found.
     """
-    checkpoint = inspect_checkpoint(path, kind="transformer", patchify=patchify)
+    checkpoint = inspect_checkpoint(path, kind="transformer", patchify=patchify, variant=variant)
     if vae_channels is not None:
         checkpoint = fit_autoencoder(checkpoint, vae_channels, patchify)
     model = materialise(checkpoint, dtype, device, verify, disable_mmap)
@@ -65,13 +67,14 @@ def load_autoencoder(
     ema: bool = False,
     verify: bool = False,
     disable_mmap: bool = False,
+    variant: str | None = None,
 ) -> InfinityAutoencoder:
     """Loads a VAE; arguments as :func:`load_transformer`.
 
     Args:
         ema: take the averaged weights (the ``ema`` entry) of the file.
     """
-    checkpoint = inspect_checkpoint(path, kind="vae", ema=ema)
+    checkpoint = inspect_checkpoint(path, kind="vae", ema=ema, variant=variant)
     model = materialise(checkpoint, dtype, device, verify, disable_mmap)
     return model  # type: ignore[return-value]  # the kind was asked for
 

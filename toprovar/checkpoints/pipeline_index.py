@@ -13,6 +13,17 @@ from .reader import read_json
 _MOST = 1_000_000
 
 
+def refuse_code_files(folder: Path) -> None:
+    """Refuses a folder with Python files where diffusers would look for code to run.
+
+    Raises:
+        CheckpointError: names the file.
+    """
+    for file in sorted((*folder.glob("*.py"), *folder.glob("*/*.py"))):
+        raise CheckpointError(file, "Python code of a pipeline's own, which is never run; remove "
+                              "it if the model works without")
+
+
 def read_defaults(folder: Path) -> dict[str, Any]:
     """The entries ``default_pn``, ``default_cfg`` and ``default_tau`` that a folder has.
 

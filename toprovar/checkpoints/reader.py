@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from .torch_source import TorchSource
 
 log = logging.getLogger(__name__)
 
-INDEX_SUFFIX = ".index.json"
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+_INDEX = re.compile(r"(.+)\.index(?:\.[^.]+)?\.json")
+_SAVED = re.compile(
+    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.([^.]+?))?(?:-[0-9]{5}-of-[0-9]{5})?"
+    r"\.(?:safetensors|bin)(?:\.index(?:\.([^.]+))?\.json)?")
+"""Names that diffusers and transformers give; groups 1, 2: variant of weights, of their index."""
 _OTHER_FRAMEWORKS = (".h5", ".msgpack")  # TensorFlow's and Flax's weights lie beside ours
 _MAX_JSON_BYTES = 64 << 20
 _NOT_CHECKPOINTS = (
@@ -27,16 +32,19 @@ _NOT_CHECKPOINTS = (
 )
 
 
-def open_checkpoint(path: str | PathLike[str], *, ema: bool = False) -> TensorSource:
+def open_checkpoint(path: str | PathLike[str], *, ema: bool = False, variant: str | None = None
+                    ) -> TensorSource:
     """Opens a file, an index file, or a folder with weights, without reading tensors.
 
     Args:
         ema: open the averaged weights (an ``ema`` entry) in place of the plain ones.
+        variant: of a folder, open the weights that diffusers or transformers saved under this
+            name, such as "fp16"; None = the plain ones, or the only ones that there are.
 
     Raises:
         CheckpointError: it cannot be read, safely or at all.
     """
-    source = open_raw(path)
+    source = open_raw(path, variant)
     try:
         model, others = find_model(source.infos, ema)
     except KeyError:
@@ -56,14 +64,19 @@ def open_checkpoint(path: str | PathLike[str], *, ema: bool = False) -> TensorSo
     return RenamedSource(source, model)
 
 
-def open_raw(path: str | PathLike[str]) -> TensorSource:
+def open_raw(path: str | PathLike[str], variant: str | None = None) -> TensorSource:
     """The same with every name as it is in the file: nothing is taken off."""
     path = Path(path)
+    if variant is not None and not isinstance(variant, str):
+        raise TypeError(f"variant must be a name such as 'fp16', got {variant!r}")
+    if variant is not None and not path.is_dir():
+        raise CheckpointError(path, f"not a folder, so it has no variant {variant!r}: leave the "
+                              "variant out for a file")
     try:
         if path.is_dir():
-            source = _open_folder(path)
+            source = _open_folder(path, variant)
         else:
-            source = _open_index(path) if path.name.endswith(INDEX_SUFFIX) else _open_file(path)
+            source = _open_index(path) if _INDEX.fullmatch(path.name) else _open_file(path)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from None
     if not source.infos:
@@ -93,21 +106,24 @@ def _open_file(path: Path) -> TensorSource:
                           found=f"first bytes {start[:8].hex(' ')}")
 
 
-def _open_folder(folder: Path) -> TensorSource:
+def _open_folder(folder: Path, variant: str | None) -> TensorSource:
     """A folder with an index and its shards, or with one weights file."""
-    indexes = sorted(
-        i for i in folder.glob("*" + INDEX_SUFFIX)
-        if Path(i.name.removesuffix(INDEX_SUFFIX)).suffix not in _OTHER_FRAMEWORKS
-    )
+    inside = sorted(f for f in folder.iterdir() if f.is_file() and (
+        f.suffix.lower() in WEIGHT_SUFFIXES or _is_index(f.name)))
+    of_variant = [f for f in inside if _variant_of(f.name) == variant]
+    if variant is not None and not of_variant:
+        raise CheckpointError(folder, f"no weights of the variant {variant!r}",
+                              expected=f"names like diffusion_pytorch_model.{variant}.safetensors "
+                              f"or model.{variant}.safetensors", found=_some(inside))
+    inside = of_variant or inside
+    indexes = [f for f in inside if _is_index(f.name)]
     if len(indexes) > 1:  # the same weights in two formats: take the safe one
         indexes = [i for i in indexes if "safetensors" in i.name] or indexes
     if len(indexes) > 1:
         raise CheckpointError(folder, f"several indexes ({_some(indexes)}): name the one to open")
     if indexes:
         return _open_index(indexes[0])
-    files = sorted(
-        f for f in folder.iterdir() if f.is_file() and f.suffix.lower() in WEIGHT_SUFFIXES
-    )
+    files = inside
     if len(files) > 1:
         files = [f for f in files if f.suffix.lower() == ".safetensors"] or files
     if not files:
@@ -118,6 +134,17 @@ def _open_folder(folder: Path) -> TensorSource:
             folder, f"several weight files and no index ({_some(files)}): name the one to open"
         )
     return _open_file(files[0])
+
+
+def _is_index(name: str) -> bool:
+    found = _INDEX.fullmatch(name)
+    return found is not None and Path(found[1]).suffix not in _OTHER_FRAMEWORKS
+
+
+def _variant_of(name: str) -> str | None:
+    """The variant of weights, or of their index, in the name of a file; None = it names none."""
+    found = _SAVED.fullmatch(name)
+    return found and (found[1] or found[2])
 
 
 def _some(paths: Any) -> str:

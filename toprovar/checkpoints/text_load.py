@@ -26,7 +26,7 @@ _IN_FP32 = ".wo.weight"
 
 def load_text_encoder(
     folder: str | PathLike[str], tokenizer: str | PathLike[str], dtype: torch.dtype | None,
-    disable_mmap: bool = False,
+    disable_mmap: bool = False, variant: str | None = None,
 ) -> tuple[Any, Any]:
     """(T5EncoderModel, tokenizer) from folders in transformers format.
 
@@ -38,20 +38,26 @@ def load_text_encoder(
         tokenizer: folder of the tokenizer, often the same.
         dtype: of the weights; None = as stored.
         disable_mmap: copy the weights, so that the files may change afterwards.
+        variant: take the weights that were saved under this name, such as "fp16".
 
     Raises:
         CheckpointError: names what is missing or wrong, and in which file.
     """
     path = cached_folder(folder)
-    weights = inspect_text_encoder(path)
+    weights = inspect_text_encoder(path, variant)
     words = load_tokenizer(path if tokenizer == folder else tokenizer)
-    highest = max(words.get_vocab().values(), default=0)
-    if highest >= weights.shape.vocab_size:
-        raise CheckpointError(
-            tokenizer, f"not the tokenizer of {weights.path}: it has more words",
-            expected=f"at most {weights.shape.vocab_size}", found=highest + 1,
-        )
+    check_vocabulary(words, tokenizer, weights.path, weights.shape.vocab_size)
     return build_text_encoder(weights, dtype, disable_mmap), words
+
+
+def check_vocabulary(words: Any, tokenizer: str | PathLike[str], encoder: Path, size: int) -> None:
+    """Refuse a tokenizer whose tokens the encoder's ``size`` embeddings do not cover."""
+    highest = max(words.get_vocab().values(), default=0)
+    if highest >= size:
+        raise CheckpointError(
+            tokenizer, f"not the tokenizer of {encoder}: it has more words",
+            expected=f"at most {size}", found=highest + 1,
+        )
 
 
 def load_tokenizer(folder: str | PathLike[str]) -> Any:

@@ -55,7 +55,7 @@ class TextWeights:
         return wide.to(dtype)
 
 
-def inspect_text_encoder(folder: Path) -> TextWeights:
+def inspect_text_encoder(folder: Path, variant: str | None = None) -> TextWeights:
     """Opens and checks a text encoder without reading its tensors.
 
     Raises:
@@ -72,7 +72,7 @@ def inspect_text_encoder(folder: Path) -> TextWeights:
             "transformers format (nothing is downloaded)"
         )
     shape = read_text_shape(folder)
-    source = open_raw(folder)
+    source = open_raw(folder, variant)
     names, scales, found = {}, {}, _scales(source)
     for name, expected in shape.tensors().items():
         key = name
