@@ -20,8 +20,8 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from ....entropy.calibration import Calibration
-from ....entropy.schedule_entry import ScheduleEntry
 from ....entropy.kinds import Normalization
+from ....entropy.schedule_entry import ScheduleEntry
 from ....models.config import TransformerConfig
 from ....ops.minimum import feasible_minimum
 from ....schedules import ScaleSchedule
