@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from ..toprovar.sparsity.strategies.registry import default_strategy, get_strategy
@@ -10,7 +11,7 @@ from .support.host import io
 from .support.plan_edits import edits_error
 from .support.schema import Model, Plan, Size, Trace, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
-from .support.strategy_inputs import STRATEGIES, settings_from, strategy_inputs
+from .support.strategy_inputs import STRATEGIES, checked, settings_from, strategy_inputs
 
 _ABSENT = object()
 
@@ -38,9 +39,10 @@ class SparsityPlanner(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, aspect: str = "1:1", pixels: str = AUTO, edits: str = "",
-                        **values: Any) -> bool | str:
-        if wrong := size_error(aspect, pixels) or edits_error(edits):
+    def validate_inputs(cls, **values: Any) -> bool | str:
+        values = {name: value for name, value in values.items() if value is not None}
+        if wrong := size_error(values.get("aspect", "1:1"), values.get("pixels", AUTO)) \
+                or edits_error(values.get("edits", "")):
             return wrong
         strategy, target = values.get("strategy"), values.get("target")
         speedup, budget = values.get("speedup"), values.get("budget")
@@ -86,6 +88,16 @@ class SparsityPlanner(io.ComfyNode):
         })
 
 
+def _name_checked() -> None:
+    """ComfyUI hands over what the signature names, and does not check that itself: numbers and
+    choices of the other inputs it does."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    named = ("strategy", "target", "speedup", "budget", "aspect", "pixels", "edits", *checked())
+    SparsityPlanner.validate_inputs.__func__.__signature__ = inspect.Signature(
+        [inspect.Parameter("cls", kind),
+         *(inspect.Parameter(name, kind, default=None) for name in named)])
+
+
 def _inputs() -> list[Any]:
     return [
         Model.Input("model", tooltip="The model that is planned for."),
@@ -124,3 +136,6 @@ def _inputs() -> list[Any]:
                     tooltip="From Entropy Analyzer, instead of the model's calibration. Asked "
                             "for only by toprovar planned before the run."),
     ]
+
+
+_name_checked()

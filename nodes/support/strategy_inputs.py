@@ -33,6 +33,12 @@ def strategy_inputs(since: int, rare: bool) -> list[Any]:
             and min(get_strategy(known.strategy).since, 2) == since]
 
 
+def checked() -> list[str]:
+    """Inputs that ComfyUI cannot check by itself: texts, and settings that go with others."""
+    return [key(known) for known in _known()
+            if known.option.decided or (known.kind in (str, tuple) and not known.choices)]
+
+
 def _shown(known: Known, made: Any) -> Any:
     """An input with what the browser is to know of it."""
     if known.option.decided and hasattr(made, "extra_dict"):

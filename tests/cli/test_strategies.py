@@ -107,6 +107,20 @@ def test_another_packages_method_is_planned_and_compared(
     assert [row["name"] for row in rows] == ["dense", "toy", "fastvar"]
 
 
+def test_the_example_of_the_guide_works(
+    with_toy: dict[str, str], tmp_path: Path, tiny_model: Path
+) -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    example = guide.split("```python\n")[1].split("```")[0].replace(
+        "from ..plan", "from toprovar.sparsity.plan").replace(
+        "from .base", "from toprovar.sparsity.strategies.base")
+    (tmp_path / "site" / "toy_method.py").write_text(example)
+    run(with_toy, tmp_path, "plan", "make", "short", "plan.json", "--model", tiny_model,
+        "--short-left-out", "2")
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert [step.get("run", True) for step in plan["scales"]][-3:] == [True, False, False]
+
+
 def test_another_packages_method_is_an_input(with_toy: dict[str, str], tmp_path: Path) -> None:
     """The planner's inputs without ComfyUI: its ``io`` stands in as a recorder."""
     script = tmp_path / "inputs.py"

@@ -160,7 +160,8 @@ class ToProVarSettings(Settings):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if self.alpha_min > self.alpha_max:
-            raise ValueError(f"alpha_min {self.alpha_min} is above alpha_max {self.alpha_max}")
+            raise ValueError(f"alpha_min {self.alpha_min} is above alpha_max {self.alpha_max}: "
+                             "lower the one or raise the other")
         if self.dimensions == "fixed_exit" and self.start_scale is None:
             raise ValueError("dimensions 'fixed_exit' needs a start_scale: the first scale that is "
                              "not run")
