@@ -293,8 +293,11 @@ class SamplingRun:
         self.blocks.deliver()
         self.check()
         bits = self.choose(scale, logits)
+        before = self.summed_codes.clone() if self.session.plan.by_change else None
         add_codes_(self.summed_codes, bits, grid, self.transformer.shape.patch,
                    self.blocks.stayed)
+        if before is not None:
+            self.blocks.codes_changed(before, self.summed_codes)
         if self.workspace is not None:
             self.workspace.codes.copy_(self.summed_codes)
         self.clock.mark(scale)

@@ -67,6 +67,11 @@ class SparseBlocks:
         self.kept = {}
         self.stayed = None
 
+    def codes_changed(self, before: Tensor, after: Tensor) -> None:
+        """A scale has changed the summed codes [B, d, H, W]: for the rule "change"."""
+        change = torch.linalg.vector_norm(after - before, dim=1)
+        self.selector.change = self._room(("change",), change, change.dtype).copy_(change)
+
     def choose_ahead(self, scale: int, rows: int) -> None:
         """Choose the tokens of all layers that go by their own entropy map, in one launch: the maps
         are those of earlier scales, so they are known before the first block."""

@@ -116,6 +116,11 @@ class SparsityPlan(BaseModel):
         """The last scale that is run."""
         return max(i for i, s in enumerate(self.scales) if s.run)
 
+    @cached_property
+    def by_change(self) -> bool:
+        """Whether tokens of some scale are chosen by how much the scale before changed the codes."""
+        return any(s.sparse and s.rule == "change" for s in self.scales)
+
     @property
     def dense(self) -> bool:
         return all(s.run and s.unconditional and not s.sparse for s in self.scales)
@@ -193,6 +198,8 @@ class SparsityPlan(BaseModel):
                 raise ValueError(f"{where}: guidance cannot come back once it was dropped (the "
                                  "unconditional row has no keys of the scales between)")
             guided = scale.unconditional
+            if i == 0 and scale.sparse and scale.rule == "change":
+                raise ValueError("scale 0: no scale before it has changed anything to choose by")
             self._check_sources(i)
             self._check_shortcut(i)
             for layer in range(self.model.depth):

@@ -9,9 +9,10 @@ from typing_extensions import Self
 
 from ..ops.minimum import check_selection
 
-Rule = Literal["entropy", "entropy_reversed", "variance", "random"]
-"""entropy: lowest attention entropy first. variance: largest squared distance from the mean token
-first (FastVAR). entropy_reversed and random are controls."""
+Rule = Literal["entropy", "change", "entropy_reversed", "variance", "random"]
+"""entropy: lowest attention entropy first. change: first where the scale before changed the summed
+codes most (the latent discrepancy of LD-Pruning, arXiv 2606.00310). variance: largest squared
+distance from the mean token first (FastVAR). entropy_reversed and random are controls."""
 Way = Literal["identity", "cached", "exit"]
 """What tokens that are not worked on may get in any model."""
 Dropped = Literal["identity", "cached", "exit", "shortcut"]
@@ -113,6 +114,9 @@ class ScalePlan(BaseModel):
         if self.rule.startswith("entropy") and self.rows == "separate":
             raise ValueError("rule 'entropy' is measured on the conditional row: rows must be "
                              "'shared'")
+        if self.rule == "change" and (self.rows == "separate" or self.per == "sublayer"):
+            raise ValueError("rule 'change' looks at an image's codes, once a scale: rows must be "
+                             "'shared' and per 'block'")
         if self.rule.startswith("entropy") and self.per == "sublayer":
             raise ValueError("rule 'entropy' chooses tokens for a whole block: per must be 'block'")
         if self.guide and not self.together:

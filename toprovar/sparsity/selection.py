@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..ops.token_select import LayerCounts, select_in_layers, select_tokens
@@ -20,11 +21,16 @@ class Selector:
         batch: images of the run; rows are all conditional ones, then all unconditional ones.
         constants: where what comes from the host is kept (random scores, tables of counts), for
             runs whose scales are recorded: these read it where it lies.
+
+    Attributes:
+        change: [B, H, W] float32, by how much the latest scale changed the summed codes; for the
+            rule "change", to be set by the run.
     """
 
     def __init__(self, plan: SparsityPlan, batch: int,
                  constants: dict[Hashable, Any] | None = None) -> None:
         self.seed, self.batch = plan.seed, batch
+        self.change: Tensor | None = None
         self.constants: dict[Hashable, Any] = {} if constants is None else constants
 
     def select(self, scale: int, layer: int, step: ScalePlan, x: Tensor, entropy: Tensor | None,
@@ -75,6 +81,11 @@ class Selector:
                     raise ValueError(f"scale {scale}, layer {layer}: no entropy was measured to "
                                      "choose tokens by")
                 return -entropy if step.rule == "entropy" else entropy
+            case "change":
+                if self.change is None:
+                    raise ValueError(f"scale {scale}: no change of the codes is known to choose "
+                                     "tokens by")
+                return F.adaptive_avg_pool2d(self.change, step.grid).flatten(1)
             case "variance":
                 rows = x if step.rows == "separate" else x[: self.batch]
                 centred = rows.float() - rows.float().mean(1, keepdim=True)

@@ -57,7 +57,7 @@ class ToProVarSettings(Settings):
             same counts, tokens at random), "scale" (scales from D on not run), "fixed_exit"
             (scales from ``start_scale`` on not run, whatever the prompt).
         normalization: of H; "sum" is the published form, which ranks nothing.
-        rule: "entropy"; "entropy_reversed" and "random" are controls.
+        rule: "entropy"; "change" is LD-Pruning's; "entropy_reversed" and "random" are controls.
         dropped, resize: see ScalePlan; None = the calibration's, else "exit", which holds on models
             that it was not measured on. The published form is "identity". With "exit" the picture
             is finished from the end: tokens leave the start scale, and later scales are not run.

@@ -1,0 +1,113 @@
+"""LD-Pruning's rule (arXiv 2606.00310): a late scale works where the latent still changes.
+
+The paper prunes tokens by latent discrepancy, the change of the image's latent from one scale to the
+next, without decoding, and skips the unconditional row where the two rows have converged. No code
+is published. What stands here is the token rule, with settings of our own: on the last scales only
+the tokens stay whose codes the scale before changed most, and the last scales run without guidance.
+Skipping guidance by each prompt's own convergence is not built.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from ...models.config import TransformerConfig
+from ...schedules import ScaleSchedule
+from ..plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
+from ..solve import CLOSE, solve
+from .base import Option, PlanContext, Settings, Strategy
+
+LEAST = 0.02
+"""Share of a scale's tokens below which the scale is not run at all."""
+
+
+class LdPruningSettings(Settings):
+    """Knobs of the rule.
+
+    Attributes:
+        scales: at the end, that are pruned; keep: share of the first pruned scale's tokens that
+            stay; falloff: by which this is multiplied from one scale to the next.
+        unguided: scales at the end that run without guidance.
+    """
+
+    scales: Annotated[int, Option("scales at the end that are pruned", metavar="N")] = Field(
+        default=3, ge=1, le=12)
+    keep: Annotated[float, Option(
+        "share of the first pruned scale's tokens that stay", step=0.05, decided=True)] = Field(
+        default=0.6, ge=0, le=1)
+    falloff: Annotated[float, Option(
+        "factor on that share from one scale to the next", step=0.05, advanced=True)] = Field(
+        default=0.7, ge=0, le=1)
+    unguided: Annotated[int, Option("scales at the end that run without guidance",
+                                    metavar="N")] = Field(default=3, ge=0, le=12)
+
+
+def ldpruning_plan(shape: TransformerConfig, schedule: ScaleSchedule,
+                   settings: LdPruningSettings | None = None) -> SparsityPlan:
+    """The plan for any schedule of at least two scales; tokens that do not stay add no codes."""
+    settings = settings or LdPruningSettings()
+    count = len(schedule)
+    first = max(1, count - settings.scales)
+    scales = []
+    for s, grid in enumerate(schedule.grids):
+        tokens = grid[0] * grid[1]
+        guided = s < count - settings.unguided or s == 0
+        share = 1.0 if s < first else settings.keep * settings.falloff ** (s - first)
+        kept = tokens if share >= 1 else round(share * tokens) if share >= LEAST else 0
+        pruned = 0 < kept < tokens
+        scales.append(ScalePlan(
+            grid=grid, run=kept > 0, keep=(kept or tokens,) * shape.depth, unconditional=guided,
+            **({"rule": "change", "dropped": "exit"} if pruned else {})))
+    return SparsityPlan(
+        strategy="ldpruning", parameters=settings.model_dump(), model=ModelTag.of(shape),
+        schedule=schedule_name(schedule), scales=tuple(scales),
+        notes=("LD-Pruning's token rule with this package's settings: no code of the method is "
+               "published",),
+    )
+
+
+class LdPruning(Strategy[LdPruningSettings]):
+    """The rule, and turned up or down for a target."""
+
+    name: ClassVar[str] = "ldpruning"
+    summary: ClassVar[str] = "late scales work where the latent still changes"
+    settings: ClassVar[type[Settings]] = LdPruningSettings
+    rank: ClassVar[int] = 6
+
+    def plan(self, settings: LdPruningSettings, context: PlanContext) -> SparsityPlan:
+        if context.target is None:
+            return context.finished(ldpruning_plan(context.shape, context.schedule, settings))
+
+        asked = settings
+        while True:
+            plan, reached = solve(lambda u, own=settings: _at(context, own, u), context.cost,
+                                  context.target.share)
+            # Guidance comes back before a plan stays far below what was asked for; more scales
+            # are pruned before it stays above.
+            if reached and context.cost(plan) < context.target.share - CLOSE and settings.unguided:
+                settings = settings.model_copy(update={"unguided": settings.unguided - 1})
+            elif not reached and settings.scales < len(context.schedule) - 1:
+                settings = settings.model_copy(update={"scales": settings.scales + 1})
+            else:
+                return context.finished(_told(plan, asked, settings))
+
+
+def _at(context: PlanContext, settings: LdPruningSettings, strength: float) -> SparsityPlan:
+    """Between pruning nothing (0) and not running the scales (1)."""
+    return ldpruning_plan(context.shape, context.schedule, settings.model_copy(update={
+        "keep": round(1 - strength, 4),
+        "falloff": round(1 - (1 - settings.falloff) * min(1.0, 2 * strength), 4)}))
+
+
+def _told(plan: SparsityPlan, asked: LdPruningSettings, used: LdPruningSettings) -> SparsityPlan:
+    changed = [f"{name} {getattr(used, name)} in place of {getattr(asked, name)}"
+               for name in ("scales", "unguided") if getattr(used, name) != getattr(asked, name)]
+    if not changed:
+        return plan
+    return plan.model_copy(update={"notes": (
+        *plan.notes, f"to meet the target: {', '.join(changed)}")})
+
+
+STRATEGIES = (LdPruning(),)
