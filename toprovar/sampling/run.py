@@ -136,11 +136,12 @@ class SamplingRun:
         self.rows = len(text)
         plan = plan or dense_plan(shape, schedule)
         tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
-        self.session, self.notes = begin(plan, Setting(
+        self.session, notes = begin(plan, Setting(
             shape, schedule, self.batch, params.guided,
             model_fingerprint(transformer) if tagged else None, slower,
             least_saving(self.device),
         ))
+        self.notes = (*notes, *self._missing_rows())
         self.clock = Clock(self.device)
         self.replayed = self.recorded = 0
         with torch.inference_mode():
@@ -240,6 +241,12 @@ class SamplingRun:
         return (f"{self.recorded} scales were recorded for later pictures of this size and plan, "
                 "which take less time than this one",)
 
+    def _missing_rows(self) -> tuple[str, ...]:
+        if self.rows > self.batch or all(s.conditional for s in self.session.plan.scales):
+            return ()
+        return ("guidance is off, so there is no unconditional row: scales that the plan runs on "
+                "it alone run on the conditional one",)
+
     def _lay_out(self, scale: int) -> None:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""
         if self.workspace is not None or scale <= self._laid_out:
@@ -250,14 +257,19 @@ class SamplingRun:
         rows = self._rows(scale)
         if scale == 0:
             self.runner.cache = KVCache(
-                layout, rows, shape.num_heads, shape.head_dim, self.runner.dtype, self.device
+                layout, len(rows), shape.num_heads, shape.head_dim, self.runner.dtype,
+                self.device, rows.start,
             )
         else:
             self.runner.cache = self.runner.cache.relaid(layout, rows)
 
-    def _rows(self, scale: int) -> int:
-        """Rows that a scale runs: all, or the conditional ones."""
-        return self.rows if self.session.plan.scales[scale].unconditional else self.batch
+    def _rows(self, scale: int) -> range:
+        """Rows that a scale runs: all, the conditional ones, or the unconditional ones."""
+        step = self.session.plan.scales[scale]
+        if self.rows == self.batch:
+            return range(self.batch)
+        return range(0 if step.conditional else self.batch,
+                     self.rows if step.unconditional else self.batch)
 
     def _skip(self, scale: int) -> None:
         """Leave a scale out, with its random draws taken."""
@@ -287,6 +299,7 @@ class SamplingRun:
         grid = self.params.schedule.grids[scale]
         cfg, tau = self.params.cfg_list[scale], self.params.tau_list[scale]
         self._lay_out(scale)
+        self.runner.start_row(self._rows(scale).start)
         self.blocks.begin()
         self.check()
         logits = guide(self._logits(scale), cfg, tau, self.batch)
@@ -300,7 +313,8 @@ class SamplingRun:
         self.clock.mark(scale)
         report = ScaleReport(
             scale, grid, grid[0] * grid[1], self.session.plan.counts[scale], cfg, tau,
-            self.clock.seconds(scale) if self.device.type == "cpu" else 0.0, self._rows(scale),
+            self.clock.seconds(scale) if self.device.type == "cpu" else 0.0,
+            len(self._rows(scale)),
         )
         self.scale_reports.append(report)
         kept = self._kept()
@@ -332,7 +346,7 @@ class SamplingRun:
         return logits
 
     def _guided(self, scale: int) -> bool:
-        return self.params.cfg_list[scale] != 1 and self._rows(scale) > self.batch
+        return self.params.cfg_list[scale] != 1 and len(self._rows(scale)) > self.batch
 
     def _compute(self, scale: int, guided: bool) -> Tensor:
         """See ``_logits``. May be recorded: host values that change from picture to picture must
@@ -375,7 +389,7 @@ class SamplingRun:
 
     def _scale_input(self, scale: int) -> Tensor:
         """[R, N, C] residual before the level embedding."""
-        rows = self._rows(scale)
+        rows = len(self._rows(scale))
         if scale == 0:
             return self.transformer.first_tokens(self.runner.text)[:rows].to(
                 self.options.residual_dtype)

@@ -165,7 +165,9 @@ class SparseBlocks:
         known, _ = self._updates[length - 1][source, AFTER]
         placed = self.shortcuts.at(Leap(source, scale, length), x.device,
                                    self.runner.transformer.compute_dtype)
-        return predict(x, given[:rows], known[:rows], grid, plan.scales[scale].grid, placed)
+        step = plan.scales[scale]
+        return predict(x, rows_of(step, given, rows), rows_of(step, known, rows), grid, step.grid,
+                       placed)
 
     def rejoin(self, x: Tensor) -> None:
         """Dropped tokens come back into the residual ``x`` [R, N, C], as predicted."""
@@ -276,7 +278,7 @@ class SparseBlocks:
         if source is None:
             return None
         update, grid = self._updates[layer][source, part]
-        return Standin(update[:rows], grid, step.grid, step.resize)
+        return Standin(rows_of(step, update, rows), grid, step.grid, step.resize)
 
     def _measures(self, scale: int, layer: int) -> bool:
         return (
@@ -330,3 +332,8 @@ class SparseBlocks:
         for key in [k for k in known
                     if k[0] not in (start_from if k[1] == AFTER else needed)]:
             del known[key]
+
+
+def rows_of(step: ScalePlan, known: Tensor, rows: int) -> Tensor:
+    """The ``rows`` that a scale runs, of what an earlier one left of its own rows [R, N, C]."""
+    return known[:rows] if step.conditional else known[-rows:]

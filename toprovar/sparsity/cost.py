@@ -46,7 +46,7 @@ class WorkTable:
         kept = np.array(plan.counts, dtype=np.float64)
         tokens = np.array([[s.tokens] for s in plan.scales], dtype=np.float64)
         run = np.array([[float(s.run)] for s in plan.scales])
-        rows = run * [[2.0 if guided and s.unconditional else 1.0] for s in plan.scales]
+        rows = run * [[2.0 if guided and s.guided else 1.0] for s in plan.scales]
         chosen = ((kept > 0) & (kept < tokens)).astype(np.float64)
         updated = np.array([[float(source is not None) for source in row] for row in plan.sources])
         measured = np.zeros_like(kept)

@@ -118,7 +118,7 @@ class SparsityPlan(BaseModel):
 
     @property
     def dense(self) -> bool:
-        return all(s.run and s.unconditional and not s.sparse for s in self.scales)
+        return all(s.run and s.guided and not s.sparse for s in self.scales)
 
     @cached_property
     def sources(self) -> tuple[tuple[int | None, ...], ...]:
@@ -181,7 +181,7 @@ class SparsityPlan(BaseModel):
     def _sound(self) -> Self:
         if not self.scales or not self.scales[0].run:
             raise ValueError("the first scale must be run")
-        guided = True
+        rows = {"conditional", "unconditional"}
         for i, scale in enumerate(self.scales):
             where = f"scale {i}"
             if len(scale.keep) != self.model.depth:
@@ -189,10 +189,11 @@ class SparsityPlan(BaseModel):
                                  f"{self.model.depth} layers")
             if not scale.run:
                 continue
-            if scale.unconditional and not guided:
+            own = {name for name in ("conditional", "unconditional") if getattr(scale, name)}
+            if own - rows:
                 raise ValueError(f"{where}: guidance cannot come back once it was dropped (the "
-                                 "unconditional row has no keys of the scales between)")
-            guided = scale.unconditional
+                                 f"{', '.join(own - rows)} row has no keys of the scales between)")
+            rows = own
             self._check_sources(i)
             self._check_shortcut(i)
             for layer in range(self.model.depth):

@@ -154,8 +154,8 @@ def _how(step: ScalePlan) -> str:
             words.append(f"cached from {source}, {step.resize}")
         if step.region:
             words.append(f"min {step.min_per_region} per {step.region}x{step.region}")
-    if not step.unconditional:
-        words.append("no guidance")
+    if not step.guided:
+        words.append("no guidance" if step.conditional else "unconditional row only")
     return "; ".join(words)
 
 

@@ -52,6 +52,8 @@ class ScalePlan(BaseModel):
         region: side of the regions, in tokens, that must keep a minimum; 0 = none.
         min_per_region: tokens kept in every region at least.
         unconditional: False = only the conditional row is run, without guidance.
+        conditional: False = only the unconditional row is run, without guidance (what a guidance
+            of 0 comes to). A run without unconditional rows runs its conditional ones.
     """
 
     model_config = FROZEN
@@ -70,6 +72,12 @@ class ScalePlan(BaseModel):
     region: int = Field(default=0, ge=0, le=MOST_SIDE)
     min_per_region: int = Field(default=0, ge=0, le=MOST_SIDE**2)
     unconditional: bool = True
+    conditional: bool = True
+
+    @property
+    def guided(self) -> bool:
+        """Whether both rows of an image are run."""
+        return self.conditional and self.unconditional
 
     @property
     def tokens(self) -> int:
@@ -140,6 +148,9 @@ class ScalePlan(BaseModel):
             if not all(0 <= layer < len(self.keep) for layer in self.guide):
                 raise ValueError(f"guide {self.guide} names a layer that is not among the "
                                  f"{len(self.keep)}")
+        if not self.conditional and not self.unconditional:
+            raise ValueError("conditional and unconditional are both false: run false leaves the "
+                             "scale out")
         if bool(self.region) != bool(self.min_per_region):
             raise ValueError("region and min_per_region go together: give both or neither")
         for count in {n for n in self.keep if 0 < n < self.tokens}:
