@@ -16,7 +16,7 @@ from toprovar.sampling import compile_ahead as ahead
 from toprovar.sampling.fused_runner import FusedRunner
 
 STATIC = ("dense", "identity", "cached", "exit", "unconditional row", "variance", "random",
-          "fastvar", "skipvar")
+          "fastvar", "fastervar", "mixtures", "skipvar")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun, ScaleState
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_scales
+from toprovar.sparsity.strategies.fastervar import fastervar_plan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
 from toprovar.sparsity.strategies.skipvar import skipvar_plan
 from toprovar.sparsity.strategies.toprovar import ToProVarSettings
@@ -61,6 +62,8 @@ def plans(model: InfinityTransformer) -> dict[str, Any]:
         "variance": sparse_plan(model, "cached", "variance"),
         "random": sparse_plan(model, "identity", "random"),
         "fastvar": fastvar_plan(model.shape, SCHEDULE),
+        "fastervar": fastervar_plan(model.shape, SCHEDULE, "0.99"),
+        "mixtures": fastervar_plan(model.shape, SCHEDULE, "0.85", skipped=0, guided=True),
         "skipvar": skipvar_plan(model.shape, SCHEDULE, skip=1),
         "in run": ToProVar(ToProVarSettings(dropped="cached", start_scale=4)),
     }
@@ -86,7 +89,8 @@ def same(a: list[ScaleState], b: list[ScaleState]) -> None:
 
 
 @pytest.mark.parametrize("name", ["dense", "identity", "cached", "exit", "unconditional row",
-                                  "variance", "random", "fastvar", "skipvar", "in run"])
+                                  "variance", "random", "fastvar", "fastervar", "mixtures",
+                                  "skipvar", "in run"])
 def test_replayed_pictures_are_those_of_eager_runs(model: InfinityTransformer, name: str) -> None:
     """Prompts of other lengths, other seeds: nothing of the recorded picture sticks."""
     plan = plans(model)[name]

@@ -53,7 +53,7 @@ def compile_ahead(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: 
 def launches(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
              ) -> list[Launch]:
     """One call for each kernel, or for a few that compile quickly; the slowest first."""
-    sparse = any(step.sparse for step in plan.scales)
+    sparse = any(step.sparse and not step.special for step in plan.scales)
     found = _attention(runner, plan, rows)
     kinds = [(runner.every_row, rows)]
     if rows > runner.batch and not all(step.conditional for step in plan.scales):
@@ -148,7 +148,7 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
             ) -> list[Launch]:
     """What every scale needs that leaves tokens out: scale after scale, as most launch the same."""
     batch, shape = runner.batch, runner.transformer.shape
-    sparse = [(s, step) for s, step in enumerate(plan.scales) if step.sparse]
+    sparse = [(s, step) for s, step in enumerate(plan.scales) if step.sparse and not step.special]
 
     def guides(step: ScalePlan) -> list[int]:
         return [layer for layer in range(shape.depth) if step.guided_by(layer)]
@@ -183,7 +183,14 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
                 x = _zeros(runner, rows, step.tokens, width, dtype=residual)
                 merge_update_(x, None, index, cached, old, step.grid, step.resize)
 
-    return [select, resize, merge]
+    def restore() -> None:
+        for source, step in zip(plan.special_sources, plan.scales, strict=True):
+            if source is not None:
+                old = plan.scales[source].grid
+                resize_tokens(_zeros(runner, rows, old[0] * old[1], shape.width, dtype=residual),
+                              old, step.grid, "area")
+
+    return [select, resize, merge, restore]
 
 
 def _wide(runner: FusedRunner) -> torch.dtype:

@@ -24,6 +24,7 @@ from ..ops.bit_sampling import Generators
 from ..sparsity.director import Director, Setting, begin
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.selection import Selector
+from ..sparsity.strategies.fastervar.draws import Draws, SeededDraws
 from .bits import BitChooser, Sampler, chooser
 from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
@@ -68,14 +69,24 @@ class LayerProbe:
     """
 
     def block_input(self, scale: int, layer: int, x: Tensor) -> None:
-        """``x`` [R, N, C] residual of all tokens before the block."""
+        """``x`` [R, N, C] residual of all tokens before the block, or [R, r, C] of the mixtures
+        inside a group of layers that works on some."""
 
     def attention(self, scale: int, layer: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor
                   ) -> None:
         """``q``, ``out`` [R, H, n, D], ``k``, ``v`` [R, H, M, D] of the processed tokens."""
 
     def block_output(self, scale: int, layer: int, x: Tensor) -> None:
-        """``x`` [R, N, C] residual of all tokens after the block (and after mixing, if any)."""
+        """``x`` [R, N, C] residual of all tokens after the block (and after guidance was mixed in
+        there), or of the mixtures inside a group that works on some."""
+
+    def mixed(self, scale: int, layer: int, places: Tensor, x: Tensor) -> None:
+        """Before the first ``layer`` of a group that works on mixtures: ``x`` [R, r, C] mixtures,
+        and ``places`` [R, r] int64 that they will be written to."""
+
+    def unmixed(self, scale: int, layer: int, x: Tensor) -> None:
+        """After the last ``layer`` of such a group: ``x`` [R, r, C] mixtures, before they are
+        written to their places."""
 
 
 class SamplingRun:
@@ -96,6 +107,8 @@ class SamplingRun:
         watch: gets the entropies it wants.
         selector: picks tokens in place of the plan's rules.
         slower: see ``Setting``.
+        draws: random numbers of scales that work on mixtures; None = by the seeds of
+            ``generators``.
     """
 
     def __init__(
@@ -114,6 +127,7 @@ class SamplingRun:
         watch: Watch | None = None,
         selector: Selector | None = None,
         slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None,
+        draws: Draws | None = None,
     ) -> None:
         self.transformer = transformer
         self.params = params
@@ -159,6 +173,7 @@ class SamplingRun:
                 self.runner, self.session, watch, selector,
                 None if own is None else own.place, None if own is None else own.constants,
                 shortcuts_for(transformer, self.session.plan, self.mixing_layers, self.workspace),
+                draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda"),
             )
             self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
                 schedule, shape.head_dim, self.device)
@@ -300,7 +315,7 @@ class SamplingRun:
         cfg, tau = self.params.cfg_list[scale], self.params.tau_list[scale]
         self._lay_out(scale)
         self.runner.start_row(self._rows(scale).start)
-        self.blocks.begin()
+        self.blocks.begin(scale, self._rows(scale), self.device)
         self.check()
         logits = guide(self._logits(scale), cfg, tau, self.batch)
         self.blocks.deliver()
@@ -370,7 +385,7 @@ class SamplingRun:
                 self.probe.block_input(scale, layer, x)
             mixes = guided and layer in self.mixing_layers
             apart = mixes or self.probe is not None or self._embeds_level(layer + 1)
-            self.blocks.run(scale, layer, x, self.rotations[scale], apart)
+            x = self.blocks.run(scale, layer, x, self.rotations[scale], apart)
             if mixes:
                 cfg = self.params.cfg_list[scale]
                 half = cfg * x[: self.batch] + (1 - cfg) * x[self.batch :]

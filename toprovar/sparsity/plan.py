@@ -146,10 +146,28 @@ class SparsityPlan(BaseModel):
 
     @cached_property
     def passed_on(self) -> frozenset[tuple[int, int]]:
-        """(scale, layer) after which some later scale's shortcuts need the residual; layer
-        ``INPUT``: before the first."""
+        """(scale, layer) after which some later scale's shortcuts or mixtures need the residual;
+        layer ``INPUT``: before the first."""
         return frozenset(
-            (leap.source, layer) for leap in self.leaps for layer in (INPUT, leap.length - 1))
+            (leap.source, layer) for leap in self.leaps for layer in (INPUT, leap.length - 1)
+        ) | self.restored
+
+    @cached_property
+    def special_sources(self) -> tuple[int | None, ...]:
+        """The scale whose residuals stand in for what each scale's mixtures do not restore, None =
+        it has none."""
+        found, latest = [], None
+        for s, step in enumerate(self.scales):
+            found.append(latest if step.run and step.special else None)
+            latest = s if step.run else latest
+        return tuple(found)
+
+    @cached_property
+    def restored(self) -> frozenset[tuple[int, int]]:
+        """(scale, layer) after which the residual becomes part of some later scale's."""
+        return frozenset(
+            (source, layer) for source, step in zip(self.special_sources, self.scales, strict=True)
+            if source is not None and step.special for layer in step.special.ends)
 
     @cached_property
     def leaps(self) -> frozenset[Leap]:
@@ -196,6 +214,7 @@ class SparsityPlan(BaseModel):
             rows = own
             self._check_sources(i)
             self._check_shortcut(i)
+            self._check_special(i)
             for layer in range(self.model.depth):
                 if scale.guided_by(layer) and not any(
                     s.run and s.keep[layer] == s.tokens for s in self.scales[:i]
@@ -237,6 +256,19 @@ class SparsityPlan(BaseModel):
                 f"scale {i} has a shortcut through {min(lengths)} layers, scale {source} before it "
                 f"one through {max(before.shortcut, before.rejoin)}: the residual to start from is "
                 "not known there")
+
+    def _check_special(self, i: int) -> None:
+        if self.scales[i].special:
+            if i == 0:
+                raise ValueError("scale 0: there is no earlier scale to restore tokens from")
+            before = next(s for s in reversed(self.scales[:i]) if s.run)
+            if before.shortcut or before.together:
+                raise ValueError(f"scale {i} restores tokens from the scale before it, which must "
+                                 "work on them in every layer")
+        for source in {s for s in self.sources[i] if s is not None}:
+            if self.scales[source].special:
+                raise ValueError(f"scale {i}: the updates of scale {source}, which works on "
+                                 "mixtures, cannot stand in for dropped tokens")
 
     def check_fits(self, shape: TransformerConfig, schedule: ScaleSchedule,
                    fingerprint: str | None = None) -> tuple[str, ...]:

@@ -142,7 +142,9 @@ def _how(step: ScalePlan) -> str:
     words = []
     if step.shortcut:
         words.append(f"shortcut to layer {step.shortcut}")
-    if any(n < step.tokens for n in step.keep[step.shortcut :]):
+    if step.special:
+        words.append(f"random mixtures in {len(step.special.groups)} groups of layers")
+    elif any(n < step.tokens for n in step.keep[step.shortcut :]):
         per = " per sub-layer" if step.per == "sublayer" else ""
         rows = ", rows apart" if step.rows == "separate" else ""
         words.append(f"{step.rule}{per}{rows}" if any(map(step.partial, range(len(step.keep))))

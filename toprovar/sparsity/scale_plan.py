@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from ..ops.minimum import check_selection
+from .special import Mixtures
 
 Rule = Literal["entropy", "entropy_reversed", "variance", "random"]
 """entropy: lowest attention entropy first. variance: largest squared distance from the mean token
@@ -54,6 +55,8 @@ class ScalePlan(BaseModel):
         unconditional: False = only the conditional row is run, without guidance.
         conditional: False = only the unconditional row is run, without guidance (what a guidance
             of 0 comes to). A run without unconditional rows runs its conditional ones.
+        special: what layers do in place of keeping some tokens and dropping others; ``keep`` then
+            says on how many they work. None = nothing special.
     """
 
     model_config = FROZEN
@@ -73,6 +76,7 @@ class ScalePlan(BaseModel):
     min_per_region: int = Field(default=0, ge=0, le=MOST_SIDE**2)
     unconditional: bool = True
     conditional: bool = True
+    special: Mixtures | None = None
 
     @property
     def guided(self) -> bool:
@@ -101,7 +105,7 @@ class ScalePlan(BaseModel):
 
     def guided_by(self, layer: int) -> bool:
         """Whether the layer's entropy map takes part in choosing tokens."""
-        if not self.rule.startswith("entropy"):
+        if not self.rule.startswith("entropy") or self.special:
             return False
         if not self.together:
             return self.partial(layer)
@@ -110,8 +114,8 @@ class ScalePlan(BaseModel):
 
     @property
     def sparse(self) -> bool:
-        """Whether any layer leaves a token out."""
-        return self.run and any(n < self.tokens for n in self.keep)
+        """Whether any layer does not work on every token."""
+        return self.run and (self.special is not None or any(n < self.tokens for n in self.keep))
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -153,6 +157,11 @@ class ScalePlan(BaseModel):
                              "scale out")
         if bool(self.region) != bool(self.min_per_region):
             raise ValueError("region and min_per_region go together: give both or neither")
+        if self.special:
+            if self.dropped != "identity" or self.per != "block" or self.shortcut or self.region:
+                raise ValueError("a special step drops no tokens: leave out per, dropped, shortcut "
+                                 "and region")
+            self.special.check_keeps(self.keep)
         for count in {n for n in self.keep if 0 < n < self.tokens}:
             check_selection(self.tokens, self.grid, count, self.region, self.min_per_region)
         return self

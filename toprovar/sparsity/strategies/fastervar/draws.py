@@ -42,9 +42,11 @@ class SeededDraws:
         generators: of the pictures' bits, of which only the seeds are read: one for each picture,
             one for all in turn, or None = torch's own.
         batch: pictures.
+        pinned: draw into memory that a GPU copies from without making the host wait.
     """
 
-    def __init__(self, generators: Generators, batch: int) -> None:
+    def __init__(self, generators: Generators, batch: int, pinned: bool = False) -> None:
+        self.pinned = pinned
         if isinstance(generators, Sequence):
             self.seeds = [(g.initial_seed(), 0) for g in generators]
         else:
@@ -54,8 +56,8 @@ class SeededDraws:
     def __call__(self, scale: int, group: int, rows: range, tokens: int, count: int
                  ) -> tuple[Tensor, Tensor]:
         """See ``Draws``."""
-        exponential = torch.empty(len(rows), tokens)
-        normal = torch.empty(len(rows), tokens, count)
+        exponential, normal = (torch.empty(*size, pin_memory=self.pinned) for size in (
+            (len(rows), tokens), (len(rows), tokens, count)))
         for i, row in enumerate(rows):
             kind, image = divmod(row, len(self.seeds))
             name = f"fastervar {self.seeds[image]} {kind} {scale} {group}"
