@@ -125,9 +125,6 @@ def _inputs() -> list[Any]:
         advanced(io.String.Input("edits", default="", multiline=True, socketless=True,
                                  tooltip="Changes made to the grid, as JSON; kept in the "
                                          "workflow. Empty = none. See the help page.")),
-        # Behind the others: saved graphs know inputs by their place.
-        *strategy_inputs(2, rare=False),
-        *strategy_inputs(2, rare=True),
         Size.Input("size", optional=True, tooltip="From Infinity Size."),
         Plan.Input("plan", optional=True,
                    tooltip="Edit this plan (from Load Plan) instead of making one; strategy and "
@@ -135,6 +132,9 @@ def _inputs() -> list[Any]:
         Trace.Input("trace", optional=True, lazy=True,
                     tooltip="From Entropy Analyzer, instead of the model's calibration. Asked "
                             "for only by toprovar planned before the run."),
+        # Behind the others: saved graphs know inputs by their place.
+        *strategy_inputs(2, rare=False),
+        *strategy_inputs(2, rare=True),
     ]
 
 

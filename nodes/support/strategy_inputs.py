@@ -56,6 +56,8 @@ def _input(known: Known) -> Any:
     about: dict[str, Any] = {"tooltip": option.tooltip or f"{option.help[:1].upper()}"
                              f"{option.help[1:].removesuffix('.')}."}
     default = known.default if option.node_default is None else option.node_default
+    if get_strategy(known.strategy).since > 1:
+        about["optional"] = True  # requests from before these inputs were there stay valid
     if known.choices:
         words = [option.labels.get(value, value) for value in known.choices]
         if option.node_unset is not None:

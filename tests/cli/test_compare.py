@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from toprovar.cli import main
+from toprovar.sparsity.strategies.registry import names as strategies
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -28,7 +29,7 @@ def test_all_strategies_on_one_sheet(compare: Any, tiny_model: Path,
     assert compare("--seed", 4, "--out", "c.png", "--pictures", "single", "--side", 128) == 0
     captured = capsys.readouterr()
     found = json.loads(Path("c.json").read_text())
-    names = ["dense", "toprovar", "fastvar", "skipvar"]
+    names = list(strategies())
     own = {one["name"]: one for one in found["strategies"]}
     assert list(own) == names and found["seed"] == 4 and found["schedule"]["pn"] == "0.06M"
     assert "single samples" in found["how"] and found["how"] in captured.out
@@ -45,7 +46,7 @@ def test_all_strategies_on_one_sheet(compare: Any, tiny_model: Path,
     sheet = Image.open("c.png")
     assert sheet.width > 4 * 128 and sheet.height > 2 * 128
     assert json.loads(sheet.info["toprovar"]) == found  # type: ignore[attr-defined]  # PNG has it
-    assert "8/8" in captured.err  # each once to warm up
+    assert f"{2 * len(names)}/{2 * len(names)}" in captured.err  # each once to warm up
     # The pictures are those that generate makes.
     assert main(["generate", "a red cat", "--model", str(tiny_model), "--tau", "1", "--seed", "4",
                  "--plan", "fastvar", "--out", "g.png"]) == 0

@@ -150,3 +150,18 @@ def test_settings_that_contradict_the_weights(small: Path) -> None:
     (small / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="num_heads is 4, but the weights have 2"):
         check_folder(small)
+
+
+@pytest.mark.timeout(600)
+def test_runs_on_anothers_weights(fixtures: Path) -> None:
+    """FasterVAR under the recorded draws: logits, places, mixtures, codes, picture and bits."""
+    report = check_folder(fixtures / "fastervar")
+    assert report.passed, report.misses
+    assert not report.unsupported
+    exact = [c for c in report.checks if any(part in c.name for part in (
+        " bits.", " rep_index.", " ranks", " cache_len_after_width40", " executed_scales"))]
+    assert len(exact) == 11 + 9 + 3 + 3 + 3
+    assert all(c.difference == 0 and not c.note for c in exact)
+    for needed in ("fastervar_greedy bits.10", "fastervar_forced restored_rows.width40.last_chunk",
+                   "fastervar_guided_forced fresh_rows.10"):
+        assert any(c.name == f"runs/{needed}" for c in report.checks)

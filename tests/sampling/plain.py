@@ -6,6 +6,8 @@ attention come from the operations' references.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,9 +28,19 @@ from toprovar.ops.qk_rope.reference import normalise_rotate
 from toprovar.schedules import ScaleSchedule
 
 
+class Mixed(NamedTuple):
+    """Random numbers of a group of layers that works on mixtures, [R, N] and [R, N, r], and its
+    last layer."""
+
+    exponential: Tensor
+    normal: Tensor
+    last: int
+
+
 def plain_logits(
     model: InfinityTransformer, text: PackedText, schedule: ScaleSchedule, bits: list[Tensor],
     kept: dict[tuple[int, int], Tensor], cached: bool = False, exits: bool = False,
+    mixed: dict[tuple[int, int], Mixed] | None = None,
 ) -> list[Tensor]:
     """Logits [R, N, 2 d] of every scale and row, under forced bits.
 
@@ -38,7 +50,11 @@ def plain_logits(
         kept: (scale, layer) -> indices [n] or [R, n]; all tokens where absent.
         cached: dropped tokens get the layer's update of the scale before, resized.
         exits: tokens that layer 0 drops add no codes.
+        mixed: (scale, first layer of a group) -> what the group works on.
     """
+    mixed = mixed or {}
+    ends = {(s, m.last): m for (s, _), m in mixed.items()}
+    after: dict[int, tuple[Tensor, tuple[int, int]]] = {}
     shape = model.shape
     normed = PackedText(model.text_norm(text.features), text.lengths)
     pooled = model.text_pool(normed)
@@ -58,6 +74,12 @@ def plain_logits(
                 shape.level_embed_every_chunk and layer % shape.blocks_per_chunk == 0
             ):
                 x = x + model.level_embed.weight[s]
+            if (s, layer) in mixed:
+                own = mixed[s, layer]
+                energy = (x.detach().double() ** 2).sum(-1) / own.exponential
+                places = [sorted(range(x.shape[1]), key=lambda i, e=e: -float(e[i]))
+                          for e in energy]
+                x = torch.einsum("rnj,rnc->rjc", own.normal / own.normal.shape[2] ** 0.5, x)
             index = kept.get((s, layer), torch.arange(x.shape[1]))
             rows, before = [], x
             for r in range(len(text)):
@@ -71,6 +93,12 @@ def plain_logits(
                 rows.append(row)
             x = torch.stack(rows)
             updates[layer] = (x - before, grid)
+            if (s, layer) in ends:
+                mixtures, x = x, _resized(*after[layer], grid, "area")
+                for r, order in enumerate(places):
+                    for j, mixture in enumerate(mixtures[r]):
+                        x[r, order[j]] = mixture
+            after[layer] = (x, grid)
         logits.append(model.head(modulated_norm(x, head_scale, head_shift)))
         codes = bits_to_codes(
             unfold_patches(tokens_to_grid(bits[s], grid), shape.patch), shape.latent_channels
@@ -90,9 +118,10 @@ def plain_logits(
     return logits
 
 
-def _resized(update: Tensor, grid: tuple[int, int], new: tuple[int, int]) -> Tensor:
+def _resized(update: Tensor, grid: tuple[int, int], new: tuple[int, int], mode: str = "bilinear"
+             ) -> Tensor:
     image = update.transpose(1, 2).unflatten(2, grid)
-    return F.interpolate(image, new, mode="bilinear").flatten(2).transpose(1, 2)
+    return F.interpolate(image, new, mode=mode).flatten(2).transpose(1, 2).clone()
 
 
 def _block(model: InfinityTransformer, layer: int, x: Tensor, shared: Tensor, text: Tensor,

@@ -18,7 +18,7 @@ def simulate(counts: list[list[int]], revised_after: int | None = None) -> None:
     number = 0
     for scale, row in enumerate(counts):
         if scale == known:
-            cache = cache.relaid(CacheLayout.plan(counts), 2)
+            cache = cache.relaid(CacheLayout.plan(counts), range(2))
         if scale and not any(any(later) for later in counts[scale:]):
             break  # not run: nothing is read any more
         for layer, count in enumerate(row):
@@ -53,7 +53,7 @@ def test_laid_out_anew_for_fewer_rows() -> None:
     for layer, count in enumerate((2, 3)):
         for tensor in cache.new(layer, count, 2):
             tensor.normal_()
-    half = cache.relaid(CacheLayout.plan([[2, 3], [5, 5]]), 1)
+    half = cache.relaid(CacheLayout.plan([[2, 3], [5, 5]]), range(1))
     assert half.keys.shape[0] == 1
     for layer in range(2):
         for mine, theirs in zip(cache.visible(layer, 1), half.visible(layer, 1), strict=True):

@@ -15,7 +15,8 @@ from toprovar.ops import registry
 from toprovar.sampling import compile_ahead as ahead
 from toprovar.sampling.fused_runner import FusedRunner
 
-STATIC = ("dense", "identity", "cached", "exit", "variance", "random", "fastvar", "skipvar")
+STATIC = ("dense", "identity", "cached", "exit", "unconditional row", "variance", "random",
+          "fastvar", "fastervar", "mixtures", "skipvar")
 
 
 @pytest.fixture

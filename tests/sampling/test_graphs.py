@@ -21,6 +21,7 @@ from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun, ScaleState
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_scales
+from toprovar.sparsity.strategies.fastervar import fastervar_plan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
@@ -38,7 +39,7 @@ def model(device: str) -> Iterator[InfinityTransformer]:
 
 
 def sparse_plan(model: InfinityTransformer, dropped: str, rule: str = "entropy",
-                unguided: int = 0) -> SparsityPlan:
+                unguided: int = 0, only: str = "unconditional") -> SparsityPlan:
     """Layers 1 and 2 (or all, where tokens exit) on some tokens of the last three scales."""
     scales = list(dense_scales(SCHEDULE, model.shape.depth))
     for s in range(4, 7):
@@ -46,7 +47,7 @@ def sparse_plan(model: InfinityTransformer, dropped: str, rule: str = "entropy",
         part = tokens // 3 if s < 6 else tokens // 2
         keep = (tokens, part, part, tokens) if dropped != "exit" else (part,) * 4
         scales[s] = ScalePlan(grid=scales[s].grid, keep=keep, dropped=dropped,  # type: ignore[arg-type]
-                              rule=rule, unconditional=s < 7 - unguided)  # type: ignore[arg-type]
+                              rule=rule, **{only: s < 7 - unguided})  # type: ignore[arg-type]
     return SparsityPlan(strategy="own", model=ModelTag.of(model.shape), schedule="",
                         scales=tuple(scales), seed=5)
 
@@ -57,9 +58,12 @@ def plans(model: InfinityTransformer) -> dict[str, Any]:
         "identity": sparse_plan(model, "identity"),
         "cached": sparse_plan(model, "cached", unguided=1),
         "exit": sparse_plan(model, "exit", unguided=2),
+        "unconditional row": sparse_plan(model, "cached", "variance", 2, "conditional"),
         "variance": sparse_plan(model, "cached", "variance"),
         "random": sparse_plan(model, "identity", "random"),
         "fastvar": fastvar_plan(model.shape, SCHEDULE),
+        "fastervar": fastervar_plan(model.shape, SCHEDULE, "0.99"),
+        "mixtures": fastervar_plan(model.shape, SCHEDULE, "0.85", skipped=0, guided=True),
         "skipvar": skipvar_plan(model.shape, SCHEDULE, skip=1),
         "in run": ToProVar(ToProVarSettings(dropped="cached", start_scale=4)),
     }
@@ -84,8 +88,9 @@ def same(a: list[ScaleState], b: list[ScaleState]) -> None:
     torch.testing.assert_close(a[-1].summed_codes, b[-1].summed_codes)
 
 
-@pytest.mark.parametrize("name", ["dense", "identity", "cached", "exit", "variance", "random",
-                                  "fastvar", "skipvar", "in run"])
+@pytest.mark.parametrize("name", ["dense", "identity", "cached", "exit", "unconditional row",
+                                  "variance", "random", "fastvar", "fastervar", "mixtures",
+                                  "skipvar", "in run"])
 def test_replayed_pictures_are_those_of_eager_runs(model: InfinityTransformer, name: str) -> None:
     """Prompts of other lengths, other seeds: nothing of the recorded picture sticks."""
     plan = plans(model)[name]

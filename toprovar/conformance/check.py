@@ -22,6 +22,7 @@ LIMITS = {
     "noise": (0.0, 0.0),
     "share": (2e-3, 2e-3),
     "feature": (1e-5, 1e-4),
+    "mixture": (1e-5, 1e-4),  # of the largest value: mixtures reach hundreds
     "level": (1.0, 1.0),
     "bits": (0.0, 0.0),
     "exact": (0.0, 0.0),

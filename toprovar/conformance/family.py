@@ -40,7 +40,9 @@ class RunFolder:
 
     @property
     def method(self) -> str:
-        """ "dense", "fastvar" or "skipvar"."""
+        """Name of the method that the run was recorded with, such as "dense" or "fastvar"."""
+        if "method" in self.settings:
+            return str(self.settings["method"])
         if "skip_label" in self.settings or "uncond_label" in self.settings:
             return "skipvar"
         if any(key.startswith("kept.") or key.startswith("kept_count.") for key in self.expected):
@@ -54,10 +56,13 @@ class Family:
     Args:
         folder: the family.
         device: where to compute.
+        runs: folder of the runs, where these lie elsewhere than in ``folder``/runs.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(self, folder: Path, device: torch.device, runs: Path | None = None) -> None:
         self.folder, self.device = folder, device
+        self.own_runs = folder / "runs"
+        self.runs_folder = runs or self.own_runs
         self.config = read_json(folder / "config.json")
         settings = self.config["transformer"]
         for key, value in {"rope2d_normalized_by_hw": 2, "rope2d_each_sa_layer": 1,
@@ -90,15 +95,21 @@ class Family:
 
     def runs(self) -> list[RunFolder]:
         """Every run folder with a run.json (the others only lend their bits), in order."""
-        folders = sorted(p.parent for p in (self.folder / "runs").glob("*/run.json"))
-        return [
-            RunFolder(
-                path, read_json(path / "run.json"), load_file(path / "expected.safetensors"),
-                load_file(path / "noise.safetensors")
-                if (path / "noise.safetensors").exists() else {},
-            )
-            for path in folders
-        ]
+        return [self._run(p.parent) for p in sorted(self.runs_folder.glob("*/run.json"))]
+
+    def _run(self, path: Path) -> RunFolder:
+        settings = read_json(path / "run.json")
+        lender = settings.get("noise_from")
+        noise = (self.lender(lender) if lender else path) / "noise.safetensors"
+        return RunFolder(path, settings, load_file(path / "expected.safetensors"),
+                         load_file(noise) if lender or noise.exists() else {})
+
+    def lender(self, name: str) -> Path:
+        """Folder of the run that lends others its bits or draws."""
+        for folder in (self.runs_folder, self.own_runs):
+            if (folder / name).is_dir():
+                return folder / name
+        raise ValueError(f"{self.runs_folder}: there is no run {name!r} to borrow from")
 
     def inputs(self, run: RunFolder) -> tuple[PackedText, PackedText | None]:
         """Text features of a run and of its negative prompt."""
@@ -114,7 +125,7 @@ class Family:
         if run.method == "skipvar" and 0 not in found:
             lender = "greedy"  # recorded only from where they leave that run
         if lender:
-            lent = load_file(run.path.parent / lender / "expected.safetensors")
+            lent = load_file(self.lender(lender) / "expected.safetensors")
             found = unpack_bits(lent) | found
         scales = len(run.settings["scale_schedule"])
         for i in set(range(scales)) - set(run.settings.get("executed_scales", range(scales))):

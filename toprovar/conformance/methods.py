@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..schedules import ScaleSchedule
 from ..sparsity.director import Director
 from ..sparsity.plan import SparsityPlan
+from ..sparsity.strategies.fastervar import fastervar_plan
 from ..sparsity.strategies.fastvar import OFFICIAL_LAYERS, fastvar_plan
 from ..sparsity.strategies.skipvar.decision import DecisionModel
 from ..sparsity.strategies.skipvar.features import vae_decoder
@@ -33,10 +34,20 @@ def _fastvar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Sparsit
     return fastvar_plan(family.transformer.shape, schedule, layers=OFFICIAL_LAYERS)
 
 
+def _fastervar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> SparsityPlan:
+    """The fork's groups, which are chunks. Guidance of exactly 0 leaves the unconditional row."""
+    mixed = run.settings["executed_scales"][-1]
+    return fastervar_plan(family.transformer.shape, schedule, run.settings["alpha"], by_chunk=True,
+                          guided=run.settings["cfg_list"][mixed] != 0)
+
+
 METHODS: dict[str, Callable[[Family, RunFolder, ScaleSchedule],
                             SparsityPlan | Director] | None] = {
     "dense": None,
     "fastvar": _fastvar,
+    "fastervar": _fastervar,
     "skipvar": _skipvar,
 }
 """By ``RunFolder.method``; runs of methods that are not here are reported as not supported."""
+GUESTS = {"fastervar": "infinity_1m"}
+"""Folders of runs without weights of their own, and the family beside them whose they are."""

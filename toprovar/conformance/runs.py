@@ -20,9 +20,10 @@ from .check import Check, Recorder, compare, compare_best
 from .family import Family, RunFolder
 from .kept import KeptRecorder
 from .methods import plan_for
+from .mixed import MIXED, MixedRecorder
 
 HANDLED_ELSEWHERE = ("bits.", "packed_bits.", "forced_bits.", "packed_forced_bits.",
-                     "logits_tokens.")
+                     "logits_tokens.", "fresh_tokens.")
 
 
 def run_params(run: RunFolder) -> SamplingParams:
@@ -56,9 +57,10 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
         raise ValueError(f"{run.path}: mode is 'forced', but no bits are recorded")
     plan = plan_for(family, run, params.schedule)
     kept = KeptRecorder(plan) if isinstance(plan, SparsityPlan) else None
+    mixed = MixedRecorder(run.noise) if run.method == "fastervar" else None
     sampling = SamplingRun(
         family.transformer, text, params, negative=negative, choose=recorder or choose,
-        probe=probe, plan=plan, selector=kept,
+        probe=probe or mixed, plan=plan, selector=kept, draws=mixed,
     )
     checks: list[Check] = []
     compared: set[str] = set()
@@ -81,10 +83,15 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
     executed = run.settings.get("executed_scales")
     if executed is not None:
         checks.append(Check(f"{prefix} executed_scales", 0.0 if ran == executed else math.inf, 0.0))
+    if mixed is not None:
+        checks += mixed.counts(prefix, run.settings, sampling.runner.cache.lengths)
     results = Results(family, sampling.summed_codes, sampling.session.plan)
     for key in wanted:
         if kept is not None and key.startswith("kept"):
             checks.append(kept.check(prefix, key, run.expected[key]))
+            continue
+        if mixed is not None and key.startswith(MIXED):
+            checks.append(mixed.check(prefix, key, run.expected))
             continue
         check = results.check(prefix, key, run.expected[key])
         checks.append(check or Check(f"{prefix} {key}", math.nan, 0.0,
@@ -100,6 +107,7 @@ def _scale_checks(prefix: str, expected: dict[str, Tensor], state: ScaleState
     values = {
         "logits": lambda: logits,
         "logits_rows": lambda: logits[:, expected[f"logits_tokens.{i}"].to(logits.device)],
+        "fresh_rows": lambda: logits[:, expected[f"fresh_tokens.{i}"].to(logits.device)],
         "logits_head64": lambda: flat[:64],
         "logits_tail64": lambda: flat[-64:],
         "logits_mean_std": lambda: _mean_std(logits),

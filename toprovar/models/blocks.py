@@ -71,6 +71,15 @@ class BlockContext:
     text_v: Tensor
     text_mask: Tensor | None
 
+    def from_row(self, first: int) -> BlockContext:
+        """The same from row ``first`` on, as views."""
+        gamma1, gamma2, gain1, gain2, shift1, shift2 = (m[first:] for m in self.modulation)
+        return BlockContext(
+            (gamma1, gamma2, gain1, gain2, shift1, shift2), self.head_scale, self.qkv_bias,
+            self.text_k[first:], self.text_v[first:],
+            None if self.text_mask is None else self.text_mask[first:],
+        )
+
 
 class Block(nn.Module):
     """Self-attention over the cache, cross-attention to the text, feed-forward."""

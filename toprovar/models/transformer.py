@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -47,6 +48,14 @@ class TextContext:
     shared: Tensor
     head: tuple[Tensor, Tensor]
     blocks: tuple[BlockContext, ...]
+
+    def from_row(self, first: int) -> TextContext:
+        """The same from row ``first`` on, as views; packed text stays that of all rows."""
+        return dataclasses.replace(
+            self, pooled=self.pooled[first:], shared=self.shared[first:],
+            head=(self.head[0][first:], self.head[1][first:]),
+            blocks=tuple(block.from_row(first) for block in self.blocks),
+        )
 
 
 class InfinityTransformer(ModelMixin, ConfigMixin):

@@ -62,8 +62,15 @@ class BlockRunner:
         self.probe, self.by_head = probe, by_head
         self.dtype = options.cache_dtype or transformer.compute_dtype
         self.piece = options.piece_for(device)
-        self.text: TextContext = transformer.prepare_text(text)
+        self.every_row: TextContext = transformer.prepare_text(text)
+        self.text, self._first = self.every_row, 0
         self._absorbed: dict[int, AbsorbedText] = {}
+
+    def start_row(self, first: int) -> None:
+        """From now on, rows of a residual are those from number ``first`` on."""
+        if first != self._first:
+            self.text, self._first = self.every_row.from_row(first), first
+        self.cache.first = first
 
     def block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
@@ -72,8 +79,8 @@ class BlockRunner:
         """One whole block.
 
         Args:
-            x: [R, N, C] residual of all tokens, changed in place; all rows, or the conditional
-                ones.
+            x: [R, N, C] residual of all tokens, changed in place; all rows, or those of one kind
+                (``start_row``).
             rotation: [N, D / 2, 2] of the tokens' places.
             measure: whether to take entropy.
             index: the tokens to work on, [n] or [R, n] int64; None = all.
@@ -164,7 +171,7 @@ class BlockRunner:
     def _absorbed_text(self, layer: int, x: Tensor) -> AbsorbedText | None:
         """The text for cross-attention of tokens ``x``, with a block's projections multiplied in,
         where that is cheaper. Kept for later scales if it is small beside the KV cache."""
-        shape, context = self.transformer.shape, self.text.blocks[layer]
+        shape, context = self.transformer.shape, self.every_row.blocks[layer]
         if x.dtype != torch.float32 or not pays(
             x.shape[1], context.text_k.shape[2], shape.num_heads, shape.width,
             self.transformer.compute_dtype,
@@ -175,7 +182,7 @@ class BlockRunner:
             text = self.transformer.block(layer).absorb_text(context)
             if shape.depth * text.nbytes <= self.cache.nbytes // 8:
                 self._absorbed[layer] = text
-        return text
+        return text.from_row(self._first)
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:

@@ -64,13 +64,18 @@ class KVCache:
         layout: from :meth:`CacheLayout.plan`.
         rows: R, batch rows (conditional, then unconditional).
         heads, head_dim: H and D.
+        origin: number of the first row that is held.
+
+    Attributes:
+        first: number of the first row at work; calls count rows from it.
     """
 
     def __init__(
         self, layout: CacheLayout, rows: int, heads: int, head_dim: int,
-        dtype: torch.dtype, device: torch.device,
+        dtype: torch.dtype, device: torch.device, origin: int = 0,
     ) -> None:
         self.layout = layout
+        self.origin = self.first = origin
         self.lengths = [0] * len(layout.starts)
         shape = (rows, heads, layout.size, head_dim)
         self.keys = torch.empty(shape, dtype=dtype, device=device)
@@ -80,14 +85,16 @@ class KVCache:
     def nbytes(self) -> int:
         return 2 * self.keys.numel() * self.keys.element_size()
 
-    def relaid(self, layout: CacheLayout, rows: int) -> KVCache:
-        """The same keys and values, of the first ``rows`` rows, laid out anew."""
+    def relaid(self, layout: CacheLayout, rows: range) -> KVCache:
+        """The same keys and values, of the rows of these numbers, laid out anew."""
         _, heads, _, head_dim = self.keys.shape
-        other = KVCache(layout, rows, heads, head_dim, self.keys.dtype, self.keys.device)
+        other = KVCache(layout, len(rows), heads, head_dim, self.keys.dtype, self.keys.device,
+                        rows.start)
+        kept = slice(rows.start - self.origin, rows.stop - self.origin)
         for layer, length in enumerate(self.lengths):
             old, new = self.layout.starts[layer], layout.starts[layer]
             for mine, theirs in ((self.keys, other.keys), (self.values, other.values)):
-                theirs[:, :, new : new + length] = mine[:rows, :, old : old + length]
+                theirs[:, :, new : new + length] = mine[kept, :, old : old + length]
         other.lengths = list(self.lengths)
         return other
 
@@ -103,13 +110,19 @@ class KVCache:
             raise ValueError(f"layer {layer}: {count} keys after {self.lengths[layer]} do not fit "
                              "the cache that was laid out")
         self.lengths[layer] += count
+        own = self._rows(rows)
         return (
-            self.keys[:rows, :, start:stop].transpose(1, 2),
-            self.values[:rows, :, start:stop].transpose(1, 2),
+            self.keys[own, :, start:stop].transpose(1, 2),
+            self.values[own, :, start:stop].transpose(1, 2),
         )
 
     def visible(self, layer: int, rows: int) -> tuple[Tensor, Tensor]:
         """All keys and values of a layer so far: two views [rows, H, M, D]."""
         start = self.layout.starts[layer]
         stop = start + self.lengths[layer]
-        return self.keys[:rows, :, start:stop], self.values[:rows, :, start:stop]
+        own = self._rows(rows)
+        return self.keys[own, :, start:stop], self.values[own, :, start:stop]
+
+    def _rows(self, rows: int) -> slice:
+        first = self.first - self.origin
+        return slice(first, first + rows)

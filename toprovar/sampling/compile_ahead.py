@@ -24,6 +24,7 @@ from ..ops.widen_cache import widen_cache
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.scale_plan import ScalePlan
 from ..sparsity.selection import Selector
+from .device_text import DeviceText
 from .fused_runner import FACTORS, FusedRunner
 from .layers import Layers
 from .sparse import FEW_SHAPES
@@ -46,16 +47,19 @@ def compile_ahead(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: 
     key = (plan.scales, plan.measured, rows, runner.batch, runner.dtype, residual)
     if key not in ready:
         ready.add(key)
-        Ahead(launches(runner, plan, rows, residual), runner.text.lengths.device).wait()
+        Ahead(launches(runner, plan, rows, residual), runner.every_row.lengths.device).wait()
 
 
 def launches(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.dtype
              ) -> list[Launch]:
     """One call for each kernel, or for a few that compile quickly; the slowest first."""
-    sparse = any(step.sparse for step in plan.scales)
+    sparse = any(step.sparse and not step.special for step in plan.scales)
     found = _attention(runner, plan, rows)
+    kinds = [(runner.every_row, rows)]
+    if rows > runner.batch and not all(step.conditional for step in plan.scales):
+        kinds.append((runner.every_row.from_row(runner.batch), rows - runner.batch))
     for tokens in (MANY, FEW):
-        found.append(partial(_see_text, runner, rows, tokens))
+        found += [partial(_see_text, runner, *kind, tokens) for kind in kinds]
     for indexed in (False, True)[: 1 + sparse]:
         found += _block(runner, rows, residual, indexed)
     return found + _choose(runner, plan, rows, residual)
@@ -91,9 +95,8 @@ def _uneven(plan: SparsityPlan) -> set[int]:
     return found
 
 
-def _see_text(runner: FusedRunner, rows: int, tokens: int) -> None:
-    shape, text = runner.transformer.shape, runner.text
-    own = text.layer(0)
+def _see_text(runner: FusedRunner, text: DeviceText, rows: int, tokens: int) -> None:
+    shape, own = runner.transformer.shape, text.layer(0)
     q = _zeros(runner, rows, tokens, shape.width, dtype=runner.transformer.compute_dtype)
     text_attention(q, own.text_k[:rows], own.text_v[:rows], text.lengths[:rows],
                    shape.head_dim ** -0.5)
@@ -101,7 +104,7 @@ def _see_text(runner: FusedRunner, rows: int, tokens: int) -> None:
 
 def _block(runner: FusedRunner, rows: int, residual: torch.dtype, indexed: bool) -> list[Launch]:
     """The rest of a block, of all tokens or of some."""
-    shape, own, narrow = runner.transformer.shape, runner.text.layer(0), \
+    shape, own, narrow = runner.transformer.shape, runner.every_row.layer(0), \
         runner.transformer.compute_dtype
     layers, wide = Layers(runner.transformer), _wide(runner)
     index = _index(runner, rows) if indexed else None
@@ -136,7 +139,7 @@ def _block(runner: FusedRunner, rows: int, residual: torch.dtype, indexed: bool)
         lambda: gated_add_(x(), update(), own.gamma2[:rows], index),
     ]
     if not indexed:
-        gain, shift = runner.text.head
+        gain, shift = runner.every_row.head
         found.append(lambda: modulated_norm(x(), gain[:rows], shift[:rows], torch.float32))
     return [*found, quantize] if layers.narrow and not indexed else found
 
@@ -145,7 +148,7 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
             ) -> list[Launch]:
     """What every scale needs that leaves tokens out: scale after scale, as most launch the same."""
     batch, shape = runner.batch, runner.transformer.shape
-    sparse = [(s, step) for s, step in enumerate(plan.scales) if step.sparse]
+    sparse = [(s, step) for s, step in enumerate(plan.scales) if step.sparse and not step.special]
 
     def guides(step: ScalePlan) -> list[int]:
         return [layer for layer in range(shape.depth) if step.guided_by(layer)]
@@ -180,7 +183,14 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
                 x = _zeros(runner, rows, step.tokens, width, dtype=residual)
                 merge_update_(x, None, index, cached, old, step.grid, step.resize)
 
-    return [select, resize, merge]
+    def restore() -> None:
+        for source, step in zip(plan.special_sources, plan.scales, strict=True):
+            if source is not None:
+                old = plan.scales[source].grid
+                resize_tokens(_zeros(runner, rows, old[0] * old[1], shape.width, dtype=residual),
+                              old, step.grid, "area")
+
+    return [select, resize, merge, restore]
 
 
 def _wide(runner: FusedRunner) -> torch.dtype:
@@ -190,9 +200,9 @@ def _wide(runner: FusedRunner) -> torch.dtype:
 
 def _index(runner: FusedRunner, rows: int) -> Tensor:
     """The first tokens, by an index of the shape that ``Selector`` gives."""
-    index = torch.arange(FEW, device=runner.text.lengths.device)
+    index = torch.arange(FEW, device=runner.every_row.lengths.device)
     return index if runner.batch == 1 else index.repeat(rows, 1)
 
 
 def _zeros(runner: FusedRunner, *size: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.zeros(*size, dtype=dtype, device=runner.text.lengths.device)
+    return torch.zeros(*size, dtype=dtype, device=runner.every_row.lengths.device)

@@ -7,6 +7,7 @@ prompts of any length fit: how long they are is read on the device.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -39,6 +40,11 @@ class LayerText(NamedTuple):
     qkv_bias: Tensor
     text_k: Tensor
     text_v: Tensor
+
+    def from_row(self, first: int) -> LayerText:
+        """The same from row ``first`` on, as views."""
+        mine = ("gamma1", "gamma2", "gain1", "gain2", "shift1", "shift2", "text_k", "text_v")
+        return self._replace(**{name: getattr(self, name)[first:] for name in mine})
 
 
 class DeviceText:
@@ -84,6 +90,15 @@ class DeviceText:
 
     def layer(self, layer: int) -> LayerText:
         return self._layers[layer]
+
+    def from_row(self, first: int) -> DeviceText:
+        """The same from row ``first`` on, as views, for reading only."""
+        other = copy(self)
+        other.rows = self.rows - first
+        other.lengths, other.pooled = self.lengths[first:], self.pooled[first:]
+        other.head = (self.head[0][first:], self.head[1][first:])
+        other._layers = tuple(layer.from_row(first) for layer in self._layers)
+        return other
 
     def load(self, text: PackedText) -> int:
         """Take the raw features of all rows, conditional rows first.

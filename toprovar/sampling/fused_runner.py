@@ -43,7 +43,9 @@ class FusedRunner:
         self, transformer: InfinityTransformer, text: DeviceText, batch: int,
         options: EngineOptions, probe: Any = None, by_head: bool = False,
     ) -> None:
-        self.transformer, self.text, self.batch = transformer, text, batch
+        self.transformer, self.batch = transformer, batch
+        self.text = self.every_row = text
+        self._first = 0
         self.probe, self.by_head = probe, by_head
         #: of the KV cache
         self.dtype = options.cache_dtype or transformer.compute_dtype
@@ -51,6 +53,12 @@ class FusedRunner:
         self._layers = Layers(transformer)
         self._stream = stream_of(transformer)
         self._next: tuple[int, Activations] | None = None
+
+    def start_row(self, first: int) -> None:
+        """See ``BlockRunner.start_row``."""
+        if first != self._first:
+            self.text, self._first = self.every_row.from_row(first), first
+        self.cache.first = first
 
     def block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,

@@ -24,6 +24,7 @@ from ..ops.bit_sampling import Generators
 from ..sparsity.director import Director, Setting, begin
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.selection import Selector
+from ..sparsity.strategies.fastervar.draws import Draws, SeededDraws
 from .bits import BitChooser, Sampler, chooser
 from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
@@ -68,14 +69,24 @@ class LayerProbe:
     """
 
     def block_input(self, scale: int, layer: int, x: Tensor) -> None:
-        """``x`` [R, N, C] residual of all tokens before the block."""
+        """``x`` [R, N, C] residual of all tokens before the block, or [R, r, C] of the mixtures
+        inside a group of layers that works on some."""
 
     def attention(self, scale: int, layer: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor
                   ) -> None:
         """``q``, ``out`` [R, H, n, D], ``k``, ``v`` [R, H, M, D] of the processed tokens."""
 
     def block_output(self, scale: int, layer: int, x: Tensor) -> None:
-        """``x`` [R, N, C] residual of all tokens after the block (and after mixing, if any)."""
+        """``x`` [R, N, C] residual of all tokens after the block (and after guidance was mixed in
+        there), or of the mixtures inside a group that works on some."""
+
+    def mixed(self, scale: int, layer: int, places: Tensor, x: Tensor) -> None:
+        """Before the first ``layer`` of a group that works on mixtures: ``x`` [R, r, C] mixtures,
+        and ``places`` [R, r] int64 that they will be written to."""
+
+    def unmixed(self, scale: int, layer: int, x: Tensor) -> None:
+        """After the last ``layer`` of such a group: ``x`` [R, r, C] mixtures, before they are
+        written to their places."""
 
 
 class SamplingRun:
@@ -96,6 +107,8 @@ class SamplingRun:
         watch: gets the entropies it wants.
         selector: picks tokens in place of the plan's rules.
         slower: see ``Setting``.
+        draws: random numbers of scales that work on mixtures; None = by the seeds of
+            ``generators``.
     """
 
     def __init__(
@@ -114,6 +127,7 @@ class SamplingRun:
         watch: Watch | None = None,
         selector: Selector | None = None,
         slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None,
+        draws: Draws | None = None,
     ) -> None:
         self.transformer = transformer
         self.params = params
@@ -136,11 +150,12 @@ class SamplingRun:
         self.rows = len(text)
         plan = plan or dense_plan(shape, schedule)
         tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
-        self.session, self.notes = begin(plan, Setting(
+        self.session, notes = begin(plan, Setting(
             shape, schedule, self.batch, params.guided,
             model_fingerprint(transformer) if tagged else None, slower,
             least_saving(self.device),
         ))
+        self.notes = (*notes, *self._missing_rows())
         self.clock = Clock(self.device)
         self.replayed = self.recorded = 0
         with torch.inference_mode():
@@ -158,6 +173,7 @@ class SamplingRun:
                 self.runner, self.session, watch, selector,
                 None if own is None else own.place, None if own is None else own.constants,
                 shortcuts_for(transformer, self.session.plan, self.mixing_layers, self.workspace),
+                draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda"),
             )
             self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
                 schedule, shape.head_dim, self.device)
@@ -240,6 +256,12 @@ class SamplingRun:
         return (f"{self.recorded} scales were recorded for later pictures of this size and plan, "
                 "which take less time than this one",)
 
+    def _missing_rows(self) -> tuple[str, ...]:
+        if self.rows > self.batch or all(s.conditional for s in self.session.plan.scales):
+            return ()
+        return ("guidance is off, so there is no unconditional row: scales that the plan runs on "
+                "it alone run on the conditional one",)
+
     def _lay_out(self, scale: int) -> None:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""
         if self.workspace is not None or scale <= self._laid_out:
@@ -250,14 +272,19 @@ class SamplingRun:
         rows = self._rows(scale)
         if scale == 0:
             self.runner.cache = KVCache(
-                layout, rows, shape.num_heads, shape.head_dim, self.runner.dtype, self.device
+                layout, len(rows), shape.num_heads, shape.head_dim, self.runner.dtype,
+                self.device, rows.start,
             )
         else:
             self.runner.cache = self.runner.cache.relaid(layout, rows)
 
-    def _rows(self, scale: int) -> int:
-        """Rows that a scale runs: all, or the conditional ones."""
-        return self.rows if self.session.plan.scales[scale].unconditional else self.batch
+    def _rows(self, scale: int) -> range:
+        """Rows that a scale runs: all, the conditional ones, or the unconditional ones."""
+        step = self.session.plan.scales[scale]
+        if self.rows == self.batch:
+            return range(self.batch)
+        return range(0 if step.conditional else self.batch,
+                     self.rows if step.unconditional else self.batch)
 
     def _skip(self, scale: int) -> None:
         """Leave a scale out, with its random draws taken."""
@@ -287,7 +314,8 @@ class SamplingRun:
         grid = self.params.schedule.grids[scale]
         cfg, tau = self.params.cfg_list[scale], self.params.tau_list[scale]
         self._lay_out(scale)
-        self.blocks.begin()
+        self.runner.start_row(self._rows(scale).start)
+        self.blocks.begin(scale, self._rows(scale), self.device)
         self.check()
         logits = guide(self._logits(scale), cfg, tau, self.batch)
         self.blocks.deliver()
@@ -303,7 +331,8 @@ class SamplingRun:
         self.clock.mark(scale)
         report = ScaleReport(
             scale, grid, grid[0] * grid[1], self.session.plan.counts[scale], cfg, tau,
-            self.clock.seconds(scale) if self.device.type == "cpu" else 0.0, self._rows(scale),
+            self.clock.seconds(scale) if self.device.type == "cpu" else 0.0,
+            len(self._rows(scale)),
         )
         self.scale_reports.append(report)
         kept = self._kept()
@@ -335,7 +364,7 @@ class SamplingRun:
         return logits
 
     def _guided(self, scale: int) -> bool:
-        return self.params.cfg_list[scale] != 1 and self._rows(scale) > self.batch
+        return self.params.cfg_list[scale] != 1 and len(self._rows(scale)) > self.batch
 
     def _compute(self, scale: int, guided: bool) -> Tensor:
         """See ``_logits``. May be recorded: host values that change from picture to picture must
@@ -359,7 +388,7 @@ class SamplingRun:
                 self.probe.block_input(scale, layer, x)
             mixes = guided and layer in self.mixing_layers
             apart = mixes or self.probe is not None or self._embeds_level(layer + 1)
-            self.blocks.run(scale, layer, x, self.rotations[scale], apart)
+            x = self.blocks.run(scale, layer, x, self.rotations[scale], apart)
             if mixes:
                 cfg = self.params.cfg_list[scale]
                 half = cfg * x[: self.batch] + (1 - cfg) * x[self.batch :]
@@ -378,7 +407,7 @@ class SamplingRun:
 
     def _scale_input(self, scale: int) -> Tensor:
         """[R, N, C] residual before the level embedding."""
-        rows = self._rows(scale)
+        rows = len(self._rows(scale))
         if scale == 0:
             return self.transformer.first_tokens(self.runner.text)[:rows].to(
                 self.options.residual_dtype)

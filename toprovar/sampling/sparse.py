@@ -14,9 +14,11 @@ from ..sparsity.leap import INPUT, Leap
 from ..sparsity.plan import ScalePlan
 from ..sparsity.selection import Selector
 from ..sparsity.shortcuts import Shortcuts, predict
+from ..sparsity.strategies.fastervar.draws import Draws
 from .block_runner import PARTS, BlockRunner, Standin, gather, scatter_
 from .fused_runner import FusedRunner
 from .memory import Found, Grid, Memory, Room, Watch
+from .mixing import Mixer
 
 FEW_SHAPES = 2
 """Different (queries, keys) among the layers of a scale up to which attention is prepared for each:
@@ -37,6 +39,7 @@ class SparseBlocks:
         room: where what later scales read is written; None = wherever there is memory.
         constants: see ``Selector``.
         shortcuts: those that the plan names, if any.
+        draws: random numbers of scales that work on mixtures; None = there is no such scale.
 
     Attributes:
         maps: per layer, the latest entropies [B, N] and their grid.
@@ -48,7 +51,7 @@ class SparseBlocks:
     def __init__(self, runner: BlockRunner | FusedRunner, session: Session,
                  watch: Watch | None = None, selector: Selector | None = None,
                  room: Room | None = None, constants: dict[Hashable, Any] | None = None,
-                 shortcuts: Shortcuts | None = None) -> None:
+                 shortcuts: Shortcuts | None = None, draws: Draws | None = None) -> None:
         self.shortcuts = shortcuts
         self.runner, self.session, self.watch = runner, session, watch
         self.selector = selector or Selector(session.plan, runner.batch, constants)
@@ -56,16 +59,19 @@ class SparseBlocks:
         self.kept: dict[int, Tensor] = {}
         self.stayed: Tensor | None = None
         self._room = room or (lambda name, like, dtype: torch.empty_like(like, dtype=dtype))
+        self.mixer = None if draws is None else Mixer(draws, self._room, runner.probe)
         self._updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]] = {}
         self._found: list[Found] = []
         self._chosen: dict[int, Tensor] = {}
         self._together: Tensor | None = None
         self._ahead: Tensor | None = None
 
-    def begin(self) -> None:
-        """A new scale begins."""
+    def begin(self, scale: int, rows: range, device: torch.device) -> None:
+        """A new scale begins, with the batch rows of these numbers."""
         self.kept = {}
         self.stayed = None
+        if self.mixer is not None:
+            self.mixer.load(scale, self.session.plan.scales[scale], rows, device)
 
     def codes_changed(self, before: Tensor, after: Tensor) -> None:
         """A scale has changed the summed codes [B, d, H, W]: for the rule "change"."""
@@ -120,32 +126,48 @@ class SparseBlocks:
         step, layers = plan.scales[scale], range(len(plan.scales[scale].keep))
         return (
             scale, step, plan.sources[scale], plan.shortcut_sources[scale],
+            plan.special_sources[scale],
             None if plan.shortcut_sources[scale] is None else plan.shortcuts,
             self.runner.cache.layout.starts, tuple(self.runner.cache.lengths),
             tuple((self._measures(scale, n), self._stored(scale, n), self._by_part(scale, n),
-                   (scale, n) in plan.passed_on) for n in layers), (scale, INPUT) in plan.passed_on,
+                   (scale, n) in plan.passed_on, (scale, n) in plan.restored) for n in layers),
+            (scale, INPUT) in plan.passed_on,
             tuple((layer, grid) for layer, (_, grid) in sorted(self.maps.items())),
             tuple((layer, key, grid) for layer, known in sorted(self._updates.items())
                   for key, (_, grid) in sorted(known.items())),
             plan.seed if step.sparse and step.rule == "random" else None,
         )
 
-    def run(self, scale: int, layer: int, x: Tensor, rotation: Tensor, apart: bool = True) -> None:
-        """One block on residual ``x`` [R, N, C] of all the scale's tokens, in place.
+    def run(self, scale: int, layer: int, x: Tensor, rotation: Tensor, apart: bool = True
+            ) -> Tensor:
+        """One block on residual ``x`` [R, N, C] of all the scale's tokens, or of their mixtures.
 
         Args:
             apart: whether ``x`` is changed or looked at before the next block.
+
+        Returns:
+            the residual after it: ``x``, changed in place, unless mixtures begin or end here.
         """
         step = self.session.plan.scales[scale]
+        special, mixer = step.special, self.mixer
         if layer == 0:
             self._pass_on(scale, INPUT, x, step.grid)
             self._forget(scale, INPUT)
+        if special and mixer:
+            x = mixer.enter(scale, layer, special, x) if layer in special.starts else x
+            rotation = rotation[: x.shape[1]]
         if self._by_part(scale, layer):
             self._run_parts(scale, layer, step, x, rotation)
         else:
             self._run_block(scale, layer, step, x, rotation, apart)
+        if special and mixer and layer in special.ends:
+            source = self.session.plan.special_sources[scale]
+            assert source is not None  # the first scale is not special
+            known, grid = self._updates[layer][source, AFTER]
+            x = mixer.leave(scale, layer, x, rows_of(step, known, x.shape[0]), grid, step.grid)
         self._pass_on(scale, layer, x, step.grid)
         self._forget(scale, layer)
+        return x
 
     def jump(self, scale: int, x: Tensor) -> None:
         """From the scale's input ``x`` [R, N, C] to the residual after the layers that its shortcut
@@ -170,7 +192,9 @@ class SparseBlocks:
         known, _ = self._updates[length - 1][source, AFTER]
         placed = self.shortcuts.at(Leap(source, scale, length), x.device,
                                    self.runner.transformer.compute_dtype)
-        return predict(x, given[:rows], known[:rows], grid, plan.scales[scale].grid, placed)
+        step = plan.scales[scale]
+        return predict(x, rows_of(step, given, rows), rows_of(step, known, rows), grid, step.grid,
+                       placed)
 
     def rejoin(self, x: Tensor) -> None:
         """Dropped tokens come back into the residual ``x`` [R, N, C], as predicted."""
@@ -182,8 +206,10 @@ class SparseBlocks:
         self._ahead = None
 
     def _pass_on(self, scale: int, layer: int, x: Tensor, grid: Grid) -> None:
-        if (scale, layer) in self.session.plan.passed_on:
-            self._place(scale, layer, AFTER, x, grid).copy_(x)
+        plan = self.session.plan
+        if (scale, layer) in plan.passed_on:
+            dtype = x.dtype if (scale, layer) in plan.restored else None
+            self._place(scale, layer, AFTER, x, grid, dtype).copy_(x)
 
     def _stored(self, scale: int, layer: int) -> bool:
         return (scale, layer) in self.session.plan.stored or self.session.stores(scale, layer)
@@ -200,7 +226,7 @@ class SparseBlocks:
                    apart: bool) -> None:
         stored = self._stored(scale, layer)
         before = x.clone() if stored else None
-        whole = step.keep[layer] == step.tokens
+        whole = step.special is not None or step.keep[layer] == step.tokens
         index = None if whole else self._choose(scale, layer, step, x)
         entropy = self.runner.block(
             scale, layer, x, rotation, self._measures(scale, layer), index,
@@ -218,6 +244,8 @@ class SparseBlocks:
         step = self.session.plan.scales[scale]
         if other == len(step.keep) or self._by_part(scale, other):
             return False
+        if step.special:
+            return layer not in step.special.ends
         same = step.keep[layer] == step.keep[other]
         return same and (step.together or step.keep[layer] == step.tokens)
 
@@ -281,9 +309,11 @@ class SparseBlocks:
         if source is None:
             return None
         update, grid = self._updates[layer][source, part]
-        return Standin(update[:rows], grid, step.grid, step.resize)
+        return Standin(rows_of(step, update, rows), grid, step.grid, step.resize)
 
     def _measures(self, scale: int, layer: int) -> bool:
+        if self.session.plan.scales[scale].special:
+            return False  # mixtures have no place on the grid
         return (
             (scale, layer) in self.session.plan.measured
             or self.session.wants(scale, layer)
@@ -312,9 +342,10 @@ class SparseBlocks:
         self.maps[layer] = (entropy, grid)
         self._found.append(Found(scale, layer, grid, entropy, by_head))
 
-    def _place(self, scale: int, layer: int, part: int, like: Tensor, grid: Grid) -> Tensor:
+    def _place(self, scale: int, layer: int, part: int, like: Tensor, grid: Grid,
+               dtype: torch.dtype | None = None) -> Tensor:
         """Where an update that a later scale needs is to be written."""
-        dtype = self.runner.update_dtype or like.dtype
+        dtype = dtype or self.runner.update_dtype or like.dtype
         room = self._room(("update", scale, layer, part), like, dtype)
         self._updates.setdefault(layer, {})[scale, part] = (room, grid)
         return room
@@ -332,6 +363,14 @@ class SparseBlocks:
                 needed.add(scale)
         start_from = {leap.source for leap in plan.leaps
                       if leap.scale > scale and layer in (INPUT, leap.length - 1)}
+        start_from.update(source for source, step in zip(
+            plan.special_sources[scale + 1 :], plan.scales[scale + 1 :], strict=True)
+            if source is not None and step.special and layer in step.special.ends)
         for key in [k for k in known
                     if k[0] not in (start_from if k[1] == AFTER else needed)]:
             del known[key]
+
+
+def rows_of(step: ScalePlan, known: Tensor, rows: int) -> Tensor:
+    """The ``rows`` that a scale runs, of what an earlier one left of its own rows [R, N, C]."""
+    return known[:rows] if step.conditional else known[-rows:]

@@ -29,6 +29,7 @@ class WorkTable:
             update is added or kept.
         parts: [S, L] how many times tokens are picked: 3 = before every sub-layer.
         jumps: [S, 1] how many shortcuts predict the scale's tokens.
+        mixtures: [S, 1] how many mixtures are made of the scale's tokens, over all groups.
     """
 
     rows: Table
@@ -40,14 +41,21 @@ class WorkTable:
     updated: Table
     parts: Table
     jumps: Table
+    mixtures: Table
 
     @staticmethod
     def of(plan: SparsityPlan, guided: bool = True) -> WorkTable:
         kept = np.array(plan.counts, dtype=np.float64)
         tokens = np.array([[s.tokens] for s in plan.scales], dtype=np.float64)
         run = np.array([[float(s.run)] for s in plan.scales])
-        rows = run * [[2.0 if guided and s.unconditional else 1.0] for s in plan.scales]
+        rows = run * [[2.0 if guided and s.guided else 1.0] for s in plan.scales]
         chosen = ((kept > 0) & (kept < tokens)).astype(np.float64)
+        mixtures = np.zeros_like(tokens)
+        for s, step in enumerate(plan.scales):
+            if step.run and step.special:
+                starts = list(step.special.starts)
+                chosen[s] = np.isin(np.arange(kept.shape[1]), starts)
+                mixtures[s] = kept[s, starts].sum()
         updated = np.array([[float(source is not None) for source in row] for row in plan.sources])
         measured = np.zeros_like(kept)
         for places, table in ((plan.measured, measured), (plan.stored, updated)):
@@ -56,7 +64,8 @@ class WorkTable:
         by_part = np.array([[3.0 if s.per == "sublayer" else 1.0] for s in plan.scales])
         return WorkTable(rows, tokens, kept, kept.cumsum(0), measured, chosen, updated,
                          np.where(chosen > 0, by_part, 1.0),
-                         run * [[float(bool(s.shortcut) + bool(s.rejoin))] for s in plan.scales])
+                         run * [[float(bool(s.shortcut) + bool(s.rejoin))] for s in plan.scales],
+                         mixtures)
 
     @staticmethod
     def dense(plan: SparsityPlan, guided: bool = True) -> WorkTable:
@@ -66,7 +75,7 @@ class WorkTable:
         none = np.zeros_like(kept)
         rows = np.full_like(tokens, 2.0 if guided else 1.0)
         return WorkTable(rows, tokens, kept, kept.cumsum(0), none, none, none, none + 1,
-                         np.zeros_like(tokens))
+                         np.zeros_like(tokens), np.zeros_like(tokens))
 
     @property
     def token_layers(self) -> float:
@@ -84,7 +93,8 @@ class WorkTable:
         head = 2 * shape.width * 2 * shape.bits_per_token
         blocks = (self.rows * self.kept * (linear + attention)).sum(1)
         jumps = self.jumps * Sizes.of(shape).flops
-        return blocks + (self.rows * self.tokens * (head + jumps)).sum(1)
+        mixing = self.mixtures * 2 * shape.width
+        return blocks + (self.rows * self.tokens * (head + jumps + mixing)).sum(1)
 
     def flops(self, shape: TransformerConfig) -> float:
         """Of all blocks and the head."""

@@ -118,12 +118,12 @@ class SparsityPlan(BaseModel):
 
     @cached_property
     def by_change(self) -> bool:
-        """Whether tokens of some scale are chosen by how much the scale before changed the codes."""
+        """Whether some scale chooses tokens by how much the scale before changed the codes."""
         return any(s.sparse and s.rule == "change" for s in self.scales)
 
     @property
     def dense(self) -> bool:
-        return all(s.run and s.unconditional and not s.sparse for s in self.scales)
+        return all(s.run and s.guided and not s.sparse for s in self.scales)
 
     @cached_property
     def sources(self) -> tuple[tuple[int | None, ...], ...]:
@@ -151,10 +151,28 @@ class SparsityPlan(BaseModel):
 
     @cached_property
     def passed_on(self) -> frozenset[tuple[int, int]]:
-        """(scale, layer) after which some later scale's shortcuts need the residual; layer
-        ``INPUT``: before the first."""
+        """(scale, layer) after which some later scale's shortcuts or mixtures need the residual;
+        layer ``INPUT``: before the first."""
         return frozenset(
-            (leap.source, layer) for leap in self.leaps for layer in (INPUT, leap.length - 1))
+            (leap.source, layer) for leap in self.leaps for layer in (INPUT, leap.length - 1)
+        ) | self.restored
+
+    @cached_property
+    def special_sources(self) -> tuple[int | None, ...]:
+        """The scale whose residuals stand in for what each scale's mixtures do not restore, None =
+        it has none."""
+        found, latest = [], None
+        for s, step in enumerate(self.scales):
+            found.append(latest if step.run and step.special else None)
+            latest = s if step.run else latest
+        return tuple(found)
+
+    @cached_property
+    def restored(self) -> frozenset[tuple[int, int]]:
+        """(scale, layer) after which the residual becomes part of some later scale's."""
+        return frozenset(
+            (source, layer) for source, step in zip(self.special_sources, self.scales, strict=True)
+            if source is not None and step.special for layer in step.special.ends)
 
     @cached_property
     def leaps(self) -> frozenset[Leap]:
@@ -186,7 +204,7 @@ class SparsityPlan(BaseModel):
     def _sound(self) -> Self:
         if not self.scales or not self.scales[0].run:
             raise ValueError("the first scale must be run")
-        guided = True
+        rows = {"conditional", "unconditional"}
         for i, scale in enumerate(self.scales):
             where = f"scale {i}"
             if len(scale.keep) != self.model.depth:
@@ -194,14 +212,16 @@ class SparsityPlan(BaseModel):
                                  f"{self.model.depth} layers")
             if not scale.run:
                 continue
-            if scale.unconditional and not guided:
+            own = {name for name in ("conditional", "unconditional") if getattr(scale, name)}
+            if own - rows:
                 raise ValueError(f"{where}: guidance cannot come back once it was dropped (the "
-                                 "unconditional row has no keys of the scales between)")
-            guided = scale.unconditional
+                                 f"{', '.join(own - rows)} row has no keys of the scales between)")
+            rows = own
             if i == 0 and scale.sparse and scale.rule == "change":
                 raise ValueError("scale 0: no scale before it has changed anything to choose by")
             self._check_sources(i)
             self._check_shortcut(i)
+            self._check_special(i)
             for layer in range(self.model.depth):
                 if scale.guided_by(layer) and not any(
                     s.run and s.keep[layer] == s.tokens for s in self.scales[:i]
@@ -243,6 +263,19 @@ class SparsityPlan(BaseModel):
                 f"scale {i} has a shortcut through {min(lengths)} layers, scale {source} before it "
                 f"one through {max(before.shortcut, before.rejoin)}: the residual to start from is "
                 "not known there")
+
+    def _check_special(self, i: int) -> None:
+        if self.scales[i].special:
+            if i == 0:
+                raise ValueError("scale 0: there is no earlier scale to restore tokens from")
+            before = next(s for s in reversed(self.scales[:i]) if s.run)
+            if before.shortcut or before.together:
+                raise ValueError(f"scale {i} restores tokens from the scale before it, which must "
+                                 "work on them in every layer")
+        for source in {s for s in self.sources[i] if s is not None}:
+            if self.scales[source].special:
+                raise ValueError(f"scale {i}: the updates of scale {source}, which works on "
+                                 "mixtures, cannot stand in for dropped tokens")
 
     def check_fits(self, shape: TransformerConfig, schedule: ScaleSchedule,
                    fingerprint: str | None = None) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def scale_shares(plan: SparsityPlan) -> tuple[list[float], list[float]]:
 def _costs(axis: Any, plan: SparsityPlan) -> None:
     """Bars beside the rows of the grid."""
     own, dense = scale_shares(plan)
-    unguided = any(s.run and not s.unconditional for s in plan.scales)
+    unguided = any(s.run and not s.guided for s in plan.scales)
     places = range(len(own))
     axis.barh(places, dense, height=0.72, color=BACK)
     axis.barh(places, own, height=0.72, color=BAR)
@@ -110,7 +110,7 @@ def _costs(axis: Any, plan: SparsityPlan) -> None:
     for place, share, whole, step in zip(places, own, dense, plan.scales, strict=True):
         text = f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
         text += "" if share == whole else f" of {100 * whole:.0f}"
-        if step.run and not step.unconditional:
+        if step.run and not step.guided:
             text += ", no guidance"
         axis.text(max(share, whole) + 0.02 * widest, place, text, va="center", fontsize=7,
                   color=INK)

@@ -142,7 +142,9 @@ def _how(step: ScalePlan) -> str:
     words = []
     if step.shortcut:
         words.append(f"shortcut to layer {step.shortcut}")
-    if any(n < step.tokens for n in step.keep[step.shortcut :]):
+    if step.special:
+        words.append(f"random mixtures in {len(step.special.groups)} groups of layers")
+    elif any(n < step.tokens for n in step.keep[step.shortcut :]):
         per = " per sub-layer" if step.per == "sublayer" else ""
         rows = ", rows apart" if step.rows == "separate" else ""
         words.append(f"{step.rule}{per}{rows}" if any(map(step.partial, range(len(step.keep))))
@@ -154,8 +156,8 @@ def _how(step: ScalePlan) -> str:
             words.append(f"cached from {source}, {step.resize}")
         if step.region:
             words.append(f"min {step.min_per_region} per {step.region}x{step.region}")
-    if not step.unconditional:
-        words.append("no guidance")
+    if not step.guided:
+        words.append("no guidance" if step.conditional else "unconditional row only")
     return "; ".join(words)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from ..ops.minimum import check_selection
+from .special import Mixtures
 
 Rule = Literal["entropy", "change", "entropy_reversed", "variance", "random"]
 """entropy: lowest attention entropy first. change: first where the scale before changed the summed
@@ -53,6 +54,10 @@ class ScalePlan(BaseModel):
         region: side of the regions, in tokens, that must keep a minimum; 0 = none.
         min_per_region: tokens kept in every region at least.
         unconditional: False = only the conditional row is run, without guidance.
+        conditional: False = only the unconditional row is run, without guidance (what a guidance
+            of 0 comes to). A run without unconditional rows runs its conditional ones.
+        special: what layers do in place of keeping some tokens and dropping others; ``keep`` then
+            says on how many they work. None = nothing special.
     """
 
     model_config = FROZEN
@@ -71,6 +76,13 @@ class ScalePlan(BaseModel):
     region: int = Field(default=0, ge=0, le=MOST_SIDE)
     min_per_region: int = Field(default=0, ge=0, le=MOST_SIDE**2)
     unconditional: bool = True
+    conditional: bool = True
+    special: Mixtures | None = None
+
+    @property
+    def guided(self) -> bool:
+        """Whether both rows of an image are run."""
+        return self.conditional and self.unconditional
 
     @property
     def tokens(self) -> int:
@@ -94,7 +106,7 @@ class ScalePlan(BaseModel):
 
     def guided_by(self, layer: int) -> bool:
         """Whether the layer's entropy map takes part in choosing tokens."""
-        if not self.rule.startswith("entropy"):
+        if not self.rule.startswith("entropy") or self.special:
             return False
         if not self.together:
             return self.partial(layer)
@@ -103,8 +115,8 @@ class ScalePlan(BaseModel):
 
     @property
     def sparse(self) -> bool:
-        """Whether any layer leaves a token out."""
-        return self.run and any(n < self.tokens for n in self.keep)
+        """Whether any layer does not work on every token."""
+        return self.run and (self.special is not None or any(n < self.tokens for n in self.keep))
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -144,8 +156,16 @@ class ScalePlan(BaseModel):
             if not all(0 <= layer < len(self.keep) for layer in self.guide):
                 raise ValueError(f"guide {self.guide} names a layer that is not among the "
                                  f"{len(self.keep)}")
+        if not self.conditional and not self.unconditional:
+            raise ValueError("conditional and unconditional are both false: run false leaves the "
+                             "scale out")
         if bool(self.region) != bool(self.min_per_region):
             raise ValueError("region and min_per_region go together: give both or neither")
+        if self.special:
+            if self.dropped != "identity" or self.per != "block" or self.shortcut or self.region:
+                raise ValueError("a special step drops no tokens: leave out per, dropped, shortcut "
+                                 "and region")
+            self.special.check_keeps(self.keep)
         for count in {n for n in self.keep if 0 < n < self.tokens}:
             check_selection(self.tokens, self.grid, count, self.region, self.min_per_region)
         return self

@@ -43,6 +43,10 @@ class AbsorbedText:
     def nbytes(self) -> int:
         return 4 * (self.keys.numel() + self.bias.numel() + self.values.numel())
 
+    def from_row(self, first: int) -> AbsorbedText:
+        """The same from row ``first`` on, as views."""
+        return AbsorbedText(self.keys[first:], self.bias[first:], self.values[first:], self.heads)
+
 
 def pays(tokens: int, text: int, heads: int, channels: int, dtype: torch.dtype) -> bool:
     """Whether absorbing is exact enough and cheaper for ``tokens`` tokens a row.

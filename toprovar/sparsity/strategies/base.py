@@ -7,7 +7,7 @@ other file needs to know of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -132,6 +132,17 @@ class PlanContext:
         if self.target is None:
             raise ValueError("there is no target to hold a plan against")
         return self.target.cost(plan, self.shape, self.guided)
+
+    def dearest(self, plans: Sequence[SparsityPlan]) -> SparsityPlan:
+        """Of several plans the dearest that meets the target; if none does, the cheapest. Without
+        a target the first."""
+        if self.target is None:
+            return plans[0]
+        costs = [self.cost(plan) for plan in plans]
+        fitting = [i for i, cost in enumerate(costs) if cost <= self.target.share]
+        if not fitting:
+            return plans[costs.index(min(costs))]
+        return plans[max(fitting, key=lambda i: costs[i])]
 
     def priced(self, plan: SparsityPlan) -> SparsityPlan:
         """``plan`` with its predicted cost."""

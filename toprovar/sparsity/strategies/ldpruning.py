@@ -1,9 +1,9 @@
 """LD-Pruning's rule (arXiv 2606.00310): a late scale works where the latent still changes.
 
-The paper prunes tokens by latent discrepancy, the change of the image's latent from one scale to the
-next, without decoding, and skips the unconditional row where the two rows have converged. No code
-is published. What stands here is the token rule, with settings of our own: on the last scales only
-the tokens stay whose codes the scale before changed most, and the last scales run without guidance.
+The paper prunes tokens by latent discrepancy, the change of the image's latent from one scale to
+the next, without decoding, and skips the unconditional row where the two rows have converged. No
+code is published. What stands here is the token rule, with settings of our own: on the last scales
+only the tokens stay whose codes the scale before changed most, and they run without guidance.
 Skipping guidance by each prompt's own convergence is not built.
 """
 
@@ -57,9 +57,10 @@ def ldpruning_plan(shape: TransformerConfig, schedule: ScaleSchedule,
         share = 1.0 if s < first else settings.keep * settings.falloff ** (s - first)
         kept = tokens if share >= 1 else round(share * tokens) if share >= LEAST else 0
         pruned = 0 < kept < tokens
-        scales.append(ScalePlan(
-            grid=grid, run=kept > 0, keep=(kept or tokens,) * shape.depth, unconditional=guided,
-            **({"rule": "change", "dropped": "exit"} if pruned else {})))
+        step = ScalePlan(grid=grid, run=kept > 0, keep=(kept or tokens,) * shape.depth,
+                         unconditional=guided, rule="change", dropped="exit")
+        scales.append(step if pruned else step.model_copy(
+            update={"rule": "entropy", "dropped": "identity"}))
     return SparsityPlan(
         strategy="ldpruning", parameters=settings.model_dump(), model=ModelTag.of(shape),
         schedule=schedule_name(schedule), scales=tuple(scales),

@@ -94,7 +94,9 @@ class SkipVar(Strategy[SkipVarSettings]):
 
         shape, schedule = context.shape, context.schedule
         if context.target is not None:
-            return context.finished(_mildest(context), WHY_BELOW)
+            plans = [policies.skipvar_plan(shape, schedule, skip, uncond)
+                     for skip in CLASSES for uncond in CLASSES if not (skip and uncond)]
+            return context.finished(context.dearest(plans), WHY_BELOW)
         if settings.policy == "adaptive":
             found = context.given.get("decisions") or find_decisions(context.fingerprint())
             if found is not None:
@@ -106,20 +108,6 @@ class SkipVar(Strategy[SkipVarSettings]):
             return context.priced(plan.model_copy(update={"notes": (*plan.notes, UNDECIDED)}))
         return context.priced(policies.skipvar_plan(
             shape, schedule, **{settings.policy: settings.scales}))
-
-
-def _mildest(context: PlanContext) -> SparsityPlan:
-    """The dearest fixed policy that meets the target, else the cheapest."""
-    from .policies import skipvar_plan
-
-    assert context.target is not None
-    plans = [skipvar_plan(context.shape, context.schedule, skip, uncond)
-             for skip in CLASSES for uncond in CLASSES if not (skip and uncond)]
-    costs = [context.cost(plan) for plan in plans]
-    fitting = [i for i, cost in enumerate(costs) if cost <= context.target.share]
-    if not fitting:
-        return plans[costs.index(min(costs))]
-    return plans[max(fitting, key=lambda i: costs[i])]
 
 
 STRATEGIES = (SkipVar(),)
