@@ -13,7 +13,7 @@ TORCH ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo torch || echo tor
 PROMPT ?= a red apple
 SEED ?= 1
 
-.PHONY: demo test lint kernels claims clean
+.PHONY: demo test lint kernels claims versions clean
 
 demo: $(VENV)/.installed
 	$(RUN) -m toprovar generate "$(PROMPT)" --seed $(SEED) --out demo.png $(ARGS)
@@ -35,6 +35,12 @@ kernels: $(VENV)/.installed-dev
 claims: ARGS ?= --run quick
 claims: $(VENV)/.installed-dev
 	$(RUN) -m benchmarks.check_claims $(ARGS)
+
+# The lowest and the newest versions of what is needed, each combination in an environment of its own:
+# half an hour or more, for a scheduled lane.
+versions: ARGS ?= --torch lowest --torch 2.9.1 --python 3.10 --python 3.13
+versions: $(VENV)/.installed-dev
+	$(RUN) -m benchmarks.versions $(ARGS)
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
