@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.tiny import tiny_pipeline
@@ -34,9 +36,9 @@ def test_what_a_target_decides_is_not_taken_beside_it(name: str) -> None:
     decided = [known for known in options_of(get_strategy(name)) if known.option.decided]
     assert decided
     for known in decided:
+        own: dict[str, Any] = {known.name: 1 if known.default is None else known.default}
         with pytest.raises(ValueError, match=f"decides {known.name}"):
-            make_plan(tiny_pipeline(), name, SCHEDULE, budget=0.5,
-                      **{known.name: known.default if known.default is not None else 1})
+            make_plan(tiny_pipeline(), name, SCHEDULE, budget=0.5, **own)
 
 
 def test_unknown_options_are_named() -> None:
