@@ -16,9 +16,9 @@ from toprovar.sampling.bits import ForcedBits
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun, ScaleState
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.mixing_draws import SeededDraws
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.strategies.fastervar import fastervar_plan
-from toprovar.sparsity.strategies.fastervar.draws import SeededDraws
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 PARAMS = SamplingParams(SCHEDULE, 3.0, 0.7)

@@ -9,7 +9,7 @@ from toprovar.models.config import TransformerConfig
 from toprovar.models.variants import get_variant
 from toprovar.schedules import get_schedule, templates
 from toprovar.sparsity.cost import WorkTable, count
-from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.plan import ModelTag, SparsityPlan
 from toprovar.sparsity.plan_file import load_plan, plan_from_json, plan_to_json, save_plan
 from toprovar.sparsity.plan_table import plan_table
 from toprovar.sparsity.scale_plan import ScalePlan
@@ -141,5 +141,23 @@ def test_what_tokens_are_restored_from() -> None:
     with pytest.raises(ValueError, match="no earlier scale to restore tokens from"):
         plan(mixed)
     left = ScalePlan(grid=(2, 2), keep=(2, 2), dropped="exit", rule="random")
+    finer = ScalePlan(grid=(2, 2), keep=(1, 2), special=Mixtures(groups=(1, 1)))
+    assert plan(first, finer, mixed).special_sources == (None, 0, 1)
     with pytest.raises(ValueError, match="scale 2 restores tokens from the scale before"):
         plan(first, left, mixed)
+    fine = ScalePlan(grid=(5, 5), keep=(3, 4), special=Mixtures(groups=(1, 1)))
+    with pytest.raises(ValueError, match=r"scale 2 .* after every group of layers"):
+        plan(first, mixed, fine)
+    short = ScalePlan(grid=(5, 5), keep=(0, 25), shortcut=1)
+    with pytest.raises(ValueError, match="scale 2 has a shortcut from scale 1, which works on mix"):
+        SparsityPlan(**{**plan(first, mixed).model_dump(), "scales": (first, mixed, short),
+                        "shortcuts": "maps"})
+
+
+def test_entropy_maps_are_those_before_the_mixtures() -> None:
+    shape = TransformerConfig(2, 32, 2, 8)
+    steps = [ScalePlan(grid=(1, 1), keep=(1, 1)),
+             ScalePlan(grid=(4, 4), keep=(3, 3), special=Mixtures(groups=(2,))),
+             ScalePlan(grid=(5, 5), keep=(9, 25))]
+    plan = SparsityPlan(strategy="own", model=ModelTag.of(shape), schedule="", scales=tuple(steps))
+    assert plan.measured == {(0, 0)}

@@ -57,7 +57,8 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
         raise ValueError(f"{run.path}: mode is 'forced', but no bits are recorded")
     plan = plan_for(family, run, params.schedule)
     kept = KeptRecorder(plan) if isinstance(plan, SparsityPlan) else None
-    mixed = MixedRecorder(run.noise) if run.method == "fastervar" else None
+    mixes = isinstance(plan, SparsityPlan) and any(step.special for step in plan.scales)
+    mixed = MixedRecorder(run.noise) if mixes else None
     sampling = SamplingRun(
         family.transformer, text, params, negative=negative, choose=recorder or choose,
         probe=probe or mixed, plan=plan, selector=kept, draws=mixed,

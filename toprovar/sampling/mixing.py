@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..sparsity.mixing import draw_places, mix, restore
+from ..sparsity.mixing_draws import Draws
 from ..sparsity.scale_plan import ScalePlan
 from ..sparsity.special import Mixtures
-from ..sparsity.strategies.fastervar.draws import Draws
-from ..sparsity.strategies.fastervar.mixing import draw_places, mix, restore
 from .memory import Grid, Room
 
 

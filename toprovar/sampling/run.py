@@ -22,9 +22,9 @@ from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
 from ..sparsity.director import Director, Setting, begin
+from ..sparsity.mixing_draws import Draws, SeededDraws
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.selection import Selector
-from ..sparsity.strategies.fastervar.draws import Draws, SeededDraws
 from .bits import BitChooser, Sampler, chooser
 from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..ops.resize_tokens import resize_map
 from ..sparsity.director import Session
 from ..sparsity.leap import INPUT, Leap
+from ..sparsity.mixing_draws import Draws
 from ..sparsity.plan import ScalePlan
 from ..sparsity.selection import Selector
 from ..sparsity.shortcuts import Shortcuts, predict
-from ..sparsity.strategies.fastervar.draws import Draws
 from .block_runner import PARTS, BlockRunner, Standin, gather, scatter_
 from .fused_runner import FusedRunner
 from .memory import Found, Grid, Memory, Room, Watch

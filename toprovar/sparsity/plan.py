@@ -190,13 +190,14 @@ class SparsityPlan(BaseModel):
 
     @cached_property
     def measured(self) -> frozenset[tuple[int, int]]:
-        """(scale, layer) whose entropy some later scale chooses tokens by: the latest before it."""
+        """(scale, layer) whose entropy some later scale chooses tokens by: the latest before it
+        that has a map (mixtures have none)."""
         found, latest = set(), [-1] * self.model.depth
         for s, step in enumerate(self.scales):
             for layer in range(self.model.depth):
                 if step.guided_by(layer):
                     found.add((latest[layer], layer))
-                if self.counts[s][layer]:
+                if self.counts[s][layer] and not step.special:
                     latest[layer] = s
         return frozenset(found)
 
@@ -258,6 +259,9 @@ class SparsityPlan(BaseModel):
         if source is None:
             raise ValueError(f"scale {i}: there is no earlier scale for its shortcut to start from")
         before = self.scales[source]
+        if before.special:
+            raise ValueError(f"scale {i} has a shortcut from scale {source}, which works on "
+                             "mixtures: the residual to start from is not known there")
         if before.shortcut > min(lengths) or before.rejoin > min(lengths):
             raise ValueError(
                 f"scale {i} has a shortcut through {min(lengths)} layers, scale {source} before it "
@@ -265,13 +269,15 @@ class SparsityPlan(BaseModel):
                 "not known there")
 
     def _check_special(self, i: int) -> None:
-        if self.scales[i].special:
+        special = self.scales[i].special
+        if special:
             if i == 0:
                 raise ValueError("scale 0: there is no earlier scale to restore tokens from")
             before = next(s for s in reversed(self.scales[:i]) if s.run)
-            if before.shortcut or before.together:
+            if before.shortcut or before.together or (
+                    before.special and set(special.ends) - set(before.special.ends)):
                 raise ValueError(f"scale {i} restores tokens from the scale before it, which must "
-                                 "work on them in every layer")
+                                 "have all of them after every group of layers")
         for source in {s for s in self.sources[i] if s is not None}:
             if self.scales[source].special:
                 raise ValueError(f"scale {i}: the updates of scale {source}, which works on "

@@ -1,4 +1,4 @@
-"""FasterVAR's arithmetic and its random numbers, against loops in float64."""
+"""The arithmetic of mixtures, their random numbers and ranks, against loops in float64."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from toprovar.sparsity.strategies.fastervar.draws import SeededDraws
-from toprovar.sparsity.strategies.fastervar.mixing import draw_places, mix, restore
+from toprovar.sparsity.mixing import draw_places, mix, restore
+from toprovar.sparsity.mixing_draws import SeededDraws
 from toprovar.sparsity.strategies.fastervar.ranks import alphas, rank
 
 

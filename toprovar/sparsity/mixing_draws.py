@@ -1,8 +1,8 @@
-"""The random numbers of FasterVAR, from a stream of their own.
+"""The random numbers of mixtures, from a stream of their own.
 
-The authors draw from the device's unseeded generator. Here they follow from the picture's seed, but
-do not touch the generator that draws its bits: these are those of a run without mixing. They are
-drawn on the CPU, so that every device works with the same ones.
+The method's authors draw from the device's unseeded generator. Here the numbers follow from the
+picture's seed, but do not touch the generator that draws its bits: these are those of a run without
+mixtures. They are drawn on the CPU, so that every device works with the same ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ....ops.bit_sampling import Generators
+from ..ops.bit_sampling import Generators
 
 
 class Draws(Protocol):
@@ -60,7 +60,7 @@ class SeededDraws:
             (len(rows), tokens), (len(rows), tokens, count)))
         for i, row in enumerate(rows):
             kind, image = divmod(row, len(self.seeds))
-            name = f"fastervar {self.seeds[image]} {kind} {scale} {group}"
+            name = f"mixtures {self.seeds[image]} {kind} {scale} {group}"
             key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
             generator = torch.Generator().manual_seed(key >> 1)
             exponential[i].exponential_(generator=generator)

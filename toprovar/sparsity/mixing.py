@@ -1,4 +1,4 @@
-"""FasterVAR's arithmetic: tokens become a few random mixtures of all of them, and come back.
+"""The arithmetic of mixtures: tokens become a few random mixtures of all of them, and come back.
 
 With x_i the N tokens of a row, e_i ~ Exp(1) and g_ij ~ N(0, 1):
 
@@ -9,7 +9,7 @@ With x_i the N tokens of a row, e_i ~ Exp(1) and g_ij ~ N(0, 1):
 
 The places are so drawn without replacement with probability proportional to |x_i|^2 (the race of
 exponentials behind ``torch.multinomial``). Mixtures have nothing to do with the places that they
-are written to. Source: the authors' code as described in arXiv 2512.16483's repository.
+are written to. Source: arXiv 2512.16483 and its authors' code, read and described in words.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ....ops.resize_tokens import resize_tokens
+from ..ops.resize_tokens import resize_tokens
 
 Grid = tuple[int, int]
 
