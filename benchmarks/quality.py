@@ -137,8 +137,10 @@ def work(number: int, arguments: argparse.Namespace) -> None:
 def rows_of(arguments: argparse.Namespace, pipeline: InfinityPipeline, pn: str) -> list[Entry]:
     schedule = get_schedule("1.0", pn)
     if arguments.uncalibrated or arguments.model:
-        return uncalibrated(pipeline, schedule)
-    return entries(pipeline, schedule, arguments.budgets)
+        found = uncalibrated(pipeline, schedule)
+    else:
+        found = entries(pipeline, schedule, arguments.budgets)
+    return [e for e in found if not arguments.rows or e.name.startswith(arguments.rows)]
 
 
 def arguments_of(argv: list[str]) -> argparse.Namespace:
@@ -151,6 +153,8 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     add("--uncalibrated", action="store_true", help="what is done without a calibration, which is "
         "not looked at even if there is one")
     add("--budgets", type=lambda text: tuple(map(float, text.split(","))), default=BUDGETS)
+    add("--rows", type=lambda text: tuple(text.split(",")), default=(), metavar="LIST",
+        help="only rows whose names begin so")
     add("--per-task", type=int, default=80)
     add("--seeds", type=int, default=3)
     add("--batch", type=int, default=48)

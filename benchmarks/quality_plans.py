@@ -14,6 +14,7 @@ from toprovar.schedules import ScaleSchedule
 from toprovar.sparsity.cost import Target, predict
 from toprovar.sparsity.director import Director
 from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.strategies.registry import default_strategy, with_targets
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
@@ -65,7 +66,10 @@ def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
         target = None if budget is None else Target(budget)
         return predict(toprovar_plan(shape, schedule, settings, given, target), shape)
 
-    found = [Entry("fastvar, official", None, make_plan(pipeline, "fastvar", schedule))]
+    found = [Entry(f"{name}, official", None, make_plan(pipeline, name, schedule))
+             for name in ("fastvar", "fastervar")]
+    found += [Entry(name, None, make_plan(pipeline, name, schedule))
+              for name in ("stop", "ldpruning")]
     found += [Entry("skipvar, 3 unguided", None,
                     predict(skipvar_plan(shape, schedule, 0, 3), shape))]
     for budget in budgets:
@@ -79,7 +83,7 @@ def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
             if any(step.partial(step.shortcut) for step in base.scales):
                 found += [Entry(f"{name}, {rule}", budget,
                                 own(budget, rule=rule, shortcuts=shortcuts), "control")
-                          for rule in ("random", "entropy_reversed")]
+                          for rule in ("random", "entropy_reversed", "change")]
     found += [Entry(name, MAIN, plan, "ablation") for name, plan in {
         "toprovar, no shortcuts, variance": own(MAIN, shortcuts=False, rule="variance"),
         "dropped identity": own(MAIN, dropped="identity"),
@@ -107,7 +111,9 @@ def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
 
 def _others(pipeline: InfinityPipeline, schedule: ScaleSchedule, budget: float
             ) -> Iterator[tuple[str, SparsityPlan]]:
-    for name in ("fastvar", "skipvar"):
+    for name in with_targets():
+        if name == default_strategy():
+            continue
         plan = make_plan(pipeline, name, schedule, budget=budget)
         assert isinstance(plan, SparsityPlan) and plan.predicted is not None
         if plan.predicted.flop_share <= budget:

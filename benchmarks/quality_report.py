@@ -17,7 +17,8 @@ from toprovar.files import replace_file
 from toprovar.schedules import get_schedule
 
 DRAWS = 2000
-COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c"}
+COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c", "stop": "#7f7f7f",
+           "fastervar": "#9467bd", "ldpruning": "#ff7f0e"}
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 """Between them lie the tables of docs/quality.md."""
 MEANS = ("ssim", "psnr", "latent", "sharpness", "bits")

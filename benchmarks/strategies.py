@@ -45,8 +45,11 @@ from toprovar.schedules import ScaleSchedule, get_schedule
 from toprovar.sparsity.cost import CostModel, Target, WorkTable, count, predict
 from toprovar.sparsity.director import Director, Setting, begin
 from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.strategies.fastervar import fastervar_plan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
+from toprovar.sparsity.strategies.ldpruning import ldpruning_plan
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
+from toprovar.sparsity.strategies.stop import stop_plan
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
 from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
@@ -107,6 +110,9 @@ def strategies(name: str, shape: TransformerConfig, schedule: ScaleSchedule, bud
         "toprovar": planned,
         "fastvar": fastvar_plan(shape, schedule),
         "skipvar": skipvar_plan(shape, schedule, skip=1),
+        "fastervar": fastervar_plan(shape, schedule),
+        "stop": stop_plan(shape, schedule),
+        "ldpruning": ldpruning_plan(shape, schedule),
     }
 
 

@@ -103,6 +103,9 @@ def ways(subject: Subject) -> dict[str, tuple[Make, bool]]:
         "toprovar": (plan("toprovar"), True),
         "fastvar": (plan("fastvar"), True),
         "skipvar": (plan("skipvar"), True),
+        "fastervar": (plan("fastervar"), True),
+        "stop": (plan("stop"), True),
+        "ldpruning": (plan("ldpruning"), True),
         "planned in the run as published": (plan("toprovar", settings=paper), True),
         "the same, budget 0.5": (plan("toprovar", settings=paper, budget=0.5), True),
         "the same, counts not from the ladder": (
@@ -110,7 +113,8 @@ def ways(subject: Subject) -> dict[str, tuple[Make, bool]]:
     }
 
 
-OWN_DEFAULT = ("no plan connected", "budget 0.3", "speed-up 2", "toprovar", "fastvar", "skipvar")
+OWN_DEFAULT = ("no plan connected", "budget 0.3", "speed-up 2", "toprovar", "fastvar", "skipvar",
+               "fastervar", "stop", "ldpruning")
 """Rows that must not exceed ``LIMIT``."""
 
 

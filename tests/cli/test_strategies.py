@@ -89,7 +89,8 @@ def run(env: dict[str, str], where: Path, *arguments: object) -> str:
 def test_another_packages_method_is_an_option(with_toy: dict[str, str], tmp_path: Path) -> None:
     told = run(with_toy, tmp_path, "generate", "--help")
     assert "a toy that drops tokens at random" in told
-    assert "--toy-strength" in told and "(default: 0.25)" in told and ", toy, a" in " ".join(told.split())
+    assert "--toy-strength" in told and "(default: 0.25)" in told
+    assert ", toy, a" in " ".join(told.split())
 
 
 def test_another_packages_method_is_planned_and_compared(
