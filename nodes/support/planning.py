@@ -75,17 +75,10 @@ def told(choice: PlanChoice) -> dict[str, Any]:
 
 
 def prices(model: Infinity, guided: bool) -> dict[str, float]:
-    """FLOPs by which the node's widget counts an edited plan: of a token in a block ("token"), of
-    a key that it attends to ("key"), of a token in the head ("head"); "text" keys are always
-    there. As in ``WorkTable.flops``."""
-    from ...toprovar.sparsity.cost import TEXT_TOKENS
+    """What the node's widget counts an edited plan by."""
+    from ...toprovar.sparsity.cost import unit_flops
 
-    shape = model.pipeline.transformer.shape
-    return {
-        "token": 2 * shape.width * (6 * shape.width + 2 * shape.mlp_hidden),
-        "key": 4 * shape.width, "head": 4 * shape.width * shape.bits_per_token,
-        "text": TEXT_TOKENS, "rows": 2 if guided else 1,
-    }
+    return unit_flops(model.pipeline.transformer.shape, guided)
 
 
 def described(choice: PlanChoice) -> str:

@@ -101,6 +101,17 @@ class WorkTable:
         return float(self.scale_flops(shape).sum())
 
 
+def unit_flops(shape: TransformerConfig, guided: bool = True) -> dict[str, float]:
+    """What ``WorkTable.flops`` is made of, for programs that count by themselves: FLOPs of a token
+    in a block ("token"), of a key that it attends to ("key"), of a token in the head ("head") and
+    of one that a shortcut predicts ("shortcut"); "text" keys are always there, "rows" are run."""
+    return {
+        "token": 2 * shape.width * (6 * shape.width + 2 * shape.mlp_hidden),
+        "key": 4 * shape.width, "head": 4 * shape.width * shape.bits_per_token,
+        "shortcut": Sizes.of(shape).flops, "text": TEXT_TOKENS, "rows": 2 if guided else 1,
+    }
+
+
 def count(plan: SparsityPlan, shape: TransformerConfig, guided: bool = True) -> PredictedCost:
     """Products, FLOPs and KV cache of one image under ``plan``, and as shares of a dense run."""
     own, dense = WorkTable.of(plan, guided), WorkTable.dense(plan, guided)

@@ -106,12 +106,12 @@ export class EditedPlan {
     if (!finite(this.prices?.token)) return undefined;
     let own = 0;
     let dense = 0;
-    const { token, key, head, text, rows } = this.prices;
+    const { token, key, head, shortcut = 0, text, rows } = this.prices;
     const keys = new Array(this.depth).fill(0);
     let allKeys = 0;
     this.scales.forEach((step, scale) => {
       const tokens = this.tokens(scale);
-      const mine = !this.runs(scale) ? 0 : step.unconditional === false ? 1 : rows;
+      const mine = !this.runs(scale) ? 0 : rowsOf(step, rows);
       allKeys += tokens;
       for (let layer = 0; layer < this.depth; layer += 1) {
         const kept = this.kept(scale, layer);
@@ -119,9 +119,14 @@ export class EditedPlan {
         own += mine * kept * (token + key * (keys[layer] + text));
         dense += rows * tokens * (token + key * (allKeys + text));
       }
-      own += mine * tokens * head;
+      const jumps = Number(step.shortcut > 0) + Number(step.dropped === "shortcut");
+      own += mine * tokens * (head + jumps * shortcut);
       dense += rows * tokens * head;
     });
     return dense ? own / dense : undefined;
   }
 }
+
+/** Rows of a scale: one of the two may be left out. */
+const rowsOf = (step, rows) =>
+  step.unconditional === false || step.conditional === false ? 1 : rows;
