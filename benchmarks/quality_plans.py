@@ -76,7 +76,8 @@ def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
         plan, bare = own(budget), own(budget, shortcuts=False)
         found.append(Entry("toprovar", budget, plan))
         found += [Entry(name, budget, plan) for name, plan in _others(pipeline, schedule, budget)
-                  if not any(e.plan == plan for e in found)]
+                  if not any(isinstance(e.plan, SparsityPlan) and e.plan.scales == plan.scales
+                             for e in found)]
         found.append(Entry("toprovar, no shortcuts", budget, bare, "ablation"))
         for name, base, shortcuts in (("toprovar", plan, True),
                                       ("toprovar, no shortcuts", bare, False)):
