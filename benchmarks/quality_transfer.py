@@ -40,6 +40,7 @@ def uncalibrated(pipeline: InfinityPipeline, schedule: ScaleSchedule) -> list[En
     found = [Entry("prior", None, own()),
              Entry("prior, random", None, own(rule="random"), "control"),
              Entry("prior, entropy_reversed", None, own(rule="entropy_reversed"), "control"),
+             Entry("prior, change", None, own(rule="change"), "control"),
              Entry("fastvar, official", None, fastvar),
              Entry("skipvar, last scale not run", None, predict(skipvar_plan(
                  shape, schedule, 1, 0), shape)),
