@@ -14,10 +14,10 @@ from benchmarks.random_shortcuts import random_shortcuts
 from tests.checkpoints.official_format import official_state, official_vae, write_shards
 from tests.entropy.make import make_trace
 from tests.tiny import WORDS, tiny_pipeline
-from toprovar.cli.generate import save_png
 from toprovar.evaluation.compositional import bundled_prompts, write_prompts
 from toprovar.files import DATA
 from toprovar.models.fingerprint import model_fingerprint
+from toprovar.picture_files import save_picture
 from toprovar.planning import make_plan
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.leap import Leap
@@ -49,7 +49,7 @@ def _plans(folder: Path, pipeline: Any) -> None:
     plan = make_plan(pipeline, "fastvar", SCHEDULE)
     assert isinstance(plan, SparsityPlan)
     save_plan(plan, folder / "plan.json")
-    save_png(Image.new("RGB", (16, 16)), folder / "plan.png",
+    save_picture(Image.new("RGB", (16, 16)), folder / "plan.png",
              {"prompt": "a cat", "seed": 1, "sparsity_plan": plan_to_json(plan)})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
+from ..picture_files import save_picture
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import names, with_targets
 from .early import check_folder, check_model, check_sampling, check_target
@@ -183,7 +184,6 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
     from .. import __version__
     from ..evaluation.compare import contact_sheet
     from ..files import replace_file
-    from .generate import save_png
 
     height, width = schedule.image_size
     dtype = str(pipeline.transformer.compute_dtype).removeprefix("torch.")
@@ -201,14 +201,14 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
         f"{width} x {height} pixels, seed {arguments.seed}; {costs.device}, {dtype}; {how}, time "
         "of the scale loop", arguments.side,
     )
-    save_png(sheet, out, about)
+    save_picture(sheet, out, about)
     replace_file(figures, (json.dumps(about, indent=1) + "\n").encode())
     written = [str(out.absolute()), str(figures.absolute())]
     if arguments.pictures:
         folder = Path(arguments.pictures)
         folder.mkdir(parents=True, exist_ok=True)
         for one in compared:
-            save_png(one.taken.image, folder / f"{one.taken.name}.png",
+            save_picture(one.taken.image, folder / f"{one.taken.name}.png",
                      {k: v for k, v in about.items() if k != "strategies"} | one.to_json())
         written.append(str(folder.absolute()))
     _show(compared, about["how"], notes)

@@ -1,4 +1,4 @@
-"""``toprovar generate``: prompt in, PNG out."""
+"""``toprovar generate``: prompts in, pictures out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import seed_list, whole
+from ..arguments import whole
 from ..files import replace_file
+from ..picture_files import check_ending, save_picture
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import default_strategy, names
 from .early import check_model, check_sampling, check_target
+from .generate_jobs import TOP_P, Job, make_jobs, numbered, settle
 from .model_options import (
     add_device,
     add_model,
@@ -34,6 +36,7 @@ from .plan_options import (
     plan_request,
     saved_plan,
 )
+from .rerun import take_parameters
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,66 +56,64 @@ MOST_AT_ONCE = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("prompt", help="what to draw")
+    add("prompt", nargs="?", help="what to draw")
+    add("--prompts", metavar="FILE", help="instead: a text file with a prompt a line, or a CSV "
+        "file with the columns prompt and, where wanted, negative, seed and name")
+    add("--from", dest="from_", metavar="PICTURE", help="instead: draw a picture of this command "
+        "again, with its prompt, seed, size, plan and settings; options given beside it win")
     add_model(parser)
     add_size(parser)
-    add("--seed", type=int, default=0, help="image i is drawn from seed + i (default 0)")
-    add("--cfg", type=float, help="guidance strength; 1 = off")
-    add("--tau", type=float, help="temperature")
-    add("--top-p", type=float, default=0.97)
-    add("--greedy", action="store_true", help="take the likelier bit everywhere")
-    add("--negative", metavar="TEXT", help="what to steer away from")
-    add("--num", type=int, default=1, help="how many images")
-    add("--out", metavar="FILE.png", default="out.png", help="with --num: FILE-1.png, FILE-2.png")
+    add("--seed", type=int, help="picture i is drawn from seed + i (default: 0)")
+    add("--cfg", type=float, help="guidance strength; 1 = off (default: the model's)")
+    add("--tau", type=float, help="temperature (default: the model's)")
+    add("--top-p", type=float, help="share of the likeliest values that is drawn from (default: "
+        f"{TOP_P})")
+    add("--greedy", action="store_const", const=True, help="take the likelier bit everywhere "
+        "(default: draw)")
+    add("--negative", metavar="TEXT", help="what to steer away from (default: nothing)")
+    add("--num", type=int, default=1, help="how many pictures of each prompt (default: 1)")
+    add("--out", metavar="FILE", default="out.png", help="PNG, JPEG or WebP by its ending "
+        "(default: out.png); several pictures are FILE-1, FILE-2 ...")
+    add("--quality", type=int, metavar="N", default=95, help="of JPEG and WebP, 1 to 100; WebP of "
+        "100 is lossless (default: 95)")
+    add("--grid", metavar="FILE", help="all pictures on one sheet as well")
     add("--report", metavar="FILE.json", help="write what was run and what it cost")
+    add("--quiet", action="store_true", help="print errors only")
     add_overwrite(parser)
     add_device(parser)
-    add("--vae-tile", type=int, metavar="N", help="decode in tiles of N latent pixels")
+    parser.set_defaults(dtype=None)
+    add("--vae-tile", type=int, metavar="N",
+        help="decode in tiles of N latent pixels (default: at once)")
     add("--plan", metavar="PLAN",
         help=f"what to leave out: auto (accelerated where it is faster), {', '.join(names())}, a "
-             "file of 'toprovar plan', or a picture made with --plan (default: dense, or "
+             "file of 'toprovar plan make', or a picture made with --plan (default: dense, or "
              f"{default_strategy()} with --speedup or --budget)")
     add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run")
     add_plan_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    arguments.schedule = None
+    if arguments.from_ is not None:
+        take_parameters(arguments)
+    settle(arguments)
     out, report_path = Path(arguments.out), arguments.report and Path(arguments.report)
     plan_path = arguments.save_plan and Path(arguments.save_plan)
     if arguments.plan is None and {arguments.speedup, arguments.budget} != {None}:
         arguments.plan = default_strategy()
-    check_target("--out", out, ".png")
-    check_target("--report", report_path)
-    check_target("--save-plan", plan_path)
-    check_sampling(arguments, arguments.num)
-    if arguments.vae_tile is not None:
-        whole("--vae-tile", arguments.vae_tile, 4)
-    names = _numbered(out, arguments.num)
-    check_outputs(arguments, [
-        *(Output("--out", name, PICTURE) for name in names),
-        *([Output("--report", report_path, REPORT)] if report_path else ()),
-        *(Output("--save-plan", path, PLAN) for path in _plan_paths(plan_path, arguments.num)),
-    ])
-    if plan_path and not arguments.plan:
-        raise ValueError("--save-plan needs --plan: a run without one is dense")
-    if names_size(arguments):
-        find_size(arguments, "1M")
-    check_model(arguments)
-    check_options(arguments, [arguments.plan or "dense"])
+    jobs = make_jobs(arguments, out)
+    _check(arguments, jobs, out, report_path, plan_path)
     saved = saved_plan(arguments.plan)
     from ..sparsity.plan import SparsityPlan
 
     pipeline = load_pipeline(arguments)
-    pipeline.set_progress_bar_config(desc="scales")
-    schedule = _schedule(arguments, saved, pipeline.config["default_pn"])
+    pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet or None)
+    schedule = arguments.schedule or _schedule(arguments, saved, pipeline.config["default_pn"])
     plan, costs = _plan(arguments, pipeline, schedule, saved)
-    about: dict[str, Any] = {"prompt": arguments.prompt, "negative_prompt": arguments.negative}
-    if arguments.vae_tile:
-        about["vae_tile"] = arguments.vae_tile
     notes = size_told(arguments, schedule)
-    seeds = seed_list(arguments.seed, arguments.num)
+    more: dict[str, Any] = {"vae_tile": arguments.vae_tile} if arguments.vae_tile else {}
     if arguments.plan is not None:
-        about["plan_request"] = plan_request(arguments)
+        more["plan_request"] = plan_request(arguments)
 
     def finished(report: RunReport) -> RunReport:
         report = replace(report, notes=(*notes, *report.notes))
@@ -120,32 +121,86 @@ def run(arguments: argparse.Namespace) -> int:
             return report
         return _priced(report, costs, pipeline.transformer.shape, is_guided(arguments, pipeline))
 
-    def write(index: int, image: Image.Image, report: RunReport) -> None:
-        told = {**_as_json(finished(report), arguments.plan), **about}
-        save_png(image, names[index], {**_parameters(told), "seed": seeds[index]})
-
     reports: list[RunReport] = []
+    owners: list[Job] = []
+    images: list[Image.Image] = []
     seconds = 0.0
-    for first in range(0, arguments.num, _at_once(pipeline)):
-        result = pipeline(
-            arguments.prompt, arguments.negative, guidance_scale=arguments.cfg, tau=arguments.tau,
-            num_images_per_prompt=min(arguments.num - first, _at_once(pipeline)),
-            seed=seeds[first : first + _at_once(pipeline)], schedule=schedule, plan=plan,
-            top_p=arguments.top_p, greedy=arguments.greedy, vae_tile=arguments.vae_tile,
-            options=engine_options(arguments),
-            on_image=lambda i, image, report, first=first: write(first + i, image, report),
-        )
-        reports += map(finished, result.reports)
-        seconds += sum(result.report.seconds.values())
-    runs = [_told(report, arguments.plan) for report in reports]
+    for job in jobs:
+        about = {"prompt": job.prompt, "negative_prompt": job.negative, **more}
+
+        def write(index: int, image: Image.Image, report: RunReport, job: Job = job,
+                  about: dict[str, Any] = about) -> None:
+            told = {**_as_json(finished(report), arguments.plan), **about}
+            save_picture(image, job.paths[index], {**_parameters(told), "seed": job.seeds[index]},
+                         arguments.quality)
+            if arguments.grid:
+                images.append(image)
+
+        for first in range(0, len(job.seeds), _at_once(pipeline)):
+            result = pipeline(
+                job.prompt, job.negative, guidance_scale=arguments.cfg, tau=arguments.tau,
+                num_images_per_prompt=min(len(job.seeds) - first, _at_once(pipeline)),
+                seed=job.seeds[first : first + _at_once(pipeline)], schedule=schedule, plan=plan,
+                top_p=arguments.top_p, greedy=arguments.greedy, vae_tile=arguments.vae_tile,
+                options=engine_options(arguments),
+                on_image=lambda i, image, report, first=first, write=write:
+                    write(first + i, image, report),
+            )
+            reports += map(finished, result.reports)
+            owners += [job] * len(result.reports)
+            seconds += sum(result.report.seconds.values())
+    runs = [{**_told(report, arguments.plan), "prompt": job.prompt, "negative_prompt": job.negative,
+             **more} for report, job in zip(reports, owners, strict=True)]
     if report_path:
-        more = {"runs": runs} if len(runs) > 1 else {}
-        text = json.dumps({**runs[0], **about, **more}, indent=1)
-        replace_file(report_path, (text + "\n").encode())
+        every = {"runs": runs} if len(runs) > 1 else {}
+        replace_file(report_path, (json.dumps({**runs[0], **every}, indent=1) + "\n").encode())
     if plan_path:
         plans = runs[:1] if isinstance(plan, SparsityPlan) else runs
-        for path, told in zip(_numbered(plan_path, len(plans)), plans, strict=True):
+        for path, told in zip(numbered(plan_path, len(plans)), plans, strict=True):
             replace_file(path, (json.dumps(told["sparsity_plan"], indent=1) + "\n").encode())
+    if arguments.grid:
+        from ..evaluation.grid import picture_grid
+
+        captions = [f"{seed}: {job.prompt}" for job in jobs for seed in job.seeds]
+        save_picture(picture_grid(images, captions), Path(arguments.grid),
+                     {"prompts": [job.prompt for job in jobs]}, arguments.quality)
+    if not arguments.quiet:
+        _show(arguments, reports, jobs, schedule, seconds)
+    return 0
+
+
+def _check(arguments: argparse.Namespace, jobs: list[Job], out: Path, report: Path | None,
+           plan: Path | None) -> None:
+    """Refuse what can be refused before a model is loaded."""
+    check_ending("--out", out)
+    check_target("--out", out)
+    check_target("--report", report)
+    check_target("--save-plan", plan)
+    check_sampling(arguments, arguments.num)
+    whole("--quality", arguments.quality, 1, 100)
+    if arguments.vae_tile is not None:
+        whole("--vae-tile", arguments.vae_tile, 4)
+    if arguments.grid:
+        check_ending("--grid", Path(arguments.grid))
+        check_target("--grid", arguments.grid)
+    pictures = [path for job in jobs for path in job.paths]
+    check_outputs(arguments, [
+        *(Output("--out", path, PICTURE) for path in pictures),
+        *([Output("--grid", Path(arguments.grid), PICTURE)] if arguments.grid else ()),
+        *([Output("--report", report, REPORT)] if report else ()),
+        *(Output("--save-plan", path, PLAN) for path in _plan_paths(plan, len(pictures))),
+    ])
+    if plan and not arguments.plan:
+        raise ValueError("--save-plan needs --plan: a run without one is dense")
+    if names_size(arguments):
+        find_size(arguments, "1M")
+    check_model(arguments)
+    check_options(arguments, [arguments.plan or "dense"])
+
+
+def _show(arguments: argparse.Namespace, reports: list[RunReport], jobs: list[Job],
+          schedule: ScaleSchedule, seconds: float) -> None:
+    """The report, and where the pictures are."""
     if arguments.plan is not None:
         from .report_table import report_table
 
@@ -156,10 +211,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plan is None and first.notes:
         print(safe_lines(f"note: {note}" for note in first.notes))
     height, width = schedule.image_size
-    for name in names:
-        print(printable(f"{name.absolute()} ({width}x{height}, {seconds:.2f} s, {first.device}, "
+    for path in (path for job in jobs for path in job.paths):
+        print(printable(f"{path.absolute()} ({width}x{height}, {seconds:.2f} s, {first.device}, "
                         f"{first.dtype})"))
-    return 0
+    if arguments.grid:
+        print(printable(f"{Path(arguments.grid).absolute()} (all of them)"))
 
 
 def _schedule(arguments: argparse.Namespace, saved: SparsityPlan | None, default_pn: str
@@ -223,13 +279,7 @@ def _at_once(pipeline: InfinityPipeline) -> int:
 
 def _plan_paths(path: Path | None, count: int) -> list[Path]:
     """Where plans may go: one for all pictures, or one for each."""
-    return [] if path is None else list(dict.fromkeys([path, *_numbered(path, count)]))
-
-
-def _numbered(path: Path, count: int) -> list[Path]:
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(count)]
+    return [] if path is None else list(dict.fromkeys([path, *numbered(path, count)]))
 
 
 def _parameters(report: dict[str, Any]) -> dict[str, Any]:
@@ -237,16 +287,3 @@ def _parameters(report: dict[str, Any]) -> dict[str, Any]:
     keep = ("prompt", "negative_prompt", "plan", "plan_request", "sparsity_plan", "params",
             "vae_tile", "dtype", "device", "attention_backend", "versions")
     return {key: report[key] for key in keep if key in report}
-
-
-def save_png(image: Image.Image, path: Path, parameters: dict[str, Any]) -> None:
-    """Write a PNG with the parameters in a text chunk named "toprovar"."""
-    import io
-
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_itxt("toprovar", json.dumps(parameters, ensure_ascii=False))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
-    replace_file(path, buffer.getvalue())

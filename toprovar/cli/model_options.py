@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
+from ..printable import printable
 from .early import check_model
 
 if TYPE_CHECKING:
@@ -36,9 +38,10 @@ def add_size(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--device", default="auto")
-    add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    add("--attention", default="auto", help="attention backend, see 'toprovar doctor'")
+    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps (default: auto)")
+    add("--dtype", default="auto", help="float32, bfloat16 or float16 (default: auto)")
+    add("--attention", default="auto",
+        help="attention backend, see 'toprovar doctor' (default: auto)")
     gpu = parser.add_argument_group("on a GPU", "speed and memory, see docs/gpu.md")
     add = gpu.add_argument
     add("--no-graphs", action="store_true", help="run every kernel anew instead of recorded scales")
@@ -54,6 +57,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
     """The model that was asked for, on its device."""
     check_model(arguments)
+    if not getattr(arguments, "quiet", False):
+        name = arguments.model or arguments.transformer or "the embedded model"
+        print(printable(f"loading {name} ..."), file=sys.stderr, flush=True)
     from transformers.utils import logging
 
     from ..bundled import bundled_model

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..picture_files import picture_text
+
 _MOST_BYTES = 64 << 20
 """Of a description in JSON; what is larger is none of this program's."""
 
 
-NOT_READ = ("prompt", "negative", "out", "report", "save_plan", "picture", "json", "calibrate")
+NOT_READ = ("prompt", "negative", "out", "report", "save_plan", "picture", "json", "calibrate",
+            "grid")
 """Arguments that are no files, or are written to."""
 
 
@@ -97,10 +100,11 @@ def _identity(path: Path) -> object:
 
 
 def _picture(path: Path) -> bool:
-    """A PNG with a text chunk called "toprovar", which stands before the pixels."""
-    with path.open("rb") as file:
-        start = file.read(4096)
-    return start.startswith(b"\x89PNG\r\n\x1a\n") and b"toprovar\0" in start
+    """One that holds parameters."""
+    try:
+        return picture_text(path) is not None
+    except ValueError:
+        return False
 
 
 def _json(fits: Callable[[dict[str, Any]], bool]) -> Callable[[Path], bool]:

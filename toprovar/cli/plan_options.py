@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..picture_files import ENDINGS
 from ..printable import printable
 from ..sparsity.strategies.registry import (
     AUTO,
@@ -134,5 +135,5 @@ def read_plan(path: str | Path) -> SparsityPlan:
     """A plan file, or the plan that a picture of ``toprovar generate`` was made with."""
     from ..sparsity.plan_file import load_plan, load_plan_of_picture
 
-    picture = Path(path).suffix.lower() == ".png"
+    picture = Path(path).suffix.lower() in ENDINGS
     return load_plan_of_picture(path) if picture else load_plan(path)

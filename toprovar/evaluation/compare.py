@@ -114,14 +114,14 @@ def contact_sheet(compared: Sequence[Compared], title: str = "", subtitle: str =
     factor = side / max(big.size)
     size = (max(1, round(big.width * factor)), max(1, round(big.height * factor)))
     unit = max(side // 24, 11)
-    fonts = {"title": _font(round(unit * 1.35), True), "name": _font(round(unit * 1.15), True),
-             "text": _font(unit)}
+    fonts = {"title": sheet_font(round(unit * 1.35), True),
+             "name": sheet_font(round(unit * 1.15), True), "text": sheet_font(unit)}
     columns = min(len(compared), LONGEST)
     rows = -(-len(compared) // columns)
     labels = round(4.6 * round(unit * 1.35))
     width = 2 * MARGIN + columns * size[0] + (columns - 1) * GAP
-    head = _lines(title, width - 2 * MARGIN, fonts["title"])
-    foot = _lines(subtitle, width - 2 * MARGIN, fonts["text"])
+    head = sheet_lines(title, width - 2 * MARGIN, fonts["title"])
+    foot = sheet_lines(subtitle, width - 2 * MARGIN, fonts["text"])
     top = MARGIN + round(unit * 1.8) * len(head) + round(unit * 1.45) * len(foot) + GAP
     cell = labels + 2 * size[1] + 2 * GAP
     sheet = Image.new("RGB", (width, top + rows * cell - GAP + MARGIN // 2), PAPER)
@@ -140,10 +140,10 @@ def contact_sheet(compared: Sequence[Compared], title: str = "", subtitle: str =
             draw.text((x, y + n * round(unit * 1.35)), line, FAINT if n > 1 else INK,
                       fonts["text" if n else "name"])
         y += labels
-        sheet.paste(_resized(one.taken.image, size), (x, y))
+        sheet.paste(resized(one.taken.image, size), (x, y))
         y += size[1] + GAP // 2
         if i:
-            sheet.paste(_resized(heat(one.difference, full), size), (x, y))
+            sheet.paste(resized(heat(one.difference, full), size), (x, y))
         else:
             _legend(sheet, draw, (x, y), size, fonts["text"], unit, full)
     return sheet
@@ -189,11 +189,11 @@ def _legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int],
     draw.text((x + size[0] - draw.textlength(text, font), y + round(unit * 1.4)), text, FAINT, font)
 
 
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
-def _font(size: int, bold: bool = False) -> Any:
+def sheet_font(size: int, bold: bool = False) -> Any:
     """DejaVu where it is installed, which has most scripts' letters, else Pillow's own."""
     try:
         return ImageFont.truetype("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf", size)
@@ -201,7 +201,7 @@ def _font(size: int, bold: bool = False) -> Any:
         return ImageFont.load_default(size)
 
 
-def _lines(text: str, width: int, font: Any, most: int = 3) -> list[str]:
+def sheet_lines(text: str, width: int, font: Any, most: int = 3) -> list[str]:
     """Broken to ``width`` pixels."""
     if not text:
         return []

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replace_file
+from ..picture_files import picture_text
 from ..reading import parse_json, read_json, reading
 from .plan import PLAN_VERSION, SparsityPlan
 
@@ -28,38 +29,19 @@ def load_plan(path: str | Path) -> SparsityPlan:
 
 
 def load_plan_of_picture(path: str | Path) -> SparsityPlan:
-    """The plan that a PNG of ``toprovar generate`` was made with; a ValueError as above. The
+    """The plan that a picture of ``toprovar generate`` was made with; a ValueError as above. The
     picture itself is not decoded."""
-    with reading(path, "picture with a sparsity plan", "give a PNG of 'toprovar generate --plan'"):
-        text = _png_text(Path(path))
+    with reading(path, "picture with a sparsity plan",
+                 "give a picture of 'toprovar generate --plan'"):
+        text = picture_text(Path(path))
+        if text is None:
+            raise ValueError("it holds no sparsity plan (it is not by 'toprovar generate')")
         if len(text) > MOST_BYTES:
             raise ValueError(f"its text is longer than {MOST_BYTES} characters, which none is")
         about = parse_json(text)
         if not isinstance(about, dict) or about.get("sparsity_plan") is None:
             raise ValueError("it holds no sparsity plan (it was made without --plan)")
     return plan_from_json(about["sparsity_plan"], str(path))
-
-
-def _png_text(path: Path) -> str:
-    """The text that ``toprovar generate`` wrote before the pixels."""
-    import warnings
-    from struct import error as struct_error
-    from zlib import error as zlib_error
-
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG"]) as image:
-                text = image.info.get("toprovar")
-    except UnidentifiedImageError:
-        raise ValueError("not a PNG file") from None
-    except (Image.DecompressionBombError, SyntaxError, EOFError, struct_error, zlib_error) as error:
-        raise ValueError(f"a damaged PNG file ({error})") from None
-    if not isinstance(text, str):
-        raise ValueError("it holds no sparsity plan (it is not by 'toprovar generate')")
-    return text
 
 
 def plan_to_json(plan: SparsityPlan) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""``generate --from PICTURE``: the same picture again, by what it says of itself."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..picture_files import read_parameters
+from ..reading import reading
+
+TAKEN = ("prompt", "negative", "seed", "cfg", "tau", "top_p", "greedy", "vae_tile", "dtype", "plan")
+SIZE = ("size", "aspect", "pixels")
+
+
+def take_parameters(arguments: argparse.Namespace) -> None:
+    """Fill in what a picture was made with, wherever no option says otherwise.
+
+    Sets ``arguments.schedule`` to the scales of the picture, unless a size is given.
+
+    Raises:
+        ValueError: the file is no such picture, or lacks what is needed.
+    """
+    path = arguments.from_
+    about = read_parameters(path)
+    with reading(path, "picture to be drawn again", "give a picture of 'toprovar generate'"):
+        found = _values(path, about)
+        grids = about["params"]["schedule"]["grids"]
+        if not isinstance(grids, list) or not all(
+                isinstance(g, list) and len(g) == 2 and all(type(n) is int for n in g)
+                for g in grids):
+            raise ValueError("its scales cannot be read")
+    for name in TAKEN:
+        if getattr(arguments, name) is None and found.get(name) is not None:
+            setattr(arguments, name, found[name])
+    if not any(getattr(arguments, name) for name in SIZE):
+        from ..schedules import find_schedule
+
+        arguments.schedule = find_schedule([(int(h), int(w)) for h, w in grids])
+
+
+def _values(path: str, about: dict[str, Any]) -> dict[str, Any]:
+    params = about.get("params")
+    if not isinstance(params, dict) or not isinstance(about.get("prompt"), str) \
+            or type(about.get("seed")) is not int or not isinstance(params.get("schedule"), dict):
+        raise ValueError("it lacks a prompt, a seed or the sampling parameters")
+    mode = params.get("mode")
+    if mode not in ("sample", "greedy"):
+        raise ValueError(f"its bits were drawn by {mode!r}, which no option asks for")
+    found = {
+        "prompt": about["prompt"], "negative": about.get("negative_prompt"), "seed": about["seed"],
+        "cfg": _list("cfg", params.get("cfg")), "tau": _list("tau", params.get("tau")),
+        "top_p": params.get("top_p"), "greedy": mode == "greedy" or None,
+        "vae_tile": about.get("vae_tile"), "dtype": about.get("dtype"),
+    }
+    if about.get("sparsity_plan") is not None:
+        found["plan"] = path  # the plan as it was at the end of the run
+    elif about.get("plan_request"):
+        raise ValueError("its plan did not fit into the file: ask for it by --plan")
+    return found
+
+
+def _list(name: str, values: Any) -> Any:
+    """One number where all scales have the same."""
+    if not isinstance(values, list) or not values or not all(
+            isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+        raise ValueError(f"its {name} is not a number for each scale")
+    return float(values[0]) if len(set(values)) == 1 else tuple(map(float, values))

@@ -1,0 +1,103 @@
+"""Pictures as files, with the parameters that made them: PNG, JPEG and WebP."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .files import replace_file
+from .reading import parse_json, reading
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+COMMENT = 0x9286
+"""EXIF's UserComment, in the sub-directory ``EXIF``."""
+EXIF = 0x8769
+UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
+"""What a UserComment begins with."""
+MOST_EXIF = 60_000
+"""Bytes: JPEG holds 65,533 in one segment."""
+MOST_TEXT = 4 << 20
+
+
+def check_ending(flag: str, path: Path) -> None:
+    """A ValueError where ``path`` does not end as a picture."""
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(f"{flag} must end in {', '.join(ENDINGS)}, got {str(path)!r}")
+
+
+def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], quality: int = 95
+                 ) -> None:
+    """Write a picture with its parameters as JSON: in PNG as a text chunk named "toprovar", in
+    JPEG and WebP as EXIF's UserComment. The file is whole or absent.
+
+    Args:
+        quality: of JPEG and WebP, 1 to 100; WebP of 100 is lossless.
+    """
+    kind = ENDINGS[path.suffix.lower()]
+    text = json.dumps(parameters, ensure_ascii=False)
+    buffer = io.BytesIO()
+    if kind == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        info = PngInfo()
+        info.add_itxt("toprovar", text)
+        image.save(buffer, "PNG", pnginfo=info)
+    else:
+        if kind == "JPEG" and len(text.encode()) > MOST_EXIF:
+            # The plan is the longest part; without it the picture can be asked for again.
+            text = json.dumps({k: v for k, v in parameters.items() if k != "sparsity_plan"},
+                              ensure_ascii=False)
+        exif = image.getexif()
+        exif.get_ifd(EXIF)[COMMENT] = ASCII + json.dumps(json.loads(text)).encode("ascii")
+        more = {"lossless": quality == 100} if kind == "WEBP" else {"subsampling": 0}
+        image.convert("RGB").save(buffer, kind, quality=quality, exif=exif, **more)
+    replace_file(path, buffer.getvalue())
+
+
+def read_parameters(path: str | Path) -> dict[str, Any]:
+    """The parameters that ``save_picture`` wrote; a ValueError says why there are none."""
+    remedy = "give a picture of 'toprovar generate'"
+    with reading(path, "picture with parameters", remedy):
+        text = picture_text(Path(path))
+        if text is None:
+            raise ValueError("it is not by 'toprovar generate', or what it held was taken out")
+        if len(text) > MOST_TEXT:
+            raise ValueError(f"its text is longer than {MOST_TEXT} characters, which none is")
+        found = parse_json(text)
+        if not isinstance(found, dict):
+            raise ValueError("its text is no JSON object")
+        return found
+
+
+def picture_text(path: Path) -> str | None:
+    """The text that ``save_picture`` wrote, None if there is none. The picture is not decoded.
+
+    Raises:
+        ValueError: it is no picture, or a damaged one.
+    """
+    from struct import error as struct_error
+    from zlib import error as zlib_error
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=["PNG", "JPEG", "WEBP"]) as image:
+                text = image.info.get("toprovar")
+                if text is None:
+                    comment = image.getexif().get_ifd(EXIF).get(COMMENT)
+                    if isinstance(comment, bytes) and comment.startswith(ASCII):
+                        text = comment.removeprefix(ASCII).decode("ascii")
+    except UnidentifiedImageError:
+        raise ValueError("not a PNG, JPEG or WebP file") from None
+    except (Image.DecompressionBombError, SyntaxError, EOFError, UnicodeDecodeError, struct_error,
+            zlib_error) as error:
+        raise ValueError(f"a damaged picture ({error})") from None
+    return text if isinstance(text, str) else None
