@@ -12,8 +12,8 @@ from toprovar.pipeline import InfinityPipeline
 from toprovar.planning import make_plan
 from toprovar.schedules import ScaleSchedule
 from toprovar.sparsity.cost import Target, predict
-from toprovar.sparsity.director import Director
 from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.planner import Planner
 from toprovar.sparsity.strategies.registry import default_strategy, with_targets
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
@@ -39,7 +39,7 @@ class Entry:
 
     name: str
     budget: float | None
-    plan: SparsityPlan | Director | None
+    plan: SparsityPlan | Planner | None
     group: str = "method"
 
     @property

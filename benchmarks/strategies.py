@@ -43,8 +43,8 @@ from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import ScaleSchedule, get_schedule
 from toprovar.sparsity.cost import CostModel, Target, WorkTable, count, predict
-from toprovar.sparsity.director import Director, Setting, begin
 from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.planner import Planner, RunContext, begin
 from toprovar.sparsity.strategies.fastervar import fastervar_plan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
 from toprovar.sparsity.strategies.ldpruning import ldpruning_plan
@@ -68,7 +68,7 @@ class Subject:
     def calibration(self) -> Calibration | None:
         return find_calibration(model_fingerprint(self.model))
 
-    def run(self, plan: SparsityPlan | Director | None) -> tuple[float, SamplingRun]:
+    def run(self, plan: SparsityPlan | Planner | None) -> tuple[float, SamplingRun]:
         """Seconds of the scale loop, and the run."""
         device = self.model.null_text.device
         synchronise(device)
@@ -97,11 +97,11 @@ def subject(name: str, pn: str, dtype: str, device: torch.device) -> Subject:
 
 def strategies(name: str, shape: TransformerConfig, schedule: ScaleSchedule, budget: float,
                calibration: Calibration | None = None, cost: CostModel | None = None
-               ) -> dict[str, SparsityPlan | Director]:
+               ) -> dict[str, SparsityPlan | Planner]:
     """What is compared on a model, by name."""
     target = Target(budget)
     if name == "embedded":
-        planned: SparsityPlan | Director = ToProVar(ToProVarSettings(), calibration, target, cost)
+        planned: SparsityPlan | Planner = ToProVar(ToProVarSettings(), calibration, target, cost)
     else:
         # Early scales in full, then whatever reaches the budget.
         planned = toprovar_plan(shape, schedule, ToProVarSettings(start_scale=len(schedule) - 4),
@@ -132,13 +132,13 @@ def work(name: str, pn: str, budget: float) -> dict[str, dict[str, float]]:
     for strategy, plan in strategies(name, shape, schedule, budget, calibration).items():
         if not isinstance(plan, SparsityPlan) and plan.adaptive:
             raise ValueError(f"{strategy} plans inside the run on {name}: without --work it is run")
-        cost = count(begin(plan, Setting(shape, schedule))[0].plan, shape)
+        cost = count(begin(plan, RunContext(shape, schedule))[0].plan, shape)
         found[strategy] = {"flop_share": round(cost.flop_share, 4),
                            "token_layer_share": round(cost.token_layer_share, 4)}
     return found
 
 
-def compare(own: Subject, name: str, plan: SparsityPlan | Director, rounds: int
+def compare(own: Subject, name: str, plan: SparsityPlan | Planner, rounds: int
             ) -> dict[str, Any]:
     """A strategy and dense in turn."""
     own.run(plan)
@@ -151,7 +151,7 @@ def compare(own: Subject, name: str, plan: SparsityPlan | Director, rounds: int
         times.append(seconds)
         ratios.append(dense / seconds)
     assert run is not None
-    used = predict(run.session.plan, own.model.shape, own.cost)
+    used = predict(run.plan_state.plan, own.model.shape, own.cost)
     cost = used.predicted
     assert cost is not None and cost.speedup is not None
     measured = median(ratios)
@@ -228,7 +228,7 @@ def main() -> int:
             show(strategy, found[strategy])
             if strategy == "toprovar":
                 _, run = own.run(plan)
-                found["overhead"] = {"choosing": round(choosing(own, run.session.plan), 4)}
+                found["overhead"] = {"choosing": round(choosing(own, run.plan_state.plan), 4)}
         found["dense"] = {"seconds": round(median(dense_seconds), 4)}
         found["overhead"] |= overhead(own, rounds)
         print(f"  overhead, share of dense: {found['overhead']}")

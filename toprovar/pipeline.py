@@ -32,13 +32,13 @@ from .pipeline_manners import DiffusersManners, one_text, refuse_latents
 from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
 from .pipeline_outputs import OutputType
 from .pipeline_runs import OnImage, Runs
-from .sampling.memory import Watch
+from .sampling.memory import EntropyListener
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import ScaleState
 from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
-from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
+from .sparsity.planner import Planner
 from .times import Times
 
 
@@ -81,7 +81,7 @@ class InfinityPipeline(DiffusersManners):
         self._flights = []
         #: what runs took on this pipeline's devices, and automatic choices by what was asked
         self.times = Times()
-        self.automatic: dict[Hashable, Director] = {}
+        self.automatic: dict[Hashable, Planner] = {}
         check_fit(transformer, vae, text_encoder)
         check_defaults(default_pn, default_cfg, default_tau)
 
@@ -196,7 +196,7 @@ class InfinityPipeline(DiffusersManners):
         num_images_per_prompt: int = 1,
         output_type: OutputType = "pil",
         callback_on_step_end: Callback | None = None,
-        plan: SparsityPlan | Director | None = None,
+        plan: SparsityPlan | Planner | None = None,
         *,
         seed: Seeds | None = None,
         schedule: ScaleSchedule | None = None,
@@ -210,7 +210,7 @@ class InfinityPipeline(DiffusersManners):
         vae_tile: int | None = None,
         check: Callable[[], None] | None = None,
         on_scale: Callable[[ScaleState], None] | None = None,
-        watch: Watch | None = None,
+        watch: EntropyListener | None = None,
         on_image: OnImage | None = None,
         latents: Tensor | None = None,
         prompt_embeds: PackedText | Tensor | None = None,

@@ -14,13 +14,13 @@ from .models.decoding import compile_ahead
 from .pipeline_callback import StepCallback
 from .pipeline_inputs import Call
 from .pipeline_outputs import OutputType, decode_images, join_images
-from .sampling.memory import Watch
+from .sampling.memory import EntropyListener
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
 from .sampling.timing import Clock
-from .sparsity.director import Director
 from .sparsity.plan import SparsityPlan
+from .sparsity.planner import Planner
 from .times import Kind
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Runs:
 
     pipeline: InfinityPipeline
     params: SamplingParams
-    plan: SparsityPlan | Director | None
+    plan: SparsityPlan | Planner | None
     options: EngineOptions | None
     output_type: OutputType
     vae_tile: int | None
@@ -49,7 +49,7 @@ class Runs:
     on_scale: Callable[[ScaleState], None] | None
     on_image: OnImage | None
     step: StepCallback | None
-    watch: Watch | None
+    watch: EntropyListener | None
     clock: Clock
     reports: list[RunReport] = field(default_factory=list)
 

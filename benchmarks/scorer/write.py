@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
     from toprovar.pipeline import InfinityPipeline
     from toprovar.schedules import ScaleSchedule
-    from toprovar.sparsity.director import Director
     from toprovar.sparsity.plan import SparsityPlan
+    from toprovar.sparsity.planner import Planner
 
 
 @dataclass
@@ -215,7 +215,7 @@ def _brief(value: Any) -> str:
 
 
 def _draw(bench: Benchmark, given: argparse.Namespace, manifest: Manifest,
-          pipeline: InfinityPipeline, schedule: ScaleSchedule, plan: SparsityPlan | Director,
+          pipeline: InfinityPipeline, schedule: ScaleSchedule, plan: SparsityPlan | Planner,
           todo: list[tuple[int, Item]], shard: str) -> None:
     file = given.out / "costs" / f"{manifest.method}.{shard}.json"
     costs = Costs(**read_json(file)) if file.exists() else Costs()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ...toprovar.pipeline import InfinityPipeline
     from ...toprovar.sampling.params import EngineOptions
     from ...toprovar.schedules import ScaleSchedule
-    from ...toprovar.sparsity.director import Director
     from ...toprovar.sparsity.plan import SparsityPlan
+    from ...toprovar.sparsity.planner import Planner
 
 TEXT_BYTES = 256 << 20
 """Room for encoding a prompt, generously."""
@@ -108,7 +108,7 @@ class PlanChoice:
         schedule: the size that it was made for.
     """
 
-    plan: SparsityPlan | Director
+    plan: SparsityPlan | Planner
     schedule: ScaleSchedule
 
     def __repr__(self) -> str:

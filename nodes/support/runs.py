@@ -15,8 +15,8 @@ from .watching import Watcher
 if TYPE_CHECKING:
     from ...toprovar.sampling.report import RunReport
     from ...toprovar.schedules import ScaleSchedule
-    from ...toprovar.sparsity.director import Director
     from ...toprovar.sparsity.plan import SparsityPlan
+    from ...toprovar.sparsity.planner import Planner
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Report:
 
 
 def run_plan(model: Infinity, plan: PlanChoice | None, schedule: ScaleSchedule, guided: bool
-             ) -> SparsityPlan | Director:
+             ) -> SparsityPlan | Planner:
     """The plan that was given, or the automatic choice, which the pipeline keeps."""
     from ...toprovar.planning import AUTO, make_plan
 

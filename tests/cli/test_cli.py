@@ -62,7 +62,7 @@ def test_sizes(model: Path, tmp_path: Path, how: list[str], size: tuple[int, int
     (["--size", "1x1", "--pixels", "1M"], "either --size"),
     (["--aspect", "wide"], "3:2"),
     (["--pixels", "9M"], "unknown pixel budget"),
-    (["--out", "x.jpg"], "must end in .png"),
+    (["--out", "x.gif"], "must end in .png"),
     (["--out", "absent/x.png"], "does not exist"),
     (["--num", "0"], "between 1 and 1000"),
     (["--device", "abacus"], "unknown device"),

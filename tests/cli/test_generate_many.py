@@ -93,12 +93,13 @@ def test_rows_are_read_as_they_stand(tmp_path: Path) -> None:
     (["--from", "plain.png"], "not by 'toprovar generate'"),
     (["--from", "absent.png"], "cannot be read: No such file"),
     (["--from", "p.txt"], "not a PNG, JPEG or WebP file"),
-    (["--prompts", "p.txt", "--num", "9999"], "are 19998, 10000 at most"),
+    (["--prompts", "eleven.txt", "--num", "1000"], "are 11000, 10000 at most"),
 ])
 def test_what_cannot_be_is_refused_at_once(
     generate: Any, arguments: list[str], wrong: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("p.txt").write_text("a cat\na dog\n")
+    Path("eleven.txt").write_text("a cat\n" * 11)
     Image.new("RGB", (8, 8)).save("plain.png")
     assert generate(*arguments) == 2
     error = capsys.readouterr().err

@@ -234,5 +234,5 @@ class Counted(Strategy[Bounded]):
 
 
 def test_faults_are_told_by_the_name_that_the_user_knows() -> None:
-    with pytest.raises(ValueError, match=r"^--counted-knob: must be between 0 and 1, got 2$"):
+    with pytest.raises(ValueError, match=r"^--counted-knob must be between 0 and 1, got 2$"):
         settings_of(Counted(), {"knob": 2}, {"knob": "--counted-knob"})

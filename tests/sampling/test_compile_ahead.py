@@ -44,7 +44,7 @@ def test_every_operation_of_a_run_is_launched_before(
     called.clear()
     assert isinstance(run.runner, FusedRunner)
     with torch.inference_mode():
-        for launch in ahead.launches(run.runner, run.session.plan, run.rows, torch.float32):
+        for launch in ahead.launches(run.runner, run.plan_state.plan, run.rows, torch.float32):
             launch()
     assert used and used <= called, used - called
 

@@ -11,9 +11,9 @@ from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import SamplingRun, ScaleState
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import count
-from toprovar.sparsity.director import Session, Setting
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_scales
 from toprovar.sparsity.plan_table import plan_table
+from toprovar.sparsity.planner import PlanState, RunContext
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 MODEL = tiny_transformer()
@@ -40,10 +40,10 @@ class Late:
     def __init__(self, plan: SparsityPlan, before: SparsityPlan) -> None:
         self.plan, self.before = plan, before
 
-    def start(self, setting: Setting) -> Session:
+    def start(self, setting: RunContext) -> PlanState:
         outer = self
 
-        class Own(Session):
+        class Own(PlanState):
             def horizon(self, scale: int) -> int:
                 return 6 if scale >= 7 - LAST else 6 - LAST
 

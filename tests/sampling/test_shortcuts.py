@@ -103,7 +103,7 @@ def _input(own_run: SamplingRun, states: list[Any], scale: int) -> Tensor:
     for state in states:
         if state.index < scale:
             add_codes_(codes, state.bits, state.grid, SHAPE.patch)
-    rows = 2 if own_run.session.plan.scales[scale].unconditional else 1
+    rows = 2 if own_run.plan_state.plan.scales[scale].unconditional else 1
     x = embed_scale(MODEL, codes, SCHEDULE.grids[scale], rows, torch.float32)
     return x + MODEL.level_embed.weight[scale]
 

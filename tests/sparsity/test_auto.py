@@ -14,7 +14,7 @@ from toprovar.planning import make_plan
 from toprovar.sampling import run
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import Target
-from toprovar.sparsity.director import Director, Setting
+from toprovar.sparsity.planner import Planner, RunContext
 from toprovar.sparsity.strategies.toprovar.auto import Auto
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
 from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
@@ -23,8 +23,8 @@ SHAPE = get_variant("2b").config
 SCHEDULE = get_schedule("1.0", "1M")
 
 
-def setting(**more: Any) -> Setting:
-    return Setting(SHAPE, SCHEDULE, **more)
+def setting(**more: Any) -> RunContext:
+    return RunContext(SHAPE, SCHEDULE, **more)
 
 
 def test_it_is_the_prior_where_there_is_no_calibration() -> None:
@@ -55,9 +55,9 @@ def test_dense_where_there_is_nothing_to_gain() -> None:
     """At small sizes of small models; several images save more than one."""
     small, schedule = tiny_transformer().shape, get_schedule("1.0", "0.06M")
     needed = least_saving(torch.device("cpu"))
-    plan = Auto().start(Setting(small, schedule, least_saving=needed)).plan
+    plan = Auto().start(RunContext(small, schedule, least_saving=needed)).plan
     assert plan.dense and "could be saved" in plan.notes[0] and "GFLOPs" in plan.notes[0]
-    assert not Auto().start(Setting(small, schedule, batch=16, least_saving=needed)).plan.dense
+    assert not Auto().start(RunContext(small, schedule, batch=16, least_saving=needed)).plan.dense
 
 
 def test_by_name_from_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_by_name_from_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe, schedule = tiny_pipeline(), get_schedule("1.0", "0.06M")
     dense = pipe("a dog", seed=1, schedule=schedule, output_type="latent")
     found = make_plan(pipe, "auto", schedule)
-    assert isinstance(found, Director) and make_plan(pipe, "auto", schedule) is found
+    assert isinstance(found, Planner) and make_plan(pipe, "auto", schedule) is found
     same = pipe("a dog", seed=1, schedule=schedule, plan=found, output_type="latent")
     assert (same.images == dense.images).all() and same.report.plan == "auto"
     monkeypatch.setattr(run, "least_saving", lambda device: 0.0)

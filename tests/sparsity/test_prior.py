@@ -15,8 +15,8 @@ from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule, pixel_budgets
 from toprovar.sparsity.cost import Target, count
-from toprovar.sparsity.director import Setting
 from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.planner import RunContext
 from toprovar.sparsity.prior import Prior, PriorState, family_prior
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
@@ -112,7 +112,8 @@ def test_nothing_is_planned_inside_the_run() -> None:
                           plan=strategy)
         list(own)
         plans.append(own.report().used_plan)
-    assert plans[0] is plans[1] and plans[0] == strategy.start(Setting(model.shape, schedule)).plan
+    again = strategy.start(RunContext(model.shape, schedule)).plan
+    assert plans[0] is plans[1] and plans[0] == again
     kept = own.report().scales
     stay = math.ceil(PRIOR.size(7).stay * 256 / 16) * 16
     assert kept[6].kept == (stay,) * 3 and [s.rows for s in kept] == [2, 2, 2, 2, 1, 1, 1]

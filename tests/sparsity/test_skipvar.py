@@ -14,8 +14,8 @@ from toprovar.sampling.bits import ForcedBits
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun, ScaleState
 from toprovar.schedules import ScaleSchedule, get_schedule
-from toprovar.sparsity.director import Director, Setting
 from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.planner import Planner, RunContext
 from toprovar.sparsity.strategies.skipvar.decision import (
     DecisionModel,
     DecisionModels,
@@ -30,7 +30,7 @@ WIDE = get_schedule("0.75", "0.06M")
 POLICIES = [{}, *({kind: n} for kind in ("skip", "uncond") for n in (1, 2, 3))]
 
 
-def sample(model: InfinityTransformer, plan: SparsityPlan | Director | None,
+def sample(model: InfinityTransformer, plan: SparsityPlan | Planner | None,
            params: SamplingParams | None = None, seed: int = 5, **how: Any
            ) -> tuple[SamplingRun, list[ScaleState], Tensor]:
     """The run, its states with sums of their own, and the last sum."""
@@ -146,7 +146,7 @@ def test_the_run_that_decides_equals_the_policy_it_picked(
     run, states, found = sample(model, director(DecisionModel.always(**policy)), params)
     assert_same(states, fixed)
     assert torch.equal(found, codes)
-    plan = run.session.plan
+    plan = run.plan_state.plan
     assert {k: v for k, v in plan.parameters.items() if v and k in ("skip", "uncond")} == policy
     # The features are those of the sums before and after scale 3, at the size of scale 4.
     old, new = (small_codes(states[s].summed_codes, schedule.grids[4]) for s in (2, 3))
@@ -170,12 +170,12 @@ def test_patches_are_unfolded_before_they_are_looked_at() -> None:
     plan = SkipVar(DecisionModel.always(skip=1), decode)
     run, states, _ = sample(model, plan)
     assert sizes == [(1, 4, 16, 16)] * 2 and len(states) == 6
-    assert run.session.plan.parameters["skip"] == 1
+    assert run.plan_state.plan.parameters["skip"] == 1
 
 
 def test_nothing_is_settled_before_the_decision() -> None:
     session = director(DecisionModel.always(skip=3)).start(
-        Setting(tiny_transformer().shape, SCHEDULE))
+        RunContext(tiny_transformer().shape, SCHEDULE))
     codes = torch.randn(1, 8, 16, 16)
     assert [session.horizon(s) for s in range(4)] == [3] * 4 and session.plan.dense
     session.after(2, codes)
@@ -188,14 +188,14 @@ def test_too_few_scales_are_all_run() -> None:
     short = ScaleSchedule("1.0", "0.06M", SCHEDULE.grids[:5], (64, 64))
     run, states, _ = sample(tiny_transformer(), director(DecisionModel.always(skip=3)),
                             SamplingParams(short, 3.0, 0.7))
-    assert len(states) == 5 and run.session.plan.dense
+    assert len(states) == 5 and run.plan_state.plan.dense
     assert "decides nothing on 5 scales" in run.report().notes[0]
 
 
 def test_without_guidance_there_is_none_to_drop() -> None:
     run, _, _ = sample(tiny_transformer(), director(DecisionModel.always(uncond=2)),
                        SamplingParams(SCHEDULE, 1.0, 0.7))
-    assert run.session.plan.dense
+    assert run.plan_state.plan.dense
     assert any("this run has none" in note for note in run.report().notes)
 
 

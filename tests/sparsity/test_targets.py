@@ -44,7 +44,7 @@ def test_what_a_target_decides_is_not_taken_beside_it(name: str) -> None:
 def test_unknown_options_are_named() -> None:
     with pytest.raises(ValueError, match="stop has no option 'drop'; it has side"):
         make_plan(tiny_pipeline(), "stop", SCHEDULE, drop=[0.5])
-    with pytest.raises(ValueError, match="side: must be between 1 and 64, got 65"):
+    with pytest.raises(ValueError, match="side must be between 1 and 64, got 65"):
         make_plan(tiny_pipeline(), "stop", SCHEDULE, side=65)
 
 

@@ -25,7 +25,7 @@ from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.cost import Target
-from toprovar.sparsity.director import Setting
+from toprovar.sparsity.planner import RunContext
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
 from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
@@ -164,7 +164,7 @@ def test_counts_in_the_run_are_sums_of_keep_probabilities() -> None:
         for s in (5, 6):
             keep = keep_probability(normalised_entropy(maps[4, layer][0]), s / 6, score, 0.1, 0.9)
             expected = math.ceil(round(float(keep.mean()) * SCHEDULE.tokens[s], 4))
-            assert abs(run.session.plan.scales[s].keep[layer] - expected) <= 1
+            assert abs(run.plan_state.plan.scales[s].keep[layer] - expected) <= 1
 
 
 @pytest.mark.parametrize(("crossing", "tau", "pruned_from"), [
@@ -175,7 +175,7 @@ def test_rho_decides_the_start(crossing: Any, tau: float, pruned_from: int | Non
         crossing=crossing, tau=tau, representative_scale=3, dimensions="scale+token", tile=4
     )
     run, _ = run_with(ToProVar(settings, calibration(rho_informative=True)))
-    sparse = [s for s, step in enumerate(run.session.plan.scales) if step.sparse]
+    sparse = [s for s, step in enumerate(run.plan_state.plan.scales) if step.sparse]
     assert sparse == ([] if pruned_from is None else list(range(pruned_from, 7)))
     if pruned_from is None:
         assert any("rho never crossed" in note for note in run.report().notes)
@@ -183,16 +183,16 @@ def test_rho_decides_the_start(crossing: Any, tau: float, pruned_from: int | Non
 
 def test_where_rho_says_nothing_the_calibrated_start_holds() -> None:
     run, _ = run_with(ToProVar(ToProVarSettings(), calibration(start_scale=6)))
-    assert [s for s, step in enumerate(run.session.plan.scales) if step.sparse] == [6]
+    assert [s for s, step in enumerate(run.plan_state.plan.scales) if step.sparse] == [6]
     run, _ = run_with(ToProVar(ToProVarSettings(), calibration(start_scale=None)))
-    assert run.session.plan.dense
+    assert run.plan_state.plan.dense
 
 
 def test_a_target_in_the_run() -> None:
     target = Target(0.6)
     run, _ = run_with(ToProVar(ToProVarSettings(tile=4), calibration(), target))
-    assert target.cost(run.session.plan, SHAPE) <= 0.6
-    assert run.session.plan.provenance == {"planned_after_scale": 3}
+    assert target.cost(run.plan_state.plan, SHAPE) <= 0.6
+    assert run.plan_state.plan.provenance == {"planned_after_scale": 3}
 
 
 EXIT = ToProVarSettings(dropped="exit", **NO_REGIONS)
@@ -249,7 +249,7 @@ def test_a_strategy_whose_tokens_exit_plans_nothing_inside_the_run() -> None:
         runs.append((list(own)[-1].summed_codes, own.report().used_plan))
     assert torch.equal(runs[0][0], runs[1][0])
     assert runs[0][1].scales == runs[1][1].scales
-    setting = Setting(SHAPE, SCHEDULE)
+    setting = RunContext(SHAPE, SCHEDULE)
     first = strategy.start(setting).plan
     assert strategy.start(setting).plan is first  # solved once for pictures alike
-    assert strategy.start(Setting(SHAPE, SCHEDULE, guided=False)).plan is not first
+    assert strategy.start(RunContext(SHAPE, SCHEDULE, guided=False)).plan is not first

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ..sampling.run import ScaleState
     from ..schedules import ScaleSchedule
     from ..sparsity.cost import CostModel
-    from ..sparsity.director import Director
     from ..sparsity.plan import SparsityPlan
+    from ..sparsity.planner import Planner
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan.check_fits(pipeline.transformer.shape, schedule)
     costs = device_costs(pipeline, schedule, engine_options(arguments))
     guided = is_guided(arguments, pipeline)
-    plans: dict[str, SparsityPlan | Director] = {
+    plans: dict[str, SparsityPlan | Planner] = {
         name: saved[name] or build_plan(arguments, pipeline, schedule, name, costs, guided)
         for name in asked}
     compared = _run_all(arguments, pipeline, schedule, plans, costs)
@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_all(
     arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-    plans: dict[str, SparsityPlan | Director], costs: CostModel,
+    plans: dict[str, SparsityPlan | Planner], costs: CostModel,
 ) -> list[Compared]:
     from tqdm import tqdm
 
@@ -126,7 +126,7 @@ def _run_all(
 
 
 def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          name: str, plan: SparsityPlan | Director, costs: CostModel) -> Taken:
+          name: str, plan: SparsityPlan | Planner, costs: CostModel) -> Taken:
     """One run."""
     from ..evaluation.compare import Taken
     from ..sparsity.cost import predict

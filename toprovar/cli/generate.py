@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from ..sampling.report import RunReport
     from ..schedules import ScaleSchedule
     from ..sparsity.cost import CostModel
-    from ..sparsity.director import Director
     from ..sparsity.plan import SparsityPlan
+    from ..sparsity.planner import Planner
 
 
 MOST_AT_ONCE = 8
@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..sparsity.plan import SparsityPlan
 
     pipeline = load_pipeline(arguments)
-    pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet or None)
+    pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet)
     schedule = arguments.schedule or _schedule(arguments, saved, pipeline.config["default_pn"])
     plan, costs = _plan(arguments, pipeline, schedule, saved)
     notes = size_told(arguments, schedule)
@@ -229,7 +229,7 @@ def _schedule(arguments: argparse.Namespace, saved: SparsityPlan | None, default
 
 
 def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          saved: SparsityPlan | None) -> tuple[SparsityPlan | Director | None, CostModel | None]:
+          saved: SparsityPlan | None) -> tuple[SparsityPlan | Planner | None, CostModel | None]:
     """The plan, and this device's cost model to hold the run against; None without --plan. The
     automatic choice is not held up by measuring one."""
     if arguments.plan is None:

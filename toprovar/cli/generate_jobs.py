@@ -6,7 +6,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..arguments import check_prompts, seed_list, whole
+from ..arguments import MOST_IMAGES, check_prompts, seed_list, whole
 from .prompt_rows import Row, read_rows
 
 TOP_P = 0.97
@@ -44,7 +44,7 @@ def make_jobs(arguments: argparse.Namespace, out: Path) -> list[Job]:
     if (arguments.prompt is None) == (arguments.prompts is None):
         raise ValueError("give a prompt, or --prompts FILE" + (
             "" if arguments.prompt is None else ", not both") + ", or --from PICTURE")
-    each = whole("--num", arguments.num, 1)
+    each = whole("--num", arguments.num, 1, MOST_IMAGES)
     rows = [Row(check_prompts("the prompt", [arguments.prompt])[0])] \
         if arguments.prompts is None else read_rows(arguments.prompts)
     if len(rows) * each > MOST_PICTURES:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ..sampling.params import EngineOptions
     from ..schedules import ScaleSchedule
     from ..sparsity.cost import CostModel
-    from ..sparsity.director import Director
     from ..sparsity.plan import SparsityPlan
+    from ..sparsity.planner import Planner
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     """The target and every strategy's settings."""
@@ -75,7 +75,7 @@ def check_options(arguments: argparse.Namespace, strategies: Sequence[str]) -> N
 def build_plan(
     arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
     strategy: str, cost_model: CostModel | None = None, guided: bool = True, for_file: bool = False,
-) -> SparsityPlan | Director:
+) -> SparsityPlan | Planner:
     """The plan or planner that the options ask for (``planning.make_plan``).
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..schedules import ScaleSchedule
-from ..sparsity.director import Director
 from ..sparsity.plan import SparsityPlan
+from ..sparsity.planner import Planner
 from ..sparsity.strategies.fastervar import fastervar_plan
 from ..sparsity.strategies.fastvar import OFFICIAL_LAYERS, fastvar_plan
 from ..sparsity.strategies.skipvar.decision import DecisionModel
@@ -16,13 +16,13 @@ from .family import Family, RunFolder
 
 
 def plan_for(family: Family, run: RunFolder, schedule: ScaleSchedule
-             ) -> SparsityPlan | Director | None:
+             ) -> SparsityPlan | Planner | None:
     """The plan or strategy that a run was recorded with; None = dense."""
     make = METHODS[run.method]
     return make(family, run, schedule) if make else None
 
 
-def _skipvar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Director:
+def _skipvar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Planner:
     """The adaptive strategy with a model that always answers as the recording was forced to: it
     takes the features, too."""
     model = DecisionModel.always(run.settings["skip_label"], run.settings["uncond_label"])
@@ -42,7 +42,7 @@ def _fastervar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Spars
 
 
 METHODS: dict[str, Callable[[Family, RunFolder, ScaleSchedule],
-                            SparsityPlan | Director] | None] = {
+                            SparsityPlan | Planner] | None] = {
     "dense": None,
     "fastvar": _fastvar,
     "fastervar": _fastervar,

@@ -86,7 +86,7 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
         checks.append(Check(f"{prefix} executed_scales", 0.0 if ran == executed else math.inf, 0.0))
     if mixed is not None:
         checks += mixed.counts(prefix, run.settings, sampling.runner.cache.lengths)
-    results = Results(family, sampling.summed_codes, sampling.session.plan)
+    results = Results(family, sampling.summed_codes, sampling.plan_state.plan)
     for key in wanted:
         if kept is not None and key.startswith("kept"):
             checks.append(kept.check(prefix, key, run.expected[key]))

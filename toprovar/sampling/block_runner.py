@@ -20,7 +20,7 @@ PARTS = 3
 """Sub-layers of a block: self-attention, cross-attention, feed-forward."""
 
 
-class Standin(NamedTuple):
+class FallbackUpdate(NamedTuple):
     """What dropped tokens get: ``update`` [R, h w, C] of an earlier scale's ``grid``, resized."""
 
     update: Tensor
@@ -74,7 +74,7 @@ class BlockRunner:
 
     def block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
-        index: Tensor | None = None, standin: Standin | None = None, follow: bool = False,
+        index: Tensor | None = None, standin: FallbackUpdate | None = None, follow: bool = False,
     ) -> Tensor | None:
         """One whole block.
 

@@ -22,7 +22,7 @@ from ..ops.qk_rope import rotate_qkv
 from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
 from ..ops.widen_cache import widen_cache
-from .block_runner import Standin
+from .block_runner import FallbackUpdate
 from .cache import KVCache
 from .device_text import DeviceText
 from .layers import Activations, Layers
@@ -62,7 +62,7 @@ class FusedRunner:
 
     def block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
-        index: Tensor | None = None, standin: Standin | None = None, follow: bool = False,
+        index: Tensor | None = None, standin: FallbackUpdate | None = None, follow: bool = False,
     ) -> Tensor | None:
         """See ``BlockRunner.block``."""
         entropy = None

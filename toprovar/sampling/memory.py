@@ -11,7 +11,7 @@ from torch import Tensor
 Grid = tuple[int, int]
 
 
-class Watch(Protocol):
+class EntropyListener(Protocol):
     """Somebody who wants entropies out of a run, such as ``entropy.trace.TraceRecorder``."""
 
     @property

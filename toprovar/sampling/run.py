@@ -21,16 +21,16 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
-from ..sparsity.director import Director, Setting, begin
 from ..sparsity.mixing_draws import Draws, SeededDraws
 from ..sparsity.plan import SparsityPlan, dense_plan
+from ..sparsity.planner import Planner, RunContext, begin
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
 from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
 from .fused_runner import FusedRunner
 from .head import add_codes_, embed_scale, guide
-from .memory import Watch
+from .memory import EntropyListener
 from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport
 from .setup import borrow_workspace, make_runner, shortcuts_for
@@ -106,7 +106,7 @@ class SamplingRun:
         probe: looks into every block.
         watch: gets the entropies it wants.
         selector: picks tokens in place of the plan's rules.
-        slower: see ``Setting``.
+        slower: see ``RunContext``.
         draws: random numbers of scales that work on mixtures; None = by the seeds of
             ``generators``.
     """
@@ -118,13 +118,13 @@ class SamplingRun:
         params: SamplingParams,
         *,
         negative: PackedText | None = None,
-        plan: SparsityPlan | Director | None = None,
+        plan: SparsityPlan | Planner | None = None,
         generators: Generators = None,
         options: EngineOptions | None = None,
         choose: BitChooser | None = None,
         check: Callable[[], None] | None = None,
         probe: LayerProbe | None = None,
-        watch: Watch | None = None,
+        watch: EntropyListener | None = None,
         selector: Selector | None = None,
         slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None,
         draws: Draws | None = None,
@@ -150,7 +150,7 @@ class SamplingRun:
         self.rows = len(text)
         plan = plan or dense_plan(shape, schedule)
         tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
-        self.session, notes = begin(plan, Setting(
+        self.plan_state, notes = begin(plan, RunContext(
             shape, schedule, self.batch, params.guided,
             model_fingerprint(transformer) if tagged else None, slower,
             least_saving(self.device),
@@ -170,9 +170,10 @@ class SamplingRun:
                                           by_head, self.workspace)
             own = self.workspace
             self.blocks = SparseBlocks(
-                self.runner, self.session, watch, selector,
+                self.runner, self.plan_state, watch, selector,
                 None if own is None else own.place, None if own is None else own.constants,
-                shortcuts_for(transformer, self.session.plan, self.mixing_layers, self.workspace),
+                shortcuts_for(transformer, self.plan_state.plan, self.mixing_layers,
+                              self.workspace),
                 draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda"),
             )
             self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
@@ -180,7 +181,7 @@ class SamplingRun:
             self._laid_out = -1
             self._lay_out(0)
             if isinstance(self.runner, FusedRunner):
-                compile_ahead(self.runner, self.session.plan, self.rows,
+                compile_ahead(self.runner, self.plan_state.plan, self.rows,
                               self.options.residual_dtype)
             height, width = schedule.grids[-1]
             self.summed_codes = torch.zeros(
@@ -192,7 +193,7 @@ class SamplingRun:
     def __iter__(self) -> Iterator[ScaleState]:
         try:
             for scale in range(len(self.params.schedule)):
-                if not self.session.plan.scales[scale].run:
+                if not self.plan_state.plan.scales[scale].run:
                     self._skip(scale)
                     continue
                 # Not held across the yield: the caller's code must not run in inference mode.
@@ -230,7 +231,7 @@ class SamplingRun:
             wait: for the device, to know how long scales took there; if not, ``clock.timed`` puts
                 the times in later.
         """
-        plan = self.session.plan
+        plan = self.plan_state.plan
         report = RunReport(
             plan=plan.strategy,
             params=self.params.to_json(),
@@ -257,7 +258,7 @@ class SamplingRun:
                 "which take less time than this one",)
 
     def _missing_rows(self) -> tuple[str, ...]:
-        if self.rows > self.batch or all(s.conditional for s in self.session.plan.scales):
+        if self.rows > self.batch or all(s.conditional for s in self.plan_state.plan.scales):
             return ()
         return ("guidance is off, so there is no unconditional row: scales that the plan runs on "
                 "it alone run on the conditional one",)
@@ -266,8 +267,8 @@ class SamplingRun:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""
         if self.workspace is not None or scale <= self._laid_out:
             return
-        plan, shape = self.session.plan, self.transformer.shape
-        horizon = self._laid_out = self.session.horizon(scale)
+        plan, shape = self.plan_state.plan, self.transformer.shape
+        horizon = self._laid_out = self.plan_state.horizon(scale)
         layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
         rows = self._rows(scale)
         if scale == 0:
@@ -280,7 +281,7 @@ class SamplingRun:
 
     def _rows(self, scale: int) -> range:
         """Rows that a scale runs: all, the conditional ones, or the unconditional ones."""
-        step = self.session.plan.scales[scale]
+        step = self.plan_state.plan.scales[scale]
         if self.rows == self.batch:
             return range(self.batch)
         return range(0 if step.conditional else self.batch,
@@ -289,7 +290,7 @@ class SamplingRun:
     def _skip(self, scale: int) -> None:
         """Leave a scale out, with its random draws taken."""
         grid, depth = self.params.schedule.grids[scale], self.transformer.shape.depth
-        if isinstance(self.choose, Sampler) and scale < self.session.plan.last_run:
+        if isinstance(self.choose, Sampler) and scale < self.plan_state.plan.last_run:
             bits = self.transformer.shape.bits_per_token
             self.choose.skip((self.batch, grid[0] * grid[1], bits), self.device)
         self.scale_reports.append(ScaleReport(
@@ -321,7 +322,7 @@ class SamplingRun:
         self.blocks.deliver()
         self.check()
         bits = self.choose(scale, logits)
-        before = self.summed_codes.clone() if self.session.plan.by_change else None
+        before = self.summed_codes.clone() if self.plan_state.plan.by_change else None
         add_codes_(self.summed_codes, bits, grid, self.transformer.shape.patch,
                    self.blocks.stayed)
         if before is not None:
@@ -330,13 +331,13 @@ class SamplingRun:
             self.workspace.codes.copy_(self.summed_codes)
         self.clock.mark(scale)
         report = ScaleReport(
-            scale, grid, grid[0] * grid[1], self.session.plan.counts[scale], cfg, tau,
+            scale, grid, grid[0] * grid[1], self.plan_state.plan.counts[scale], cfg, tau,
             self.clock.seconds(scale) if self.device.type == "cpu" else 0.0,
             len(self._rows(scale)),
         )
         self.scale_reports.append(report)
         kept = self._kept()
-        self.session.after(scale, self.summed_codes)
+        self.plan_state.after(scale, self.summed_codes)
         return ScaleState(scale, len(self.params.schedule), grid, logits, bits, self.summed_codes,
                           report, kept)
 
@@ -358,7 +359,7 @@ class SamplingRun:
                self.params.cfg_insertion_layer if guided else ())
         before = self.workspace.replays, self.workspace.records
         logits = self.workspace.run(key, lambda: self._compute(scale, guided), self.blocks,
-                                    at_once=self.session.recurs)
+                                    at_once=self.plan_state.recurs)
         self.replayed += self.workspace.replays - before[0]
         self.recorded += self.workspace.records - before[1]
         return logits
@@ -373,7 +374,7 @@ class SamplingRun:
         x = self._scale_input(scale)
         self.blocks.choose_ahead(scale, x.shape[0])
         level = self.transformer.level_embed.weight[scale].to(x.dtype)
-        step = self.session.plan.scales[scale]
+        step = self.plan_state.plan.scales[scale]
         jumps = step.shortcut > 0 or step.rejoin > 0
         if jumps:
             self.blocks.jump(scale, x.add_(level))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from ..ops.resize_tokens import resize_map
-from ..sparsity.director import Session
 from ..sparsity.leap import INPUT, Leap
 from ..sparsity.mixing_draws import Draws
 from ..sparsity.plan import ScalePlan
+from ..sparsity.planner import PlanState
 from ..sparsity.selection import Selector
 from ..sparsity.shortcuts import Shortcuts, predict
-from .block_runner import PARTS, BlockRunner, Standin, gather, scatter_
+from .block_runner import PARTS, BlockRunner, FallbackUpdate, gather, scatter_
 from .fused_runner import FusedRunner
-from .memory import Found, Grid, Memory, Room, Watch
+from .memory import EntropyListener, Found, Grid, Memory, Room
 from .mixing import Mixer
 
 FEW_SHAPES = 2
@@ -34,7 +34,7 @@ class SparseBlocks:
 
     Args:
         runner: runs tokens.
-        session: holds the plan, which it may replace between scales.
+        plan_state: holds the plan, which it may replace between scales.
         watch: gets entropies, too.
         room: where what later scales read is written; None = wherever there is memory.
         constants: see ``Selector``.
@@ -48,13 +48,13 @@ class SparseBlocks:
         stayed: those that have not left this scale, where its dropped tokens do; None = all stay.
     """
 
-    def __init__(self, runner: BlockRunner | FusedRunner, session: Session,
-                 watch: Watch | None = None, selector: Selector | None = None,
+    def __init__(self, runner: BlockRunner | FusedRunner, plan_state: PlanState,
+                 watch: EntropyListener | None = None, selector: Selector | None = None,
                  room: Room | None = None, constants: dict[Hashable, Any] | None = None,
                  shortcuts: Shortcuts | None = None, draws: Draws | None = None) -> None:
         self.shortcuts = shortcuts
-        self.runner, self.session, self.watch = runner, session, watch
-        self.selector = selector or Selector(session.plan, runner.batch, constants)
+        self.runner, self.plan_state, self.watch = runner, plan_state, watch
+        self.selector = selector or Selector(plan_state.plan, runner.batch, constants)
         self.maps: dict[int, tuple[Tensor, Grid]] = {}
         self.kept: dict[int, Tensor] = {}
         self.stayed: Tensor | None = None
@@ -71,7 +71,7 @@ class SparseBlocks:
         self.kept = {}
         self.stayed = None
         if self.mixer is not None:
-            self.mixer.load(scale, self.session.plan.scales[scale], rows, device)
+            self.mixer.load(scale, self.plan_state.plan.scales[scale], rows, device)
 
     def codes_changed(self, before: Tensor, after: Tensor) -> None:
         """A scale has changed the summed codes [B, d, H, W]: for the rule "change"."""
@@ -81,7 +81,7 @@ class SparseBlocks:
     def choose_ahead(self, scale: int, rows: int) -> None:
         """Choose the tokens of all layers that go by their own entropy map, in one launch: the maps
         are those of earlier scales, so they are known before the first block."""
-        step = self.session.plan.scales[scale]
+        step = self.plan_state.plan.scales[scale]
         self._chosen, self._together = {}, None
         self.runner.many_shapes = len({
             pair for pair in zip(step.keep, self.runner.cache.lengths, strict=True) if pair[0]
@@ -100,8 +100,8 @@ class SparseBlocks:
         """Hand on what was measured since the last call."""
         found, self._found = self._found, []
         for one in found:
-            if self.session.wants(one.scale, one.layer):
-                self.session.entropy(one.scale, one.layer, one.grid, one.entropy)
+            if self.plan_state.wants(one.scale, one.layer):
+                self.plan_state.entropy(one.scale, one.layer, one.grid, one.entropy)
             if self.watch is not None and self.watch.wants(one.scale, one.layer):
                 self.watch.record(one.scale, one.layer, one.grid,
                                   one.entropy if one.by_head is None else one.by_head)
@@ -122,7 +122,7 @@ class SparseBlocks:
 
     def signature(self, scale: int) -> Hashable:
         """Everything but tensors' contents that decides what the blocks of ``scale`` do."""
-        plan = self.session.plan
+        plan = self.plan_state.plan
         step, layers = plan.scales[scale], range(len(plan.scales[scale].keep))
         return (
             scale, step, plan.sources[scale], plan.shortcut_sources[scale],
@@ -148,7 +148,7 @@ class SparseBlocks:
         Returns:
             the residual after it: ``x``, changed in place, unless mixtures begin or end here.
         """
-        step = self.session.plan.scales[scale]
+        step = self.plan_state.plan.scales[scale]
         special, mixer = step.special, self.mixer
         if layer == 0:
             self._pass_on(scale, INPUT, x, step.grid)
@@ -161,7 +161,7 @@ class SparseBlocks:
         else:
             self._run_block(scale, layer, step, x, rotation, apart)
         if special and mixer and layer in special.ends:
-            source = self.session.plan.special_sources[scale]
+            source = self.plan_state.plan.special_sources[scale]
             assert source is not None  # the first scale is not special
             known, grid = self._updates[layer][source, AFTER]
             x = mixer.leave(scale, layer, x, rows_of(step, known, x.shape[0]), grid, step.grid)
@@ -172,7 +172,7 @@ class SparseBlocks:
     def jump(self, scale: int, x: Tensor) -> None:
         """From the scale's input ``x`` [R, N, C] to the residual after the layers that its shortcut
         leaves out, in place; what dropped tokens rejoin with is predicted as well."""
-        step = self.session.plan.scales[scale]
+        step = self.plan_state.plan.scales[scale]
         self._ahead = self._predicted(scale, step.rejoin, x) if step.rejoin else None
         if step.shortcut:
             predicted = self._predicted(scale, step.shortcut, x)
@@ -184,7 +184,7 @@ class SparseBlocks:
 
     def _predicted(self, scale: int, length: int, x: Tensor) -> Tensor:
         """The residual after ``length`` layers."""
-        plan = self.session.plan
+        plan = self.plan_state.plan
         source, rows = plan.shortcut_sources[scale], x.shape[0]
         if source is None or self.shortcuts is None:
             raise RuntimeError(f"scale {scale}: there is nothing to take a shortcut with")
@@ -206,16 +206,16 @@ class SparseBlocks:
         self._ahead = None
 
     def _pass_on(self, scale: int, layer: int, x: Tensor, grid: Grid) -> None:
-        plan = self.session.plan
+        plan = self.plan_state.plan
         if (scale, layer) in plan.passed_on:
             dtype = x.dtype if (scale, layer) in plan.restored else None
             self._place(scale, layer, AFTER, x, grid, dtype).copy_(x)
 
     def _stored(self, scale: int, layer: int) -> bool:
-        return (scale, layer) in self.session.plan.stored or self.session.stores(scale, layer)
+        return (scale, layer) in self.plan_state.plan.stored or self.plan_state.stores(scale, layer)
 
     def _by_part(self, scale: int, layer: int) -> bool:
-        plan = self.session.plan
+        plan = self.plan_state.plan
         step = plan.scales[scale]
         if step.keep[layer] < step.tokens:
             return step.per == "sublayer"
@@ -231,7 +231,7 @@ class SparseBlocks:
         entropy = self.runner.block(
             scale, layer, x, rotation, self._measures(scale, layer), index,
             None if whole else self._standin(scale, layer, WHOLE, step, x.shape[0]),
-            follow=not apart and not stored and (scale, layer) not in self.session.plan.passed_on
+            follow=not apart and not stored and (scale, layer) not in self.plan_state.plan.passed_on
             and self._same_tokens(scale, layer, layer + 1),
         )
         if entropy is not None:
@@ -241,7 +241,7 @@ class SparseBlocks:
 
     def _same_tokens(self, scale: int, layer: int, other: int) -> bool:
         """Whether two layers of a scale work on the same tokens, whatever these will be."""
-        step = self.session.plan.scales[scale]
+        step = self.plan_state.plan.scales[scale]
         if other == len(step.keep) or self._by_part(scale, other):
             return False
         if step.special:
@@ -303,20 +303,20 @@ class SparseBlocks:
         return (centred / centred.std(-1, keepdim=True).clamp_min(1e-12)).mean(0)
 
     def _standin(self, scale: int, layer: int, part: int, step: ScalePlan, rows: int
-                 ) -> Standin | None:
+                 ) -> FallbackUpdate | None:
         """What dropped tokens get; None = nothing."""
-        source = self.session.plan.sources[scale][layer]
+        source = self.plan_state.plan.sources[scale][layer]
         if source is None:
             return None
         update, grid = self._updates[layer][source, part]
-        return Standin(rows_of(step, update, rows), grid, step.grid, step.resize)
+        return FallbackUpdate(rows_of(step, update, rows), grid, step.grid, step.resize)
 
     def _measures(self, scale: int, layer: int) -> bool:
-        if self.session.plan.scales[scale].special:
+        if self.plan_state.plan.scales[scale].special:
             return False  # mixtures have no place on the grid
         return (
-            (scale, layer) in self.session.plan.measured
-            or self.session.wants(scale, layer)
+            (scale, layer) in self.plan_state.plan.measured
+            or self.plan_state.wants(scale, layer)
             or (self.watch is not None and self.watch.wants(scale, layer))
         )
 
@@ -355,11 +355,11 @@ class SparseBlocks:
         known = self._updates.get(layer)
         if not known:
             return
-        plan = self.session.plan
+        plan = self.plan_state.plan
         needed: set[int | None] = set()
         if layer != INPUT:
             needed.update(row[layer] for row in plan.sources[scale + 1 :])
-            if self.session.stores(scale, layer):
+            if self.plan_state.stores(scale, layer):
                 needed.add(scale)
         start_from = {leap.source for leap in plan.leaps
                       if leap.scale > scale and layer in (INPUT, leap.length - 1)}

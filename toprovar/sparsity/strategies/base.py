@@ -20,7 +20,7 @@ from ..solve import CLOSE
 
 if TYPE_CHECKING:
     from ..cost import CostModel, Target
-    from ..director import Director
+    from ..planner import Planner
 
 LIKE_OTHERS = "--STRATEGY-NAME"
 """Spelling of an option that names none of its own, such as ``--fastvar-drop``."""
@@ -200,7 +200,7 @@ class Strategy(Generic[S]):
     choice: ClassVar[bool] = False
     default: ClassVar[bool] = False
 
-    def plan(self, settings: S, context: PlanContext) -> SparsityPlan | Director:
+    def plan(self, settings: S, context: PlanContext) -> SparsityPlan | Planner:
         """A plan, or a planner that decides inside the run.
 
         Raises:

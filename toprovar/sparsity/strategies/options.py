@@ -102,5 +102,6 @@ def settings_of(strategy: Strategy[Any], values: dict[str, Any], spelt: dict[str
         known = next((o for o in options_of(strategy) if o.name == name), None)
         if known and None not in (known.low, known.high) and "_than" in first["type"]:
             message = f"must be between {known.low:g} and {known.high:g}"
-        raise ValueError(f"{(spelt or {}).get(name, name)}: {message}, got "
+        colon = "" if message.startswith("must ") else ":"
+        raise ValueError(f"{(spelt or {}).get(name, name)}{colon} {message}, got "
                          f"{first['input']!r}") from None

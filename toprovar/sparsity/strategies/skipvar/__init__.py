@@ -11,8 +11,8 @@ from ..base import Option, PlanContext, Resource, Settings, Shorthand, Strategy
 from .decision import CLASSES, DecisionModels, find_decisions
 
 if TYPE_CHECKING:
-    from ...director import Director
     from ...plan import SparsityPlan
+    from ...planner import Planner
 
 UNDECIDED = (
     "SkipVAR decides by a model fitted to the transformer, and none is at hand for these weights: "
@@ -89,7 +89,7 @@ class SkipVar(Strategy[SkipVarSettings]):
                              "inside the run")
         return settings
 
-    def plan(self, settings: SkipVarSettings, context: PlanContext) -> SparsityPlan | Director:
+    def plan(self, settings: SkipVarSettings, context: PlanContext) -> SparsityPlan | Planner:
         from . import policies
 
         shape, schedule = context.shape, context.schedule

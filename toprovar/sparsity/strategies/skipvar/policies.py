@@ -18,8 +18,8 @@ from torch import Tensor
 from ....models.config import TransformerConfig
 from ....schedules import ScaleSchedule
 from ...cost import CostModel, predict
-from ...director import Session, Setting
 from ...plan import ModelTag, SparsityPlan, dense_plan, dense_scales, schedule_name
+from ...planner import PlanState, RunContext
 from .decision import CLASSES, DecisionModel, DecisionModels
 from .features import Decode, Features, measure_features, small_codes
 
@@ -83,7 +83,7 @@ class SkipVar:
     name: str = "skipvar"
     adaptive: bool = True
 
-    def start(self, setting: Setting) -> Session:
+    def start(self, setting: RunContext) -> PlanState:
         """Begin a run; dense, with a note, where the schedule is too short to decide.
 
         Raises:
@@ -91,7 +91,7 @@ class SkipVar:
         """
         shape, schedule = setting.shape, setting.schedule
         if len(schedule) < MIN_SCALES:
-            return Session(dense_plan(shape, schedule, "skipvar", (
+            return PlanState(dense_plan(shape, schedule, "skipvar", (
                 f"SkipVAR decides nothing on {len(schedule)} scales, it needs {MIN_SCALES}: all "
                 "were run",
             )))
@@ -102,21 +102,21 @@ class SkipVar:
         if model.model and setting.fingerprint and model.model != setting.fingerprint:
             notes += (f"SkipVAR's decision model was fitted to other weights ({model.model}, these "
                       f"are {setting.fingerprint}): its target may be missed",)
-        return SkipVarSession(self, setting, model, notes)
+        return SkipVarState(self, setting, model, notes)
 
 
-class SkipVarSession(Session):
+class SkipVarState(PlanState):
     """One run: dense until the decision.
 
     Attributes:
         features: what the decision was taken by, None before.
     """
 
-    def __init__(self, director: SkipVar, setting: Setting, model: DecisionModel,
+    def __init__(self, planner: SkipVar, setting: RunContext, model: DecisionModel,
                  notes: tuple[str, ...] = ()) -> None:
         super().__init__(dense_plan(setting.shape, setting.schedule, "skipvar", tuple(notes)))
         self.features: Features | None = None
-        self._director, self._setting = director, setting
+        self._planner, self._setting = planner, setting
         self._model, self._notes = model, notes
         self._size = feature_size(setting.shape, setting.schedule)
         self._old: Tensor | None = None
@@ -132,7 +132,7 @@ class SkipVarSession(Session):
         elif scale == count - NEW:
             assert self._old is not None  # all scales so far were run
             new = small_codes(codes, self._size)
-            [self.features] = measure_features(self._old, new, self._director.decode)
+            [self.features] = measure_features(self._old, new, self._planner.decode)
             self._old = None
             self._decide(scale)
 
@@ -161,7 +161,7 @@ class SkipVarSession(Session):
             "provenance": self._model.provenance,
             "notes": (*notes, *plan.notes, f"SkipVAR decided after {told}"),
         })
-        self.plan = predict(plan, self._setting.shape, self._director.cost_model,
+        self.plan = predict(plan, self._setting.shape, self._planner.cost_model,
                             self._setting.guided)
 
 

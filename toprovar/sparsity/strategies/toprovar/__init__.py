@@ -13,8 +13,8 @@ from ..registry import AUTO
 from .settings import ToProVarSettings
 
 if TYPE_CHECKING:
-    from ...director import Director
     from ...plan import SparsityPlan
+    from ...planner import Planner
 
 
 def adopt_calibration(path: str, found: Calibration, depth: int, fingerprint: str
@@ -74,7 +74,7 @@ class ToProVar(Strategy[ToProVarSettings]):
     def wants_trace(self, settings: ToProVarSettings) -> bool:
         return settings.planned == "before"
 
-    def plan(self, settings: ToProVarSettings, context: PlanContext) -> SparsityPlan | Director:
+    def plan(self, settings: ToProVarSettings, context: PlanContext) -> SparsityPlan | Planner:
         from . import before, in_run
 
         calibration = _calibration(context)
@@ -97,7 +97,7 @@ class Automatic(Strategy[Settings]):
     resources: ClassVar[tuple[Resource, ...]] = (CALIBRATION,)
     choice: ClassVar[bool] = True
 
-    def plan(self, settings: Settings, context: PlanContext) -> Director:
+    def plan(self, settings: Settings, context: PlanContext) -> Planner:
         from .auto import Auto
 
         found = _calibration(context)

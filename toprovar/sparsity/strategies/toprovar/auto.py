@@ -7,8 +7,8 @@ from typing import Any
 
 from ....entropy.calibration import Calibration
 from ...cost import CostModel, Target, predict
-from ...director import Session, Setting
 from ...plan import SparsityPlan, dense_plan
+from ...planner import PlanState, RunContext
 from .before import toprovar_plan
 from .settings import ToProVarSettings
 
@@ -33,14 +33,14 @@ class Auto:
     adaptive: bool = False
     _made: dict[Any, SparsityPlan] = field(default_factory=dict, compare=False, repr=False)
 
-    def start(self, setting: Setting) -> Session:
+    def start(self, setting: RunContext) -> PlanState:
         plan = self.plan(setting)
         reason = self._why_dense(plan, setting)
         if reason is None:
-            return Session(plan)
-        return Session(dense_plan(setting.shape, setting.schedule, "auto", (reason,)))
+            return PlanState(plan)
+        return PlanState(dense_plan(setting.shape, setting.schedule, "auto", (reason,)))
 
-    def plan(self, setting: Setting) -> SparsityPlan:
+    def plan(self, setting: RunContext) -> SparsityPlan:
         """The accelerated plan, whether it pays or not."""
         key = setting.shape, setting.schedule, setting.guided
         if key not in self._made:
@@ -52,7 +52,7 @@ class Auto:
             self._made[key] = predict(plan, setting.shape, self.cost_model, setting.guided)
         return self._made[key]
 
-    def _why_dense(self, plan: SparsityPlan, setting: Setting) -> str | None:
+    def _why_dense(self, plan: SparsityPlan, setting: RunContext) -> str | None:
         cost = plan.predicted
         assert cost is not None
         dense = setting.batch * cost.flops / cost.flop_share

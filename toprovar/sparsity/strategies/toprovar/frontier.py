@@ -22,7 +22,7 @@ from ...solve import solve
 from .settings import ToProVarSettings, build_plan, with_strength
 
 
-class Partly(NamedTuple):
+class PartialScale(NamedTuple):
     """What a part of the last scale's tokens is spared.
 
     Attributes:
@@ -48,7 +48,7 @@ def front_plan(
         about: guide, the layers whose maps choose tokens (empty = all); shortcuts, the identity of
             the maps that choices with shortcuts use; the rest as of ``build_plan``.
     """
-    def build(choice: Choice, below: Choice | None = None, partly: Partly | None = None
+    def build(choice: Choice, below: Choice | None = None, partly: PartialScale | None = None
               ) -> SparsityPlan:
         expected = choice.likeness
         if below is not None and partly is not None:
@@ -85,7 +85,7 @@ def front_plan(
             if best is not None and about_right <= best[0]:
                 continue
             plan, reached = solve(
-                lambda u, c=choice, b=below, s=last, r=rejoin: build(c, b, Partly(s, u, r)),
+                lambda u, c=choice, b=below, s=last, r=rejoin: build(c, b, PartialScale(s, u, r)),
                 cost, target.share,
             )
             if reached:
@@ -114,7 +114,8 @@ def safe_plan(
 
 def plan_of(
     settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule, choice: Choice,
-    expected: float, partly: Partly | None = None, *, shortcuts: str | None = None, **about: Any,
+    expected: float, partly: PartialScale | None = None, *, shortcuts: str | None = None,
+    **about: Any,
 ) -> SparsityPlan:
     """A choice as a plan, with a part of the tokens of its last scale spared."""
     strength = partly.strength if partly else 0.0

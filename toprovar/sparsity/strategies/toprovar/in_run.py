@@ -24,8 +24,8 @@ from ....entropy.statistics import (
     start_scale,
 )
 from ...cost import CostModel, Target, predict
-from ...director import Session, Setting
 from ...plan import SparsityPlan, dense_plan
+from ...planner import PlanState, RunContext
 from ...solve import solve_from
 from .before import toprovar_plan
 from .ladder import Profile, Rung, coarse, nearest, nearest_profile, profiles
@@ -68,16 +68,16 @@ class ToProVar:
         beforehand, and which is always decided inside the run."""
         return settled(self.settings, self.calibration, None).dropped != "exit"
 
-    def start(self, setting: Setting) -> Session:
+    def start(self, setting: RunContext) -> PlanState:
         if self.adaptive:
-            return ToProVarSession(self, setting)
+            return ToProVarState(self, setting)
         settings = self.settings
         key = setting.shape, setting.schedule, setting.guided
         if key not in self._made:  # pictures alike share a plan: to solve for one takes a while
             plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
                                  self.target, setting.guided)
             self._made[key] = predict(plan, setting.shape, self.cost_model, setting.guided)
-        return Session(self._made[key])
+        return PlanState(self._made[key])
 
     def rungs(self, key: Hashable, make: Callable[[], list[Rung]]) -> list[Rung]:
         """What ``make`` gives, made once for each ``key``: pictures alike share their rungs."""
@@ -86,7 +86,7 @@ class ToProVar:
         return self._rungs[key]
 
 
-class ToProVarSession(Session):
+class ToProVarState(PlanState):
     """One image: looks at every scale until the scale dimension is decided.
 
     The representative scale must have run before anything is planned; after it, pruning begins
@@ -94,17 +94,17 @@ class ToProVarSession(Session):
     known to say nothing.
     """
 
-    def __init__(self, director: ToProVar, setting: Setting) -> None:
+    def __init__(self, planner: ToProVar, setting: RunContext) -> None:
         super().__init__(dense_plan(setting.shape, setting.schedule, "toprovar"))
-        self.director, self.setting = director, setting
-        self.recurs = director.settings.ladder
-        self.settings = settled(director.settings, director.calibration, None)
+        self.planner, self.setting = planner, setting
+        self.recurs = planner.settings.ladder
+        self.settings = settled(planner.settings, planner.calibration, None)
         #: [layers, h, w] of each scale that was looked at, on the CPU: copied in one go
         self.maps: dict[int, Tensor] = {}
         self._rhos: dict[int, float] = {}
         self._latest: dict[int, Tensor] = {}
         self.decided = False
-        settings, calibration = self.settings, director.calibration
+        settings, calibration = self.settings, planner.calibration
         self.last = len(setting.schedule) - 1
         self.entry: ScheduleEntry | None = None
         self.notes: list[str] = []
@@ -128,7 +128,7 @@ class ToProVarSession(Session):
         if self.fixed_start is None and self.entry and calibration \
                 and not calibration.rho_informative:
             self.fixed_start = self.entry.start_scale
-            self.decided = self.fixed_start is None and director.target is None
+            self.decided = self.fixed_start is None and planner.target is None
             reason = self.entry.start_reason or "rho tells scales apart too little"
             self.notes.append(f"start scale by calibration: {reason}")
             if self.decided:
@@ -140,7 +140,7 @@ class ToProVarSession(Session):
     @property
     def _earliest(self) -> int:
         """The first scale after which a decision can fall."""
-        if self.fixed_start is not None and self.director.target is None:
+        if self.fixed_start is not None and self.planner.target is None:
             return max(self.representative, self.fixed_start - 1)
         return self.representative
 
@@ -168,7 +168,7 @@ class ToProVarSession(Session):
         start = self.fixed_start
         if start is None and self._crossed(scale):
             start = scale + 1
-        if start is None and self.director.target is None:
+        if start is None and self.planner.target is None:
             if scale < self.last - 1:
                 return
             self.notes.append(f"nothing is pruned: rho never crossed {self.tau:g} "
@@ -189,7 +189,7 @@ class ToProVarSession(Session):
 
     def _planned(self, scale: int, start: int) -> SparsityPlan:
         """The plan from scale ``start`` on (or earlier, for a target), made after ``scale``."""
-        settings, target = self.settings, self.director.target
+        settings, target = self.settings, self.planner.target
         scores = self._scores()
         solving = target is not None and not settings.exits
         if settings.exits:
@@ -199,13 +199,13 @@ class ToProVarSession(Session):
             plan = self._solved(scale, start, share) if solving else self._build(
                 settings, start, share(settings))
         else:
-            rungs = self.director.rungs(
+            rungs = self.planner.rungs(
                 (self.setting.shape, self.setting.schedule, self.setting.guided, scale, start),
                 lambda: self._ladder(scale, start, solving))
             plan = (nearest_profile(rungs, scores) if solving else nearest(
                 rungs, self._asked(start, self._own_share(scale, scores)(settings)))).plan
         if plan.predicted is None:
-            plan = predict(plan, self.setting.shape, self.director.cost_model,
+            plan = predict(plan, self.setting.shape, self.planner.cost_model,
                            self.setting.guided)
         return plan.model_copy(update={
             "parameters": plan.parameters | {"prompt_scores": [round(r, 4) for r in scores]},
@@ -227,7 +227,7 @@ class ToProVarSession(Session):
 
             plan = self._solved(scale, start, share) if solving else predict(
                 self._build(self.settings, start, share(self.settings)), self.setting.shape,
-                self.director.cost_model, self.setting.guided)
+                self.planner.cost_model, self.setting.guided)
             found.append(Rung.of(profile, plan.model_copy(update={
                 "parameters": plan.parameters | {"layer_scores": list(profile)}})))
         return found
@@ -235,7 +235,7 @@ class ToProVarSession(Session):
     def _solved(self, scale: int, start: int, share: Callable[[ToProVarSettings], KeepShare]
                 ) -> SparsityPlan:
         """The mildest plan that meets the target."""
-        target, shape, guided = self.director.target, self.setting.shape, self.setting.guided
+        target, shape, guided = self.planner.target, self.setting.shape, self.setting.guided
         assert target is not None
         plan, _, reached = solve_from(
             range(start, scale, -1),
@@ -247,7 +247,7 @@ class ToProVarSession(Session):
             note = (f"the target of {target.share:.2f} is out of reach: this plan, made after "
                     f"scale {scale}, comes to {target.cost(plan, shape, guided):.2f}")
             plan = plan.model_copy(update={"notes": (*plan.notes, note)})
-        return predict(plan, shape, self.director.cost_model, guided)
+        return predict(plan, shape, self.planner.cost_model, guided)
 
     def _build(self, settings: ToProVarSettings, start: int, share: KeepShare) -> SparsityPlan:
         return build_plan(settings, self.setting.shape, self.setting.schedule, start, share,

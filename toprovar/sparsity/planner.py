@@ -14,7 +14,7 @@ from .plan import SparsityPlan
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunContext:
     """The run that a plan is asked for.
 
     Attributes:
@@ -34,7 +34,7 @@ class Setting:
     least_saving: float = 0.0
 
 
-class Session:
+class PlanState:
     """The planning of one run. This one follows a plan made beforehand.
 
     Attributes:
@@ -67,8 +67,8 @@ class Session:
 
 
 @runtime_checkable
-class Director(Protocol):
-    """A way to plan runs. Holds settings only: what a run finds out lives in its session."""
+class Planner(Protocol):
+    """A way to plan runs. Holds settings only: what a run finds out lives in its plan state."""
 
     @property
     def name(self) -> str: ...
@@ -78,23 +78,23 @@ class Director(Protocol):
         """Whether the plan depends on the run, which is then of one image."""
         ...
 
-    def start(self, setting: Setting) -> Session:
+    def start(self, setting: RunContext) -> PlanState:
         """Begin a run."""
         ...
 
 
-def begin(plan: SparsityPlan | Director, setting: Setting) -> tuple[Session, tuple[str, ...]]:
-    """A session for ``setting``, and notes on the fit.
+def begin(plan: SparsityPlan | Planner, setting: RunContext) -> tuple[PlanState, tuple[str, ...]]:
+    """A plan state for ``setting``, and notes on the fit.
 
     Raises:
         ValueError: the plan was made for another model or schedule.
     """
     if isinstance(plan, SparsityPlan):
-        session = Session(plan)
+        plan_state = PlanState(plan)
     else:
         if plan.adaptive and setting.batch > 1:
             raise ValueError(f"{plan.name} plans for one image at a time, this run has "
                              f"{setting.batch}: run them one by one")
-        session = plan.start(setting)
-    notes = session.plan.check_fits(setting.shape, setting.schedule, setting.fingerprint)
-    return session, notes
+        plan_state = plan.start(setting)
+    notes = plan_state.plan.check_fits(setting.shape, setting.schedule, setting.fingerprint)
+    return plan_state, notes
