@@ -95,3 +95,34 @@ def test_bad_arguments_say_what_to_do(
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_means_over_several_seeds(compare: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare("--strategies", "fastvar,stop", "--seeds", "3-4,9", "--pictures", "p",
+                   "--no-warm-up") == 0
+    captured = capsys.readouterr()
+    found = json.loads(Path("compare.json").read_text())
+    assert found["seeds"] == [3, 4, 9] and found["seed"] == 3 and "9/9" in captured.err
+    assert sorted(p.name for p in Path("p").iterdir()) == sorted(
+        f"{name}-seed{seed}.png" for name in ("dense", "fastvar", "stop") for seed in (3, 4, 9))
+    for one in found["strategies"][1:]:
+        own = [each["ssim"] for each in one["each"]]
+        assert len(set(own)) == 3 and one["ssim"] == pytest.approx(sum(own) / 3)
+        assert f"{one['ssim']:.3f} ({min(own):.3f} to {max(own):.3f})" in captured.out
+    alone = found["strategies"][1]["each"][2]
+    assert compare("--strategies", "fastvar", "--seed", 9, "--no-warm-up") == 0
+    again = json.loads(Path("compare.json").read_text())["strategies"][1]
+    assert again["ssim"] == alone["ssim"] and again["latent_distance"] == alone["latent_distance"]
+
+
+@pytest.mark.parametrize(("arguments", "wrong"), [
+    (["--seeds", "1,x"], "--seeds must look like 1,2,3 or 4-7, got '1,x'"),
+    (["--seeds", "7-4"], "--seeds must look like"), (["--seeds", "0-99999999999"], "must look"),
+    (["--seeds", "1,1"], "each seed once"), (["--seeds", "1", "--seed", "2"], "not both"),
+])
+def test_lists_of_seeds_are_checked_at_once(
+    compare: Any, arguments: list[str], wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(*arguments) == 2
+    error = capsys.readouterr().err
+    assert wrong in error and "loading" not in error

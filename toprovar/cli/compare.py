@@ -1,9 +1,10 @@
-"""``toprovar compare``: every strategy on one prompt and one seed."""
+"""``toprovar compare``: every strategy on one prompt, with one seed or several."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from ..sparsity.planner import Planner
 
 
+MOST_SEEDS = 1000
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", help="what to draw")
@@ -54,10 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              f"{','.join(names())}); dense is always run, and first")
     add_model(parser)
     add_size(parser)
-    add("--seed", type=int, default=0)
-    add("--cfg", type=float, help="guidance strength; 1 = off")
-    add("--tau", type=float, help="temperature")
-    add("--out", metavar="FILE.png", default="compare.png", help="the contact sheet")
+    add("--seed", type=int, default=0, help="of the pictures (default: 0)")
+    add("--seeds", metavar="LIST", help="instead: several, such as 1,2,3 or 4-7; figures are means "
+        "over them, the sheet has the pictures of the first")
+    add("--cfg", type=float, help="guidance strength; 1 = off (default: the model's)")
+    add("--tau", type=float, help="temperature (default: the model's)")
+    add("--out", metavar="FILE.png", default="compare.png",
+        help="the contact sheet (default: compare.png)")
     add("--json", metavar="FILE.json", help="the figures (default: beside the sheet)")
     add("--pictures", metavar="DIR", help="folder for the single pictures")
     add("--side", type=int, default=384, metavar="N",
@@ -78,12 +85,13 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder("--pictures", arguments.pictures)
     whole("--side", arguments.side, 64, 4096)
     check_sampling(arguments)
+    seeds = _seeds(arguments)
     if names_size(arguments):
         find_size(arguments, "1M")
     check_outputs(arguments, [
         Output("--out", out, PICTURE), Output("--json", figures, FIGURES),
-        *(Output("--pictures", Path(arguments.pictures) / f"{_shown(name)}.png", PICTURE)
-          for name in asked if arguments.pictures),
+        *(Output("--pictures", Path(arguments.pictures) / _file(_shown(name), seed, seeds), PICTURE)
+          for name in asked for seed in seeds if arguments.pictures),
     ])
     check_model(arguments)
     check_options(arguments, asked)
@@ -98,42 +106,67 @@ def run(arguments: argparse.Namespace) -> int:
     plans: dict[str, SparsityPlan | Planner] = {
         name: saved[name] or build_plan(arguments, pipeline, schedule, name, costs, guided)
         for name in asked}
-    compared = _run_all(arguments, pipeline, schedule, plans, costs)
+    compared = _run_all(arguments, pipeline, schedule, plans, costs, seeds)
     notes = (*size_told(arguments, schedule), *_work_told(arguments, compared))
-    _write(arguments, pipeline, schedule, compared, costs, out, figures, notes)
+    _write(arguments, pipeline, schedule, compared, costs, out, figures, notes, seeds)
     return 0
+
+
+def _seeds(arguments: argparse.Namespace) -> list[int]:
+    """The seeds that were asked for; a ValueError says what a list looks like."""
+    if arguments.seeds is None:
+        return [arguments.seed]
+    if arguments.seed:
+        raise ValueError("give either --seed or --seeds, not both")
+    found: list[int] = []
+    for part in arguments.seeds.split(","):
+        match = re.fullmatch(r"\s*(\d{1,20})\s*(?:-\s*(\d{1,20}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < min(first + MOST_SEEDS, 1 << 64):
+            raise ValueError(f"--seeds must look like 1,2,3 or 4-7, got {arguments.seeds!r}")
+        found += range(first, last + 1)
+    if len(set(found)) != len(found) or len(found) > MOST_SEEDS:
+        raise ValueError(f"--seeds: each seed once, {MOST_SEEDS} at most, got {arguments.seeds!r}")
+    return found
+
+
+def _file(name: str, seed: int, seeds: list[int]) -> str:
+    return f"{name}.png" if len(seeds) == 1 else f"{name}-seed{seed}.png"
 
 
 def _run_all(
     arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-    plans: dict[str, SparsityPlan | Planner], costs: CostModel,
+    plans: dict[str, SparsityPlan | Planner], costs: CostModel, seeds: list[int],
 ) -> list[Compared]:
     from tqdm import tqdm
 
-    from ..evaluation.compare import compare
+    from ..evaluation.compare import averaged, compare
 
-    taken: list[Taken] = []
-    rounds = 1 if arguments.no_warm_up else 2
-    with tqdm(total=rounds * len(plans), desc="runs") as bar:
-        for timed in range(rounds):
-            taken = []  # of the last round: what is set up once is set up by then
+    warm_up = [] if arguments.no_warm_up else seeds[:1]  # what is set up once is set up by it
+    rounds: list[list[Compared]] = []
+    with tqdm(total=(len(warm_up) + len(seeds)) * len(plans), desc="runs") as bar:
+        for turn, seed in enumerate([*warm_up, *seeds]):
+            warms = turn < len(warm_up)
+            taken = []
             for name, plan in plans.items():
                 what = printable(Path(name).stem)
-                bar.set_postfix_str(f"{what}, warming up" if rounds > 1 and not timed else what)
-                taken.append(_take(arguments, pipeline, schedule, name, plan, costs))
+                bar.set_postfix_str(f"{what}, warming up" if warms else what)
+                taken.append(_take(arguments, pipeline, schedule, name, plan, costs, seed))
                 bar.update()
-    return compare(taken)
+            if not warms:
+                rounds.append(compare(taken))
+    return [averaged(each) for each in zip(*rounds, strict=True)]
 
 
 def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          name: str, plan: SparsityPlan | Planner, costs: CostModel) -> Taken:
+          name: str, plan: SparsityPlan | Planner, costs: CostModel, seed: int) -> Taken:
     """One run."""
     from ..evaluation.compare import Taken
     from ..sparsity.cost import predict
 
     clock = _Clock(pipeline.transformer.null_text.device)
     result = pipeline(
-        arguments.prompt, guidance_scale=arguments.cfg, tau=arguments.tau, seed=arguments.seed,
+        arguments.prompt, guidance_scale=arguments.cfg, tau=arguments.tau, seed=seed,
         schedule=schedule, plan=plan, options=engine_options(arguments), check=clock.check,
         on_scale=clock.on_scale,
     )
@@ -180,7 +213,7 @@ class _Clock:
 
 def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
            compared: list[Compared], costs: CostModel, out: Path, figures: Path,
-           notes: tuple[str, ...]) -> None:
+           notes: tuple[str, ...], seeds: list[int]) -> None:
     from .. import __version__
     from ..evaluation.compare import contact_sheet
     from ..files import replace_file
@@ -188,17 +221,22 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
     height, width = schedule.image_size
     dtype = str(pipeline.transformer.compute_dtype).removeprefix("torch.")
     how = "one run each" + ("" if arguments.no_warm_up else " after a warm-up")
+    several = len(seeds) > 1
+    drawn = f"means over {len(seeds)} seeds, pictures of seed {seeds[0]}" if several else \
+        f"seed {seeds[0]}"
     about = {
-        "prompt": arguments.prompt, "seed": arguments.seed, "size": [width, height],
+        "prompt": arguments.prompt, "seed": seeds[0],
+        **({"seeds": seeds} if several else {}), "size": [width, height],
         "schedule": schedule.to_json(), "speedup": arguments.speedup, "budget": arguments.budget,
         "settings": {name: own for name in names() if (own := given_told(arguments, name))},
         "device": costs.device, "dtype": dtype, "toprovar": __version__,
-        "how": f"{how}: times are single samples, of the scale loop",
+        "how": f"{how}: times are {'means of ' if several else ''}single samples, of the scale "
+               "loop",
         "notes": list(notes), "strategies": [one.to_json() for one in compared],
     }
     sheet = contact_sheet(
         compared, arguments.prompt,
-        f"{width} x {height} pixels, seed {arguments.seed}; {costs.device}, {dtype}; {how}, time "
+        f"{width} x {height} pixels, {drawn}; {costs.device}, {dtype}; {how}, time "
         "of the scale loop", arguments.side,
     )
     save_picture(sheet, out, about)
@@ -207,9 +245,11 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
     if arguments.pictures:
         folder = Path(arguments.pictures)
         folder.mkdir(parents=True, exist_ok=True)
-        for one in compared:
-            save_picture(one.taken.image, folder / f"{one.taken.name}.png",
-                     {k: v for k, v in about.items() if k != "strategies"} | one.to_json())
+        for mean in compared:
+            for seed, one in zip(seeds, mean.each or (mean,), strict=True):
+                save_picture(one.taken.image, folder / _file(one.taken.name, seed, seeds),
+                             {k: v for k, v in about.items() if k not in ("strategies", "seeds")}
+                             | {"seed": seed} | one.to_json())
         written.append(str(folder.absolute()))
     _show(compared, about["how"], notes)
     print(printable(f"\nwrote {', '.join(written)}"))
@@ -236,13 +276,22 @@ def _work_told(arguments: argparse.Namespace, compared: list[Compared]) -> tuple
     return (f"asked for {asked:.1%} of {of}, used: {', '.join(told)}",)
 
 
+def _spread(one: Compared, name: str, digits: int) -> str:
+    """A figure, with its least and most over the seeds."""
+    mean = f"{getattr(one, name):.{digits}f}"
+    if not one.each:
+        return mean
+    low, high = one.spread(name)
+    return f"{mean} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def _show(compared: list[Compared], how: str, notes: tuple[str, ...]) -> None:
     from ..sparsity.plan_table import percent, table
 
     rows = [(
         one.taken.name, f"{one.taken.seconds:.3f} s", f"{one.speedup:.2f} x",
         "-" if one.predicted is None else f"{one.predicted:.2f} x", percent(one.taken.flop_share),
-        f"{one.ssim:.3f}", f"{one.psnr:.1f}", f"{one.latent_distance:.3f}",
+        _spread(one, "ssim", 3), _spread(one, "psnr", 1), f"{one.latent_distance:.3f}",
         f"{one.equal_bits:.1%}", str(one.bit_scales),
     ) for one in compared]
     head = ("", "time", "speed-up", "predicted", "FLOPs", "SSIM", "PSNR", "latent distance",

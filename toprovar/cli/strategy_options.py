@@ -45,8 +45,7 @@ def _add(group: Any, known: Known) -> None:
         how["choices"] = list(known.choices)
     else:
         how["type"] = TYPES[known.kind]
-        if known.option.metavar:
-            how["metavar"] = known.option.metavar
+        how["metavar"] = known.option.metavar or {int: "N", float: "X"}.get(known.kind, "TEXT")
     group.add_argument(known.flag, dest=dest(known.strategy, known.name),
                        help=known.option.help + _default(known), **how)
 

@@ -1,4 +1,4 @@
-"""One prompt and one seed under several strategies: how far each picture is from the first, and a
+"""One prompt and its seeds under several strategies: how far each picture is from the first, and a
 contact sheet of them all. Pillow is all that the sheet needs."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ class Compared:
         equal_bits: share over the scales that both ran; bit_scales: how many these are, of
             ``all_scales`` of the reference.
         difference: [h, w] float32, mean over channels of the absolute difference, 0 to 1.
+        each: those of every seed, where the figures are means over several.
     """
 
     taken: Taken
@@ -67,9 +68,16 @@ class Compared:
     bit_scales: int
     all_scales: int
     difference: Tensor
+    each: tuple[Compared, ...] = ()
+
+    def spread(self, name: str) -> tuple[float, float]:
+        """Least and most of a figure over the seeds."""
+        values = [getattr(one, name) for one in self.each or (self,)]
+        return min(values), max(values)
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        more = {"each": [one.to_json() for one in self.each]} if self.each else {}
+        return more | {
             "name": self.taken.name, "seconds": self.taken.seconds, "speedup": self.speedup,
             "speedup_predicted": self.predicted, "flop_share": self.taken.flop_share,
             "ssim": self.ssim, "psnr": self.psnr if math.isfinite(self.psnr) else None,
@@ -83,6 +91,29 @@ def compare(taken: Sequence[Taken]) -> list[Compared]:
     if not taken:
         raise ValueError("there are no pictures to compare")
     return [_against(one, taken[0]) for one in taken]
+
+
+FIGURES = ("speedup", "ssim", "psnr", "latent_distance", "equal_bits")
+
+
+def averaged(each: Sequence[Compared]) -> Compared:
+    """One strategy's pictures of several seeds as one: means, with the first seed's picture. PSNR
+    is infinite where one of them is."""
+    first, *rest = each
+    if not rest:
+        return first
+    taken = replace(
+        first.taken, seconds=_mean([one.taken.seconds for one in each]),
+        flop_share=_mean([one.taken.flop_share for one in each]),
+        notes=tuple(dict.fromkeys(note for one in each for note in one.taken.notes)))
+    means = {name: _mean([getattr(one, name) for one in each]) for name in FIGURES}
+    faster = [one.predicted for one in each if one.predicted is not None]
+    return replace(first, taken=taken, predicted=_mean(faster) if faster else None,
+                   bit_scales=min(one.bit_scales for one in each), each=tuple(each), **means)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _against(one: Taken, reference: Taken) -> Compared:
