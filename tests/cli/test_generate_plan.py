@@ -143,7 +143,7 @@ def test_speedup_and_skipvar(generate: Any, capsys: pytest.CaptureFixture[str]) 
     (["--plan", "toprovar", "--budget", "0.5", "--alpha-max", "0.5"], "give one or the other"),
     (["--plan", "fastvar", "--budget", "0.5", "--drop", "0.5"], "give one or the other"),
     (["--plan", "toprovar", "--budget", "0.5", "--dimensions", "scale"], "leaves scales out whole"),
-    (["--plan", "toprovar", "--alpha-max", "2"], "--alpha-max: "),
+    (["--plan", "toprovar", "--alpha-max", "2"], "--alpha-max must be between 0 and 1"),
     (["--plan", "toprovar", "--alpha-max", "0.1", "--alpha-min", "0.2"], "is above alpha_max"),
     (["--plan", "toprovar", "--dimensions", "fixed_exit"], "needs a start_scale"),
     (["--plan", "toprovar", "--planned", "before", "--dropped", "cached"], "needs a calibration"),
