@@ -39,7 +39,7 @@ class Entry:
 
     name: str
     budget: float | None
-    plan: SparsityPlan | Planner | None
+    plan: Planner | None
     group: str = "method"
 
     @property
@@ -49,7 +49,7 @@ class Entry:
     @property
     def adaptive(self) -> bool:
         """Whether every picture is planned by itself, and so drawn alone."""
-        return not (self.plan is None or isinstance(self.plan, SparsityPlan)) and self.plan.adaptive
+        return self.plan is not None and self.plan.adaptive
 
 
 def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,

@@ -13,7 +13,6 @@ from toprovar.pipeline import InfinityPipeline
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.schedules import get_schedule
-from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.planner import Planner
 
 PROMPT = "a dog to the left of a car"
@@ -26,7 +25,7 @@ def measure_times(pipeline: InfinityPipeline, pn: str, rows: list[Entry], rounds
     params = SamplingParams(get_schedule("1.0", pn), pipeline.config["default_cfg"],
                             pipeline.config["default_tau"])
 
-    def seconds(plan: SparsityPlan | Planner | None) -> float:
+    def seconds(plan: Planner | None) -> float:
         synchronise(pipeline.device)
         started = time.perf_counter()
         for _ in SamplingRun(pipeline.transformer, text, params, plan=plan,

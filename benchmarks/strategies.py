@@ -68,7 +68,7 @@ class Subject:
     def calibration(self) -> Calibration | None:
         return find_calibration(model_fingerprint(self.model))
 
-    def run(self, plan: SparsityPlan | Planner | None) -> tuple[float, SamplingRun]:
+    def run(self, plan: Planner | None) -> tuple[float, SamplingRun]:
         """Seconds of the scale loop, and the run."""
         device = self.model.null_text.device
         synchronise(device)
@@ -97,11 +97,11 @@ def subject(name: str, pn: str, dtype: str, device: torch.device) -> Subject:
 
 def strategies(name: str, shape: TransformerConfig, schedule: ScaleSchedule, budget: float,
                calibration: Calibration | None = None, cost: CostModel | None = None
-               ) -> dict[str, SparsityPlan | Planner]:
+               ) -> dict[str, Planner]:
     """What is compared on a model, by name."""
     target = Target(budget)
     if name == "embedded":
-        planned: SparsityPlan | Planner = ToProVar(ToProVarSettings(), calibration, target, cost)
+        planned: Planner = ToProVar(ToProVarSettings(), calibration, target, cost)
     else:
         # Early scales in full, then whatever reaches the budget.
         planned = toprovar_plan(shape, schedule, ToProVarSettings(start_scale=len(schedule) - 4),
@@ -130,7 +130,7 @@ def work(name: str, pn: str, budget: float) -> dict[str, dict[str, float]]:
         shape = get_variant(name).config
     found = {}
     for strategy, plan in strategies(name, shape, schedule, budget, calibration).items():
-        if not isinstance(plan, SparsityPlan) and plan.adaptive:
+        if plan.adaptive:
             raise ValueError(f"{strategy} plans inside the run on {name}: without --work it is run")
         cost = count(begin(plan, RunContext(shape, schedule))[0].plan, shape)
         found[strategy] = {"flop_share": round(cost.flop_share, 4),
@@ -138,7 +138,7 @@ def work(name: str, pn: str, budget: float) -> dict[str, dict[str, float]]:
     return found
 
 
-def compare(own: Subject, name: str, plan: SparsityPlan | Planner, rounds: int
+def compare(own: Subject, name: str, plan: Planner, rounds: int
             ) -> dict[str, Any]:
     """A strategy and dense in turn."""
     own.run(plan)

@@ -37,7 +37,6 @@ from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import ScaleState
 from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
-from .sparsity.plan import SparsityPlan
 from .sparsity.planner import Planner
 from .times import Times
 
@@ -196,7 +195,7 @@ class InfinityPipeline(DiffusersManners):
         num_images_per_prompt: int = 1,
         output_type: OutputType = "pil",
         callback_on_step_end: Callback | None = None,
-        plan: SparsityPlan | Planner | None = None,
+        plan: Planner | None = None,
         *,
         seed: Seeds | None = None,
         schedule: ScaleSchedule | None = None,

@@ -14,7 +14,6 @@ from .models.text import PackedText
 from .ops.bit_sampling import Generators
 from .sampling.params import EngineOptions
 from .schedules import ScaleSchedule, pixel_budgets, size_notes
-from .sparsity.plan import SparsityPlan
 from .sparsity.planner import Planner
 
 P = ParamSpec("P")
@@ -61,7 +60,7 @@ def check_kinds(prompt_features: Any, negative_features: Any, channels: int, sch
     found = (("prompt_features", prompt_features, PackedText, "from encode_prompt"),
              ("negative_features", negative_features, PackedText, "from encode_prompt"),
              ("schedule", schedule, ScaleSchedule, "from get_schedule"),
-             ("plan", plan, (SparsityPlan, Planner), "a plan, or a strategy of make_plan"),
+             ("plan", plan, Planner, "a plan, or a strategy of make_plan"),
              ("options", options, EngineOptions, "EngineOptions"),
              *(("generator", one, torch.Generator, "torch.Generator, or one for each image")
                for one in generators))
@@ -133,10 +132,10 @@ Call = tuple[PackedText, PackedText | None, Generators]
 
 
 def split_calls(text: PackedText, negative: PackedText | None, generators: Generators,
-                plan: SparsityPlan | Planner | None) -> list[Call]:
+                plan: Planner | None) -> list[Call]:
     """(text, negative, generators) of each run: one for all images, or, where the plan is made
     inside the run and so differs by image, one for each."""
-    if plan is None or isinstance(plan, SparsityPlan) or not plan.adaptive or len(text) == 1:
+    if plan is None or not plan.adaptive or len(text) == 1:
         return [(text, negative, generators)]
     if isinstance(generators, torch.Generator):
         raise ValueError(

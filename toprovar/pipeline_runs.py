@@ -19,7 +19,6 @@ from .sampling.params import EngineOptions, SamplingParams
 from .sampling.report import RunReport
 from .sampling.run import SamplingRun, ScaleState
 from .sampling.timing import Clock
-from .sparsity.plan import SparsityPlan
 from .sparsity.planner import Planner
 from .times import Kind
 
@@ -40,7 +39,7 @@ class Runs:
 
     pipeline: InfinityPipeline
     params: SamplingParams
-    plan: SparsityPlan | Planner | None
+    plan: Planner | None
     options: EngineOptions | None
     output_type: OutputType
     vae_tile: int | None

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from .models.fingerprint import model_fingerprint
 from .schedules import ScaleSchedule
 from .sparsity.cost import CostModel, Target
-from .sparsity.plan import SparsityPlan
 from .sparsity.planner import Planner
 from .sparsity.strategies.base import PlanContext, Settings, Strategy
 from .sparsity.strategies.options import options_of, settings_of
@@ -23,7 +22,7 @@ def make_plan(
     pipeline: InfinityPipeline, strategy: str, schedule: ScaleSchedule, *,
     speedup: float | None = None, budget: float | None = None, settings: Settings | None = None,
     cost_model: CostModel | None = None, guided: bool = True, **options: Any,
-) -> SparsityPlan | Planner:
+) -> Planner:
     """A plan, or a planner that decides inside the run.
 
     Args:

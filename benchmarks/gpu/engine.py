@@ -10,11 +10,10 @@ from toprovar.graphs import why_no_graphs
 from toprovar.models.text import PackedText
 from toprovar.sampling.params import EngineOptions
 from toprovar.sampling.run import SamplingRun
-from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.planner import Planner
 from toprovar.sparsity.selection import Selector
 
-Plan = SparsityPlan | Planner | None
+Plan = Planner | None
 SEED = 2
 
 

@@ -79,6 +79,5 @@ def share(bench: Bench, without: Loop, including: Loop) -> dict[str, Any]:
 
 def unmeasured(plan: SparsityPlan) -> SparsityPlan:
     """The same counts, by a rule that needs no entropies."""
-    scales = [step.model_dump() | {"rule": "variance"} for step in plan.scales]
-    # Not model_copy: what the plan has worked out about its scales would come along.
-    return SparsityPlan.model_validate(plan.model_dump() | {"scales": scales})
+    scales = tuple(step.model_copy(update={"rule": "variance"}) for step in plan.scales)
+    return plan.model_copy(update={"scales": scales})

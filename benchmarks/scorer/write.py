@@ -215,7 +215,7 @@ def _brief(value: Any) -> str:
 
 
 def _draw(bench: Benchmark, given: argparse.Namespace, manifest: Manifest,
-          pipeline: InfinityPipeline, schedule: ScaleSchedule, plan: SparsityPlan | Planner,
+          pipeline: InfinityPipeline, schedule: ScaleSchedule, plan: Planner,
           todo: list[tuple[int, Item]], shard: str) -> None:
     file = given.out / "costs" / f"{manifest.method}.{shard}.json"
     costs = Costs(**read_json(file)) if file.exists() else Costs()

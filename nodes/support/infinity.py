@@ -108,7 +108,7 @@ class PlanChoice:
         schedule: the size that it was made for.
     """
 
-    plan: SparsityPlan | Planner
+    plan: Planner
     schedule: ScaleSchedule
 
     def __repr__(self) -> str:

@@ -75,7 +75,7 @@ class Report:
 
 
 def run_plan(model: Infinity, plan: PlanChoice | None, schedule: ScaleSchedule, guided: bool
-             ) -> SparsityPlan | Planner:
+             ) -> Planner:
     """The plan that was given, or the automatic choice, which the pipeline keeps."""
     from ...toprovar.planning import AUTO, make_plan
 
@@ -102,7 +102,7 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
     if fixed is not None:
         fixed.check_fits(shape, schedule)  # said before anything is moved to the GPU
     total = len(positive.features) * images
-    calls = 1 if isinstance(chosen, SparsityPlan) or not chosen.adaptive else total
+    calls = total if chosen.adaptive else 1
     scales = sum(s.run for s in fixed.scales) if fixed is not None else len(schedule)
     rows = (2 if guided else 1) * (total if calls == 1 else 1)
     model.wake(working_bytes(model, schedule, rows, fixed),

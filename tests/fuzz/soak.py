@@ -27,7 +27,6 @@ import torch
 
 from benchmarks.machine import describe
 from toprovar import InfinityPipeline, bundled_model, get_schedule, make_plan
-from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.planner import Planner
 
 MOST_GROWTH = 0.02
@@ -60,7 +59,7 @@ def make_jobs(pipeline: Any) -> list[Job]:
     def add(name: str, pictures: int = 1, prompt: Any = "a red apple", **how: Any) -> None:
         jobs.append(Job(name, pictures, lambda: bits(pipeline, prompt, **how)))
 
-    plans: dict[str, SparsityPlan | Planner] = {
+    plans: dict[str, Planner] = {
         name: make_plan(pipeline, name, SMALL, **how) for name, how in (
             ("fastvar", {}), ("toprovar", {"budget": 0.5, "planned": "run"}), ("skipvar", {}))}
     add("256", schedule=SMALL, seed=1)

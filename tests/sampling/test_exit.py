@@ -105,7 +105,7 @@ def test_the_guides_agree_on_the_lowest_entropies() -> None:
                 maps[layer] = naive_entropy(q[:1], k[:1], 1.0).mean(1)[0]
 
     plan = exit_plan(first=6, guide=(1, 2))
-    assert plan.measured == {(5, 1), (5, 2)}
+    assert plan.compiled.where("measured") == {(5, 1), (5, 2)}
     states, _ = run(plan, probe=Naive())
     total = torch.zeros(TOKENS[6], dtype=torch.float64)
     for layer in (1, 2):

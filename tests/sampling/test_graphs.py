@@ -114,6 +114,25 @@ def test_plans_share_the_scales_they_have_in_common(model: InfinityTransformer) 
     assert run.replayed == 7
 
 
+def test_a_replayed_scale_keeps_what_this_plan_still_needs(model: InfinityTransformer) -> None:
+    """Two plans with one sixth scale: only the second needs the fifth scale's updates after it."""
+    later: dict[str, Any] = {"rule": "variance", "dropped": "cached", "source": 4}
+
+    def plan(last: dict[str, Any]) -> SparsityPlan:
+        scales = list(dense_scales(SCHEDULE, model.shape.depth))
+        for s, own in ((5, later), (6, last)):
+            tokens = scales[s].tokens
+            keep = (tokens // 2,) * 4 if own else (tokens,) * 4
+            scales[s] = ScalePlan(grid=scales[s].grid, keep=keep, **own)
+        return SparsityPlan(strategy="own", model=ModelTag.of(model.shape), schedule="",
+                            scales=tuple(scales))
+
+    text = random_text(4)
+    draw(model, text, plan({}), graphs=True)
+    found, _ = draw(model, text, plan(later), graphs=True)
+    same(found, draw(model, text, plan(later), graphs=False)[0])
+
+
 def test_entropies_can_be_watched(model: InfinityTransformer) -> None:
     text, traces = random_text(4), []
     for graphs, seed in ((True, 1), (True, 2), (False, 2)):

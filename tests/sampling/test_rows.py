@@ -40,7 +40,7 @@ class Late:
     def __init__(self, plan: SparsityPlan, before: SparsityPlan) -> None:
         self.plan, self.before = plan, before
 
-    def start(self, setting: RunContext) -> PlanState:
+    def start(self, context: RunContext) -> PlanState:
         outer = self
 
         class Own(PlanState):

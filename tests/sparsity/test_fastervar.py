@@ -29,7 +29,7 @@ def test_the_official_schedule() -> None:
     assert step.grid == (40, 40) and not step.conditional and step.unconditional
     assert step.special == Mixtures(groups=(4,) * 8)
     assert step.keep[::4] == (27, 219, 337, 401, 410, 317, 252, 306)
-    assert plan.passed_on == {(9, layer) for layer in range(3, 32, 4)}
+    assert plan.compiled.where("passed_on") == {(9, layer) for layer in range(3, 32, 4)}
     assert plan.notes == ("cfg has no effect on the last three scales: only the unconditional row "
                           "is run there",)
     assert fastervar_plan(SHAPE, SQUARE, by_chunk=True).scales == plan.scales
@@ -83,7 +83,7 @@ def test_scales_that_the_official_code_skips() -> None:
     plan = fastervar_plan(SHAPE, SQUARE, skipped=0, guided=True)
     assert [s.keep[4] for s in plan.scales[10:]] == [219, 271, 223]
     assert all(s.guided for s in plan.scales)
-    assert {(11, 3), (10, 3), (9, 31)} < plan.passed_on
+    assert {(11, 3), (10, 3), (9, 31)} < plan.compiled.where("passed_on")
     assert len(plan.notes) == 1
 
 
@@ -136,13 +136,13 @@ def test_what_tokens_are_restored_from() -> None:
 
     mixed = ScalePlan(grid=(4, 4), keep=(3, 3), special=Mixtures(groups=(2,)))
     first = ScalePlan(grid=(1, 1), keep=(1, 1))
-    assert plan(first, mixed).special_sources == (None, 0)
-    assert plan(first, mixed).restored == {(0, 1)}
+    assert [s.source for s in plan(first, mixed).compiled.scales] == [None, 0]
+    assert plan(first, mixed).compiled.where("restored") == {(0, 1)}
     with pytest.raises(ValueError, match="no earlier scale to restore tokens from"):
         plan(mixed)
     left = ScalePlan(grid=(2, 2), keep=(2, 2), dropped="exit", rule="random")
     finer = ScalePlan(grid=(2, 2), keep=(1, 2), special=Mixtures(groups=(1, 1)))
-    assert plan(first, finer, mixed).special_sources == (None, 0, 1)
+    assert [s.source for s in plan(first, finer, mixed).compiled.scales] == [None, 0, 1]
     with pytest.raises(ValueError, match="scale 2 restores tokens from the scale before"):
         plan(first, left, mixed)
     fine = ScalePlan(grid=(5, 5), keep=(3, 4), special=Mixtures(groups=(1, 1)))
@@ -160,4 +160,4 @@ def test_entropy_maps_are_those_before_the_mixtures() -> None:
              ScalePlan(grid=(4, 4), keep=(3, 3), special=Mixtures(groups=(2,))),
              ScalePlan(grid=(5, 5), keep=(9, 25))]
     plan = SparsityPlan(strategy="own", model=ModelTag.of(shape), schedule="", scales=tuple(steps))
-    assert plan.measured == {(0, 0)}
+    assert plan.compiled.where("measured") == {(0, 0)}

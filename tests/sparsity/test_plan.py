@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from tests.tiny import tiny_transformer
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.compiled import fallback_sources
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_plan
 
 SHAPE = tiny_transformer().shape
@@ -29,13 +30,13 @@ def test_what_a_plan_needs_of_a_run() -> None:
         {"keep": (4, 8, 16), "dropped": "cached"},
         {"keep": (16, 16, 2), "dropped": "cached", "source": 1, "rule": "variance"},
     )
-    assert plan.counts[3] == (0, 0, 0) and plan.last_run == 5 and not plan.dense
+    assert plan.counts[3] == (0, 0, 0) and plan.compiled.last_run == 5 and not plan.dense
     # the latest scale run stands in, or the one that is named
-    assert plan.sources == ((None,) * 3, (None,) * 3, (None, 1, 1), (None,) * 3, (2, 2, None),
-                            (None, None, 1))
-    assert plan.stored == {(1, 1), (1, 2), (2, 0), (2, 1)}
+    assert fallback_sources(plan.scales) == [
+        (None,) * 3, (None,) * 3, (None, 1, 1), (None,) * 3, (2, 2, None), (None, None, 1)]
+    assert plan.compiled.where("stored") == {(1, 1), (1, 2), (2, 0), (2, 1)}
     # entropies are taken where the latest map comes from
-    assert plan.measured == {(1, 1), (2, 0), (2, 1)}
+    assert plan.compiled.where("measured") == {(1, 1), (2, 0), (2, 1)}
 
 
 @pytest.mark.parametrize(("steps", "message"), [
@@ -67,7 +68,7 @@ def test_plans_do_not_change() -> None:
     plan = dense_plan(SHAPE, SCHEDULE)
     with pytest.raises(ValidationError, match="frozen"):
         plan.strategy = "other"  # type: ignore[misc]
-    assert plan.dense and not plan.stored and not plan.measured
+    assert plan.dense and not plan.compiled.where("stored") and not plan.compiled.where("measured")
 
 
 def test_fit() -> None:

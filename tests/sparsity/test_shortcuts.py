@@ -201,11 +201,11 @@ def test_unsound_plans_are_refused(steps: dict[int, Any], message: str) -> None:
 def test_a_plan_says_where_its_shortcuts_start_from() -> None:
     plan = plan_of(s4=step(4, [0, 64, 64], shortcut=1), s5=step(5, [144] * 3, run=False),
                    s6=step(6, [0, 100, 256], shortcut=1, dropped="shortcut", guide=(2,)))
-    assert plan.shortcut_sources == (None, None, None, None, 3, None, 4)
-    assert plan.leaps == {Leap(3, 4, 1), Leap(4, 6, 1), Leap(4, 6, 2)}
-    assert plan.passed_on == {(3, INPUT), (3, 0), (4, INPUT), (4, 0), (4, 1)}
+    assert [one.source for one in plan.compiled.scales] == [None, None, None, None, 3, None, 4]
+    assert plan.compiled.leaps == {Leap(3, 4, 1), Leap(4, 6, 1), Leap(4, 6, 2)}
+    assert plan.compiled.where("passed_on") == {(3, INPUT), (3, 0), (4, INPUT), (4, 0), (4, 1)}
     assert plan.scales[6].rejoin == 2 and plan.scales[6].guided_by(2)
-    assert plan.measured == {(4, 2)}
+    assert plan.compiled.where("measured") == {(4, 2)}
     assert plan_from_json(plan_to_json(plan)) == plan
     shown = plan_table(plan)
     assert "shortcut to layer 1" in shown and "the others by shortcut to layer 2" in shown

@@ -30,7 +30,7 @@ WIDE = get_schedule("0.75", "0.06M")
 POLICIES = [{}, *({kind: n} for kind in ("skip", "uncond") for n in (1, 2, 3))]
 
 
-def sample(model: InfinityTransformer, plan: SparsityPlan | Planner | None,
+def sample(model: InfinityTransformer, plan: Planner | None,
            params: SamplingParams | None = None, seed: int = 5, **how: Any
            ) -> tuple[SamplingRun, list[ScaleState], Tensor]:
     """The run, its states with sums of their own, and the last sum."""
@@ -181,7 +181,7 @@ def test_nothing_is_settled_before_the_decision() -> None:
     session.after(2, codes)
     assert session.horizon(3) == 3
     session.after(3, codes * 1.5)
-    assert session.horizon(4) == 6 and session.plan.last_run == 3
+    assert session.horizon(4) == 6 and session.plan.compiled.last_run == 3
 
 
 def test_too_few_scales_are_all_run() -> None:

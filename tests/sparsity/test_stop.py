@@ -27,7 +27,7 @@ def test_the_baseline_of_the_2b() -> None:
 def test_the_nearest_scale_at_other_sizes(pn: str, template: str) -> None:
     schedule = get_schedule(template, pn)
     plan = stop_plan(SHAPE, schedule)
-    share = side_shares(schedule)[plan.last_run]
+    share = side_shares(schedule)[plan.compiled.last_run]
     assert share == pytest.approx(0.5, abs=0.1)
     assert bool(plan.notes) == (abs(share - 0.5) > 1e-9)
 
@@ -35,7 +35,7 @@ def test_the_nearest_scale_at_other_sizes(pn: str, template: str) -> None:
 @pytest.mark.parametrize(("side", "last"), [(1, 0), (30, 9), (40, 10), (63, 12), (64, 12)])
 def test_sides(side: int, last: int) -> None:
     plan = stop_plan(SHAPE, get_schedule("1.0", "1M"), side=side)
-    assert plan.last_run == last
+    assert plan.compiled.last_run == last
     assert plan.dense == (last == 12)
 
 

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from ..sampling.run import ScaleState
     from ..schedules import ScaleSchedule
     from ..sparsity.cost import CostModel
-    from ..sparsity.plan import SparsityPlan
     from ..sparsity.planner import Planner
 
 
@@ -103,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan.check_fits(pipeline.transformer.shape, schedule)
     costs = device_costs(pipeline, schedule, engine_options(arguments))
     guided = is_guided(arguments, pipeline)
-    plans: dict[str, SparsityPlan | Planner] = {
+    plans: dict[str, Planner] = {
         name: saved[name] or build_plan(arguments, pipeline, schedule, name, costs, guided)
         for name in asked}
     compared = _run_all(arguments, pipeline, schedule, plans, costs, seeds)
@@ -136,7 +135,7 @@ def _file(name: str, seed: int, seeds: list[int]) -> str:
 
 def _run_all(
     arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-    plans: dict[str, SparsityPlan | Planner], costs: CostModel, seeds: list[int],
+    plans: dict[str, Planner], costs: CostModel, seeds: list[int],
 ) -> list[Compared]:
     from tqdm import tqdm
 
@@ -159,7 +158,7 @@ def _run_all(
 
 
 def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          name: str, plan: SparsityPlan | Planner, costs: CostModel, seed: int) -> Taken:
+          name: str, plan: Planner, costs: CostModel, seed: int) -> Taken:
     """One run."""
     from ..evaluation.compare import Taken
     from ..sparsity.cost import predict

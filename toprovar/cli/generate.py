@@ -229,7 +229,7 @@ def _schedule(arguments: argparse.Namespace, saved: SparsityPlan | None, default
 
 
 def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          saved: SparsityPlan | None) -> tuple[SparsityPlan | Planner | None, CostModel | None]:
+          saved: SparsityPlan | None) -> tuple[Planner | None, CostModel | None]:
     """The plan, and this device's cost model to hold the run against; None without --plan. The
     automatic choice is not held up by measuring one."""
     if arguments.plan is None:

@@ -75,7 +75,7 @@ def check_options(arguments: argparse.Namespace, strategies: Sequence[str]) -> N
 def build_plan(
     arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
     strategy: str, cost_model: CostModel | None = None, guided: bool = True, for_file: bool = False,
-) -> SparsityPlan | Planner:
+) -> Planner:
     """The plan or planner that the options ask for (``planning.make_plan``).
 
     Args:

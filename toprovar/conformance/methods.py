@@ -16,7 +16,7 @@ from .family import Family, RunFolder
 
 
 def plan_for(family: Family, run: RunFolder, schedule: ScaleSchedule
-             ) -> SparsityPlan | Planner | None:
+             ) -> Planner | None:
     """The plan or strategy that a run was recorded with; None = dense."""
     make = METHODS[run.method]
     return make(family, run, schedule) if make else None
@@ -42,7 +42,7 @@ def _fastervar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Spars
 
 
 METHODS: dict[str, Callable[[Family, RunFolder, ScaleSchedule],
-                            SparsityPlan | Planner] | None] = {
+                            Planner] | None] = {
     "dense": None,
     "fastvar": _fastvar,
     "fastervar": _fastervar,

@@ -22,7 +22,6 @@ from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
 from ..ops.widen_cache import widen_cache
 from ..sparsity.plan import SparsityPlan
-from ..sparsity.scale_plan import ScalePlan
 from ..sparsity.selection import Selector
 from .device_text import DeviceText
 from .fused_runner import FACTORS, FusedRunner
@@ -44,7 +43,7 @@ def compile_ahead(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: 
         rows: of the run; residual: its dtype.
     """
     ready = _READY.setdefault(runner.transformer, set())
-    key = (plan.scales, plan.measured, rows, runner.batch, runner.dtype, residual)
+    key = (plan.scales, plan.compiled.where("measured"), rows, runner.batch, runner.dtype, residual)
     if key not in ready:
         ready.add(key)
         Ahead(launches(runner, plan, rows, residual), runner.every_row.lengths.device).wait()
@@ -80,18 +79,19 @@ def _attention(runner: FusedRunner, plan: SparsityPlan, rows: int) -> list[Launc
         for count in {max(counts), min(counts)}:  # mostly the same kernel
             run(count, entropy)
 
-    measured = {plan.counts[s][layer] for s, layer in plan.measured}
+    measured = {block.tokens for step in plan.compiled.scales for block in step.blocks
+                if block.measured}
     return [partial(all_of, counts, entropy)
             for counts, entropy in ((measured, True), (_uneven(plan), False)) if counts]
 
 
 def _uneven(plan: SparsityPlan) -> set[int]:
     """Tokens of the layers of scales for which ``attention`` takes the kernel of any shape."""
-    found, lengths = set(), [0] * plan.model.depth
-    for counts in plan.counts:
-        if len({pair for pair in zip(counts, lengths, strict=True) if pair[0]}) > FEW_SHAPES:
-            found.update(n for n in counts if n)
-        lengths = [had + more for had, more in zip(lengths, counts, strict=True)]
+    found: set[int] = set()
+    for step in plan.compiled.scales:
+        shapes = {(block.tokens, block.keys) for block in step.blocks if block.tokens}
+        if len(shapes) > FEW_SHAPES:
+            found.update(tokens for tokens, _ in shapes)
     return found
 
 
@@ -148,33 +148,33 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
             ) -> list[Launch]:
     """What every scale needs that leaves tokens out: scale after scale, as most launch the same."""
     batch, shape = runner.batch, runner.transformer.shape
-    sparse = [(s, step) for s, step in enumerate(plan.scales) if step.sparse and not step.special]
-
-    def guides(step: ScalePlan) -> list[int]:
-        return [layer for layer in range(shape.depth) if step.guided_by(layer)]
+    steps, measured = plan.compiled.scales, plan.compiled.where("measured")
+    sparse = [(s, one) for s, one in enumerate(steps) if one.plan.sparse and not one.plan.special]
 
     def resize() -> None:
-        for s, step in sparse:
-            if guides(step):
-                known = max(m for m, layer in plan.measured if step.guided_by(layer) and m < s)
-                maps = _zeros(runner, len(guides(step)), batch, *plan.scales[known].grid)
-                resize_map(maps, step.grid)
+        for s, one in sparse:
+            if one.guiding:
+                known = max(m for m, layer in measured if layer in one.guiding and m < s)
+                maps = _zeros(runner, len(one.guiding), batch, *plan.scales[known].grid)
+                resize_map(maps, one.plan.grid)
 
     def select() -> None:
         selector = Selector(plan, batch)
-        for s, step in sparse:
-            maps = _zeros(runner, len(guides(step)), batch, step.tokens)
+        for s, one in sparse:
+            step = one.plan
+            maps = _zeros(runner, len(one.guiding), batch, step.tokens)
             some = [layer for layer in range(shape.depth) if step.partial(layer)]
             x = _zeros(runner, 1, 1, shape.width, dtype=residual).expand(rows, step.tokens, -1)
-            if guides(step) and not step.together:
-                selector.select_in_layers(step, guides(step), maps)
+            if one.guiding and not step.together:
+                selector.select_in_layers(step, one.guiding, maps)
             elif some:
-                selector.select(s, some[0], step, x, maps[0] if guides(step) else None)
+                selector.select(s, some[0], step, x, maps[0] if one.guiding else None)
 
     def merge() -> None:
         width, index = shape.width, _index(runner, rows)
-        for s, step in sparse:
-            for source in {s for s in plan.sources[s] if s is not None}:
+        for _, one in sparse:
+            step = one.plan
+            for source in {block.fallback for block in one.blocks if block.fallback is not None}:
                 old = plan.scales[source].grid
                 cached = _zeros(runner, rows, old[0] * old[1], width, dtype=runner.update_dtype)
                 if step.per == "sublayer":
@@ -184,8 +184,9 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
                 merge_update_(x, None, index, cached, old, step.grid, step.resize)
 
     def restore() -> None:
-        for source, step in zip(plan.special_sources, plan.scales, strict=True):
-            if source is not None:
+        for one in steps:
+            source, step = one.source, one.plan
+            if source is not None and step.special:
                 old = plan.scales[source].grid
                 resize_tokens(_zeros(runner, rows, old[0] * old[1], shape.width, dtype=residual),
                               old, step.grid, "area")

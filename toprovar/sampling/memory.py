@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 Grid = tuple[int, int]
+Kept = dict[tuple[int, int], tuple[Tensor, Grid]]
+"""(scale, part) -> what a layer left for later scales, and its grid."""
 
 
 class EntropyListener(Protocol):
@@ -42,7 +44,7 @@ class Memory(NamedTuple):
 
     lengths: tuple[int, ...]
     maps: dict[int, tuple[Tensor, Grid]]
-    updates: dict[int, dict[tuple[int, int], tuple[Tensor, Grid]]]
+    updates: dict[int, Kept]
     kept: dict[int, Tensor]
     stayed: Tensor | None
     found: tuple[Found, ...]

@@ -98,3 +98,11 @@ class RunReport:
             "python": platform.python_version(),
         }
         return values
+
+
+def recording_notes(recorded: int) -> tuple[str, ...]:
+    """What is worth knowing of a run that recorded this many scales."""
+    if not recorded:
+        return ()
+    return (f"{recorded} scales were recorded for later pictures of this size and plan, "
+            "which take less time than this one",)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,65 +27,17 @@ from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
 from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
+from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
-from .head import add_codes_, embed_scale, guide
+from .head import add_codes_, guide
 from .memory import EntropyListener
+from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
-from .report import RunReport, ScaleReport
-from .setup import borrow_workspace, make_runner, shortcuts_for
+from .report import RunReport, ScaleReport, recording_notes
+from .setup import borrow_workspace, make_runner, shortcuts_for, unconditional_text
 from .sparse import SparseBlocks
 from .timing import Clock
 from .workspace import give_back
-
-
-@dataclass(frozen=True)
-class ScaleState:
-    """What a run hands out after each scale.
-
-    Attributes:
-        index: the scale, from 0; ``total`` scales in all.
-        logits: [B, N, 2 d] float32 after temperature and guidance.
-        bits: [B, N, d] uint8.
-        summed_codes: [B, latent channels, H, W] so far; the run's own tensor, not to be changed.
-        kept: per layer, indices of the tokens it kept: [n], or [R, n]; layers that kept all, or
-            pick tokens for each sub-layer, are absent.
-    """
-
-    index: int
-    total: int
-    grid: tuple[int, int]
-    logits: Tensor
-    bits: Tensor
-    summed_codes: Tensor
-    report: ScaleReport
-    kept: dict[int, Tensor]
-
-
-class LayerProbe:
-    """Looks into a run without changing it; override what is of interest.
-
-    Tensors are the run's own: copy what is kept.
-    """
-
-    def block_input(self, scale: int, layer: int, x: Tensor) -> None:
-        """``x`` [R, N, C] residual of all tokens before the block, or [R, r, C] of the mixtures
-        inside a group of layers that works on some."""
-
-    def attention(self, scale: int, layer: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor
-                  ) -> None:
-        """``q``, ``out`` [R, H, n, D], ``k``, ``v`` [R, H, M, D] of the processed tokens."""
-
-    def block_output(self, scale: int, layer: int, x: Tensor) -> None:
-        """``x`` [R, N, C] residual of all tokens after the block (and after guidance was mixed in
-        there), or of the mixtures inside a group that works on some."""
-
-    def mixed(self, scale: int, layer: int, places: Tensor, x: Tensor) -> None:
-        """Before the first ``layer`` of a group that works on mixtures: ``x`` [R, r, C] mixtures,
-        and ``places`` [R, r] int64 that they will be written to."""
-
-    def unmixed(self, scale: int, layer: int, x: Tensor) -> None:
-        """After the last ``layer`` of such a group: ``x`` [R, r, C] mixtures, before they are
-        written to their places."""
 
 
 class SamplingRun:
@@ -97,8 +48,8 @@ class SamplingRun:
         text: features of the B prompts (raw text-encoder output).
         params: what to sample.
         negative: features in place of the learned null text, one for all or one per prompt.
-        plan: which tokens to process, as a value or as a strategy that plans inside the run; None
-            = all.
+        plan: which tokens to process: a ``SparsityPlan``, or a strategy that plans inside the run;
+            None = all.
         generators: one for all images (the official order), or one per image; None = torch's own.
         options: how to compute.
         choose: decides the bits instead of the sampler that ``params`` ask for.
@@ -118,7 +69,7 @@ class SamplingRun:
         params: SamplingParams,
         *,
         negative: PackedText | None = None,
-        plan: SparsityPlan | Planner | None = None,
+        plan: Planner | None = None,
         generators: Generators = None,
         options: EngineOptions | None = None,
         choose: BitChooser | None = None,
@@ -146,7 +97,7 @@ class SamplingRun:
         self.batch = len(text)
         text = text.to(self.device, torch.float32)
         if params.guided:
-            text = PackedText.join([text, self._unconditional(text, negative)])
+            text = PackedText.join([text, unconditional_text(transformer, text, negative)])
         self.rows = len(text)
         plan = plan or dense_plan(shape, schedule)
         tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
@@ -176,6 +127,8 @@ class SamplingRun:
                               self.workspace),
                 draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda"),
             )
+            self.forward = ScaleForward(transformer, self.blocks, self.batch, probe,
+                                        self.check if own is None else None)
             self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
                 schedule, shape.head_dim, self.device)
             self._laid_out = -1
@@ -244,18 +197,12 @@ class SamplingRun:
             attention_backend=self.backend,
             kv_bytes=self.runner.cache.nbytes,
             seconds={"scales": sum(s.seconds for s in self.scale_reports)},
-            notes=(*self.notes, *plan.notes, *self._prepared()),
+            notes=(*self.notes, *plan.notes, *recording_notes(self.recorded)),
             used_plan=plan,
             replayed_scales=self.replayed,
             recorded_scales=self.recorded,
         )
         return self.clock.timed(report) if wait else report
-
-    def _prepared(self) -> tuple[str, ...]:
-        if not self.recorded:
-            return ()
-        return (f"{self.recorded} scales were recorded for later pictures of this size and plan, "
-                "which take less time than this one",)
 
     def _missing_rows(self) -> tuple[str, ...]:
         if self.rows > self.batch or all(s.conditional for s in self.plan_state.plan.scales):
@@ -290,25 +237,13 @@ class SamplingRun:
     def _skip(self, scale: int) -> None:
         """Leave a scale out, with its random draws taken."""
         grid, depth = self.params.schedule.grids[scale], self.transformer.shape.depth
-        if isinstance(self.choose, Sampler) and scale < self.plan_state.plan.last_run:
+        if isinstance(self.choose, Sampler) and scale < self.plan_state.plan.compiled.last_run:
             bits = self.transformer.shape.bits_per_token
             self.choose.skip((self.batch, grid[0] * grid[1], bits), self.device)
         self.scale_reports.append(ScaleReport(
             scale, grid, grid[0] * grid[1], (0,) * depth, self.params.cfg_list[scale],
             self.params.tau_list[scale], 0.0, 0,
         ))
-
-    def _unconditional(self, text: PackedText, negative: PackedText | None) -> PackedText:
-        """Null text of each prompt's own length, or the negative prompt's features."""
-        if negative is None:
-            return self.transformer.null_rows(text.lengths)
-        if len(negative) == 1:
-            negative = negative.repeat_each(len(text))
-        if len(negative) != len(text):
-            raise ValueError(
-                f"{len(negative)} negative prompts for {len(text)} prompts: give one, or as many"
-            )
-        return negative.to(self.device, torch.float32)
 
     def _run_scale(self, scale: int) -> ScaleState:
         self.clock.mark(scale)
@@ -319,10 +254,10 @@ class SamplingRun:
         self.blocks.begin(scale, self._rows(scale), self.device)
         self.check()
         logits = guide(self._logits(scale), cfg, tau, self.batch)
-        self.blocks.deliver()
+        self.blocks.maps.deliver()
         self.check()
         bits = self.choose(scale, logits)
-        before = self.summed_codes.clone() if self.plan_state.plan.by_change else None
+        before = self.summed_codes.clone() if self.plan_state.plan.compiled.by_change else None
         add_codes_(self.summed_codes, bits, grid, self.transformer.shape.patch,
                    self.blocks.stayed)
         if before is not None:
@@ -336,82 +271,32 @@ class SamplingRun:
             len(self._rows(scale)),
         )
         self.scale_reports.append(report)
-        kept = self._kept()
+        kept = self.blocks.kept_copies()
         self.plan_state.after(scale, self.summed_codes)
         return ScaleState(scale, len(self.params.schedule), grid, logits, bits, self.summed_codes,
                           report, kept)
 
-    def _kept(self) -> dict[int, Tensor]:
-        """Indices per layer, in memory of their own where recorded scales write them again."""
-        if self.workspace is None:
-            return dict(self.blocks.kept)
-        copies = {id(index): index.clone() for index in self.blocks.kept.values()}
-        return {layer: copies[id(index)] for layer, index in self.blocks.kept.items()}
-
     def _logits(self, scale: int) -> Tensor:
         """Logits of the rows that count, computed or replayed: [R, N, 2 d] float32, before
         temperature and guidance. Not to be changed."""
-        guided = self._guided(scale)
+        rows, cfg = self._rows(scale), self.params.cfg_list[scale]
+        guided = cfg != 1 and len(rows) > self.batch
+        guidance = Guidance(cfg, self.mixing_layers if guided else (),
+                            guided and 0 in self.params.cfg_insertion_layer)
+        step = self.plan_state.plan.compiled.scales[scale]
+
+        def compute() -> Tensor:
+            own = self.workspace
+            x = self.forward.input(scale, len(rows), self.summed_codes if own is None
+                                   else own.codes, self.options.residual_dtype)
+            return self.forward(scale, step, x, self.rotations[scale], guidance)
+
         if self.workspace is None:
-            return self._compute(scale, guided)
-        mixed = self.params.cfg_list[scale] if guided and self.mixing_layers else None
-        key = (self.blocks.signature(scale), self._rows(scale), guided, mixed,
+            return compute()
+        key = (self.blocks.signature(scale), rows, guided, cfg if guidance.layers else None,
                self.params.cfg_insertion_layer if guided else ())
         before = self.workspace.replays, self.workspace.records
-        logits = self.workspace.run(key, lambda: self._compute(scale, guided), self.blocks,
-                                    at_once=self.plan_state.recurs)
+        logits = self.workspace.run(key, compute, self.blocks, at_once=self.plan_state.recurs)
         self.replayed += self.workspace.replays - before[0]
         self.recorded += self.workspace.records - before[1]
         return logits
-
-    def _guided(self, scale: int) -> bool:
-        return self.params.cfg_list[scale] != 1 and len(self._rows(scale)) > self.batch
-
-    def _compute(self, scale: int, guided: bool) -> Tensor:
-        """See ``_logits``. May be recorded: host values that change from picture to picture must
-        be in its key."""
-        depth = self.transformer.shape.depth
-        x = self._scale_input(scale)
-        self.blocks.choose_ahead(scale, x.shape[0])
-        level = self.transformer.level_embed.weight[scale].to(x.dtype)
-        step = self.plan_state.plan.scales[scale]
-        jumps = step.shortcut > 0 or step.rejoin > 0
-        if jumps:
-            self.blocks.jump(scale, x.add_(level))
-        for layer in range(step.shortcut, depth):
-            if self.workspace is None:
-                self.check()
-            if layer and layer == step.rejoin:
-                self.blocks.rejoin(x)
-            if self._embeds_level(layer) and not (jumps and layer == 0):
-                x.add_(level)
-            if self.probe:
-                self.probe.block_input(scale, layer, x)
-            mixes = guided and layer in self.mixing_layers
-            apart = mixes or self.probe is not None or self._embeds_level(layer + 1)
-            x = self.blocks.run(scale, layer, x, self.rotations[scale], apart)
-            if mixes:
-                cfg = self.params.cfg_list[scale]
-                half = cfg * x[: self.batch] + (1 - cfg) * x[self.batch :]
-                x[: self.batch], x[self.batch :] = half, half
-            if self.probe:
-                self.probe.block_output(scale, layer, x)
-        self.runner.end()
-        on_logits = guided and 0 in self.params.cfg_insertion_layer
-        rows = self.rows if on_logits else self.batch
-        return self.transformer.logits(x[:rows], self.runner.text)
-
-    def _embeds_level(self, layer: int) -> bool:
-        shape = self.transformer.shape
-        return layer == 0 or (shape.level_embed_every_chunk
-                              and layer % shape.blocks_per_chunk == 0)
-
-    def _scale_input(self, scale: int) -> Tensor:
-        """[R, N, C] residual before the level embedding."""
-        rows = len(self._rows(scale))
-        if scale == 0:
-            return self.transformer.first_tokens(self.runner.text)[:rows].to(
-                self.options.residual_dtype)
-        codes = self.summed_codes if self.workspace is None else self.workspace.codes
-        return embed_scale(self.transformer, codes, self.params.schedule.grids[scale],
-                           rows // self.batch, self.options.residual_dtype)

@@ -84,6 +84,25 @@ def make_runner(
     return FusedRunner(transformer, own, batch, options, probe, by_head)
 
 
+def unconditional_text(transformer: InfinityTransformer, text: PackedText,
+                       negative: PackedText | None) -> PackedText:
+    """Features of the unconditional rows: null text of each prompt's own length, or those of the
+    negative prompts.
+
+    Raises:
+        ValueError: there are neither one nor as many negative prompts as prompts.
+    """
+    if negative is None:
+        return transformer.null_rows(text.lengths)
+    if len(negative) == 1:
+        negative = negative.repeat_each(len(text))
+    if len(negative) != len(text):
+        raise ValueError(
+            f"{len(negative)} negative prompts for {len(text)} prompts: give one, or as many"
+        )
+    return negative.to(transformer.null_text.device, torch.float32)
+
+
 def shortcuts_for(
     transformer: InfinityTransformer, plan: SparsityPlan, mixing_layers: Collection[int],
     workspace: Workspace | None = None,
@@ -97,15 +116,15 @@ def shortcuts_for(
     Raises:
         ValueError: they are not at hand, of another model, or lead past a layer that mixes.
     """
-    if not plan.leaps or plan.shortcuts is None:
+    if not plan.compiled.leaps or plan.shortcuts is None:
         return None
-    longest = max(leap.length for leap in plan.leaps)
+    longest = max(leap.length for leap in plan.compiled.leaps)
     if any(layer < longest for layer in mixing_layers):
         raise ValueError(
             f"cfg_insertion_layer mixes guidance in layers {sorted(mixing_layers)}, the plan's "
             f"shortcuts leave out the first {longest}: use 0, or a plan without shortcuts")
     found = find_shortcuts(plan.shortcuts)
-    found.check_fits(transformer.shape, plan.leaps, model_fingerprint(transformer))
+    found.check_fits(transformer.shape, plan.compiled.leaps, model_fingerprint(transformer))
     if workspace is not None:
         workspace.constants["shortcuts", found.identity] = found
     return found

@@ -15,6 +15,9 @@ from .shortcut_inputs import Sizes
 TEXT_TOKENS = 32
 """Text length that FLOPs are counted for; cross-attention is a small share at any length."""
 
+CHOSEN = ("layer", "part", "scale")
+"""Ways in which a block's tokens are picked."""
+
 Table = NDArray[np.float64]
 
 
@@ -45,27 +48,22 @@ class WorkTable:
 
     @staticmethod
     def of(plan: SparsityPlan, guided: bool = True) -> WorkTable:
-        kept = np.array(plan.counts, dtype=np.float64)
-        tokens = np.array([[s.tokens] for s in plan.scales], dtype=np.float64)
-        run = np.array([[float(s.run)] for s in plan.scales])
-        rows = run * [[2.0 if guided and s.guided else 1.0] for s in plan.scales]
-        chosen = ((kept > 0) & (kept < tokens)).astype(np.float64)
+        steps = plan.compiled.scales
+        tokens = np.array([[s.plan.tokens] for s in steps], dtype=np.float64)
+        run = np.array([[float(s.plan.run)] for s in steps])
+        rows = run * [[2.0 if guided and s.plan.guided else 1.0] for s in steps]
+        kept, keys, measured, updated, chosen, parts = np.array([
+            [(b.tokens, b.keys, b.measured, b.stored or b.fallback is not None,
+              b.chosen in CHOSEN, 3 if b.chosen == "part" else 1) for b in s.blocks]
+            for s in steps], dtype=np.float64).transpose(2, 0, 1)
         mixtures = np.zeros_like(tokens)
-        for s, step in enumerate(plan.scales):
-            if step.run and step.special:
-                starts = list(step.special.starts)
+        for s, step in enumerate(steps):
+            if step.plan.run and step.plan.special:
+                starts = list(step.plan.special.starts)
                 chosen[s] = np.isin(np.arange(kept.shape[1]), starts)
                 mixtures[s] = kept[s, starts].sum()
-        updated = np.array([[float(source is not None) for source in row] for row in plan.sources])
-        measured = np.zeros_like(kept)
-        for places, table in ((plan.measured, measured), (plan.stored, updated)):
-            for scale, layer in places:
-                table[scale, layer] = 1.0
-        by_part = np.array([[3.0 if s.per == "sublayer" else 1.0] for s in plan.scales])
-        return WorkTable(rows, tokens, kept, kept.cumsum(0), measured, chosen, updated,
-                         np.where(chosen > 0, by_part, 1.0),
-                         run * [[float(bool(s.shortcut) + bool(s.rejoin))] for s in plan.scales],
-                         mixtures)
+        return WorkTable(rows, tokens, kept, keys, measured, chosen, updated, parts,
+                         run * [[float(s.jumps)] for s in steps], mixtures)
 
     @staticmethod
     def dense(plan: SparsityPlan, guided: bool = True) -> WorkTable:

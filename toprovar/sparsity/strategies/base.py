@@ -200,7 +200,7 @@ class Strategy(Generic[S]):
     choice: ClassVar[bool] = False
     default: ClassVar[bool] = False
 
-    def plan(self, settings: S, context: PlanContext) -> SparsityPlan | Planner:
+    def plan(self, settings: S, context: PlanContext) -> Planner:
         """A plan, or a planner that decides inside the run.
 
         Raises:

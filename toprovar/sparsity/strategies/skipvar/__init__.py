@@ -11,7 +11,6 @@ from ..base import Option, PlanContext, Resource, Settings, Shorthand, Strategy
 from .decision import CLASSES, DecisionModels, find_decisions
 
 if TYPE_CHECKING:
-    from ...plan import SparsityPlan
     from ...planner import Planner
 
 UNDECIDED = (
@@ -89,7 +88,7 @@ class SkipVar(Strategy[SkipVarSettings]):
                              "inside the run")
         return settings
 
-    def plan(self, settings: SkipVarSettings, context: PlanContext) -> SparsityPlan | Planner:
+    def plan(self, settings: SkipVarSettings, context: PlanContext) -> Planner:
         from . import policies
 
         shape, schedule = context.shape, context.schedule

@@ -83,13 +83,13 @@ class SkipVar:
     name: str = "skipvar"
     adaptive: bool = True
 
-    def start(self, setting: RunContext) -> PlanState:
+    def start(self, context: RunContext) -> PlanState:
         """Begin a run; dense, with a note, where the schedule is too short to decide.
 
         Raises:
             ValueError: there are several decision models and none is for this schedule.
         """
-        shape, schedule = setting.shape, setting.schedule
+        shape, schedule = context.shape, context.schedule
         if len(schedule) < MIN_SCALES:
             return PlanState(dense_plan(shape, schedule, "skipvar", (
                 f"SkipVAR decides nothing on {len(schedule)} scales, it needs {MIN_SCALES}: all "
@@ -99,10 +99,10 @@ class SkipVar:
         if isinstance(models, DecisionModel):
             models = DecisionModels({"": models})
         model, notes = models.pick(schedule, self.which)
-        if model.model and setting.fingerprint and model.model != setting.fingerprint:
+        if model.model and context.fingerprint and model.model != context.fingerprint:
             notes += (f"SkipVAR's decision model was fitted to other weights ({model.model}, these "
-                      f"are {setting.fingerprint}): its target may be missed",)
-        return SkipVarState(self, setting, model, notes)
+                      f"are {context.fingerprint}): its target may be missed",)
+        return SkipVarState(self, context, model, notes)
 
 
 class SkipVarState(PlanState):
@@ -112,13 +112,13 @@ class SkipVarState(PlanState):
         features: what the decision was taken by, None before.
     """
 
-    def __init__(self, planner: SkipVar, setting: RunContext, model: DecisionModel,
+    def __init__(self, planner: SkipVar, context: RunContext, model: DecisionModel,
                  notes: tuple[str, ...] = ()) -> None:
-        super().__init__(dense_plan(setting.shape, setting.schedule, "skipvar", tuple(notes)))
+        super().__init__(dense_plan(context.shape, context.schedule, "skipvar", tuple(notes)))
         self.features: Features | None = None
-        self._planner, self._setting = planner, setting
+        self._planner, self._setting = planner, context
         self._model, self._notes = model, notes
-        self._size = feature_size(setting.shape, setting.schedule)
+        self._size = feature_size(context.shape, context.schedule)
         self._old: Tensor | None = None
 
     def horizon(self, scale: int) -> int:

@@ -13,7 +13,6 @@ from ..registry import AUTO
 from .settings import ToProVarSettings
 
 if TYPE_CHECKING:
-    from ...plan import SparsityPlan
     from ...planner import Planner
 
 
@@ -74,7 +73,7 @@ class ToProVar(Strategy[ToProVarSettings]):
     def wants_trace(self, settings: ToProVarSettings) -> bool:
         return settings.planned == "before"
 
-    def plan(self, settings: ToProVarSettings, context: PlanContext) -> SparsityPlan | Planner:
+    def plan(self, settings: ToProVarSettings, context: PlanContext) -> Planner:
         from . import before, in_run
 
         calibration = _calibration(context)

@@ -33,34 +33,34 @@ class Auto:
     adaptive: bool = False
     _made: dict[Any, SparsityPlan] = field(default_factory=dict, compare=False, repr=False)
 
-    def start(self, setting: RunContext) -> PlanState:
-        plan = self.plan(setting)
-        reason = self._why_dense(plan, setting)
+    def start(self, context: RunContext) -> PlanState:
+        plan = self.plan(context)
+        reason = self._why_dense(plan, context)
         if reason is None:
             return PlanState(plan)
-        return PlanState(dense_plan(setting.shape, setting.schedule, "auto", (reason,)))
+        return PlanState(dense_plan(context.shape, context.schedule, "auto", (reason,)))
 
-    def plan(self, setting: RunContext) -> SparsityPlan:
+    def plan(self, context: RunContext) -> SparsityPlan:
         """The accelerated plan, whether it pays or not."""
-        key = setting.shape, setting.schedule, setting.guided
+        key = context.shape, context.schedule, context.guided
         if key not in self._made:
             settings = ToProVarSettings()
             if self.calibration is not None and self.calibration.dropped != "exit":
                 settings = ToProVarSettings(dropped=self.calibration.dropped)
-            plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
-                                 self.target, setting.guided)
-            self._made[key] = predict(plan, setting.shape, self.cost_model, setting.guided)
+            plan = toprovar_plan(context.shape, context.schedule, settings, self.calibration,
+                                 self.target, context.guided)
+            self._made[key] = predict(plan, context.shape, self.cost_model, context.guided)
         return self._made[key]
 
-    def _why_dense(self, plan: SparsityPlan, setting: RunContext) -> str | None:
+    def _why_dense(self, plan: SparsityPlan, context: RunContext) -> str | None:
         cost = plan.predicted
         assert cost is not None
-        dense = setting.batch * cost.flops / cost.flop_share
+        dense = context.batch * cost.flops / cost.flop_share
         saved = dense * (1 - cost.flop_share)
-        if saved < setting.least_saving:
+        if saved < context.least_saving:
             return (f"dense: only {saved / 1e9:.2g} of {dense / 1e9:.2g} GFLOPs could be saved at "
                     "this size, too little to be faster on this device")
-        found = setting.slower(plan) if setting.slower is not None else None
+        found = context.slower(plan) if context.slower is not None else None
         if found is None:
             return None
         return (f"dense: the accelerated plan took {found[0]:.3g} s here, dense {found[1]:.3g} s")

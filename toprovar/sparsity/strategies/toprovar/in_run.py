@@ -68,15 +68,15 @@ class ToProVar:
         beforehand, and which is always decided inside the run."""
         return settled(self.settings, self.calibration, None).dropped != "exit"
 
-    def start(self, setting: RunContext) -> PlanState:
+    def start(self, context: RunContext) -> PlanState:
         if self.adaptive:
-            return ToProVarState(self, setting)
+            return ToProVarState(self, context)
         settings = self.settings
-        key = setting.shape, setting.schedule, setting.guided
+        key = context.shape, context.schedule, context.guided
         if key not in self._made:  # pictures alike share a plan: to solve for one takes a while
-            plan = toprovar_plan(setting.shape, setting.schedule, settings, self.calibration,
-                                 self.target, setting.guided)
-            self._made[key] = predict(plan, setting.shape, self.cost_model, setting.guided)
+            plan = toprovar_plan(context.shape, context.schedule, settings, self.calibration,
+                                 self.target, context.guided)
+            self._made[key] = predict(plan, context.shape, self.cost_model, context.guided)
         return PlanState(self._made[key])
 
     def rungs(self, key: Hashable, make: Callable[[], list[Rung]]) -> list[Rung]:
@@ -94,9 +94,9 @@ class ToProVarState(PlanState):
     known to say nothing.
     """
 
-    def __init__(self, planner: ToProVar, setting: RunContext) -> None:
-        super().__init__(dense_plan(setting.shape, setting.schedule, "toprovar"))
-        self.planner, self.setting = planner, setting
+    def __init__(self, planner: ToProVar, context: RunContext) -> None:
+        super().__init__(dense_plan(context.shape, context.schedule, "toprovar"))
+        self.planner, self.context = planner, context
         self.recurs = planner.settings.ladder
         self.settings = settled(planner.settings, planner.calibration, None)
         #: [layers, h, w] of each scale that was looked at, on the CPU: copied in one go
@@ -105,11 +105,11 @@ class ToProVarState(PlanState):
         self._latest: dict[int, Tensor] = {}
         self.decided = False
         settings, calibration = self.settings, planner.calibration
-        self.last = len(setting.schedule) - 1
+        self.last = len(context.schedule) - 1
         self.entry: ScheduleEntry | None = None
         self.notes: list[str] = []
         if calibration is not None:
-            self.entry, fit = calibration.entry(setting.schedule)
+            self.entry, fit = calibration.entry(context.schedule)
             self.notes += fit
         else:
             self.notes.append("no calibration of this model: the paper's tau, and scores spread "
@@ -200,34 +200,34 @@ class ToProVarState(PlanState):
                 settings, start, share(settings))
         else:
             rungs = self.planner.rungs(
-                (self.setting.shape, self.setting.schedule, self.setting.guided, scale, start),
+                (self.context.shape, self.context.schedule, self.context.guided, scale, start),
                 lambda: self._ladder(scale, start, solving))
             plan = (nearest_profile(rungs, scores) if solving else nearest(
                 rungs, self._asked(start, self._own_share(scale, scores)(settings)))).plan
         if plan.predicted is None:
-            plan = predict(plan, self.setting.shape, self.planner.cost_model,
-                           self.setting.guided)
+            plan = predict(plan, self.context.shape, self.planner.cost_model,
+                           self.context.guided)
         return plan.model_copy(update={
             "parameters": plan.parameters | {"prompt_scores": [round(r, 4) for r in scores]},
             "provenance": {"planned_after_scale": scale}, "notes": (*self.notes, *plan.notes)})
 
     def _asked(self, start: int, share: KeepShare) -> NDArray[np.float64]:
         """[S, L] tokens that this prompt's own figures would keep."""
-        tokens = self.setting.schedule.tokens
+        tokens = self.context.schedule.tokens
         return np.array([[n if s < start else n * share(s, layer)
-                          for layer in range(self.setting.shape.depth)]
+                          for layer in range(self.context.shape.depth)]
                          for s, n in enumerate(tokens)])
 
     def _ladder(self, scale: int, start: int, solving: bool) -> list[Rung]:
         found = []
-        for profile in profiles(self.setting.shape.depth, self.settings, self.entry,
+        for profile in profiles(self.context.shape.depth, self.settings, self.entry,
                                 solving):
             def share(own: ToProVarSettings, profile: Profile = profile) -> KeepShare:
                 return coarse(plain_share(own, profile, self.last))
 
             plan = self._solved(scale, start, share) if solving else predict(
-                self._build(self.settings, start, share(self.settings)), self.setting.shape,
-                self.planner.cost_model, self.setting.guided)
+                self._build(self.settings, start, share(self.settings)), self.context.shape,
+                self.planner.cost_model, self.context.guided)
             found.append(Rung.of(profile, plan.model_copy(update={
                 "parameters": plan.parameters | {"layer_scores": list(profile)}})))
         return found
@@ -235,7 +235,7 @@ class ToProVarState(PlanState):
     def _solved(self, scale: int, start: int, share: Callable[[ToProVarSettings], KeepShare]
                 ) -> SparsityPlan:
         """The mildest plan that meets the target."""
-        target, shape, guided = self.planner.target, self.setting.shape, self.setting.guided
+        target, shape, guided = self.planner.target, self.context.shape, self.context.guided
         assert target is not None
         plan, _, reached = solve_from(
             range(start, scale, -1),
@@ -250,8 +250,8 @@ class ToProVarState(PlanState):
         return predict(plan, shape, self.planner.cost_model, guided)
 
     def _build(self, settings: ToProVarSettings, start: int, share: KeepShare) -> SparsityPlan:
-        return build_plan(settings, self.setting.shape, self.setting.schedule, start, share,
-                          fingerprint=self.setting.fingerprint)
+        return build_plan(settings, self.context.shape, self.context.schedule, start, share,
+                          fingerprint=self.context.fingerprint)
 
     def _own_share(self, scale: int, scores: Sequence[float]
                    ) -> Callable[[ToProVarSettings], KeepShare]:
@@ -273,7 +273,7 @@ class ToProVarState(PlanState):
 
     def _scores(self) -> tuple[float, ...]:
         """R of each layer from this prompt's maps at the representative scale."""
-        settings, depth = self.settings, self.setting.shape.depth
+        settings, depth = self.settings, self.context.shape.depth
         ratios = principal_ratio(self.maps[self.representative])
         if self.entry is not None:
             beta = self.entry.beta if settings.beta is None else settings.beta
