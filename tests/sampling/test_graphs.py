@@ -23,6 +23,7 @@ from toprovar.schedules import get_schedule
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_scales
 from toprovar.sparsity.strategies.fastervar import fastervar_plan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
+from toprovar.sparsity.strategies.scalekv import scalekv_plan
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
 from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
@@ -64,6 +65,7 @@ def plans(model: InfinityTransformer) -> dict[str, Any]:
         "fastvar": fastvar_plan(model.shape, SCHEDULE),
         "fastervar": fastervar_plan(model.shape, SCHEDULE, "0.99"),
         "mixtures": fastervar_plan(model.shape, SCHEDULE, "0.85", skipped=0, guided=True),
+        "bounded": scalekv_plan(model.shape, SCHEDULE, 0.3),
         "skipvar": skipvar_plan(model.shape, SCHEDULE, skip=1),
         "in run": ToProVar(ToProVarSettings(dropped="cached", start_scale=4)),
     }
@@ -90,7 +92,7 @@ def same(a: list[ScaleState], b: list[ScaleState]) -> None:
 
 @pytest.mark.parametrize("name", ["dense", "identity", "cached", "exit", "unconditional row",
                                   "variance", "random", "fastvar", "fastervar", "mixtures",
-                                  "skipvar", "in run"])
+                                  "bounded", "skipvar", "in run"])
 def test_replayed_pictures_are_those_of_eager_runs(model: InfinityTransformer, name: str) -> None:
     """Prompts of other lengths, other seeds: nothing of the recorded picture sticks."""
     plan = plans(model)[name]

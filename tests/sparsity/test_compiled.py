@@ -30,8 +30,9 @@ def plan_of(*steps: dict[str, Any], shortcuts: str | None = None) -> SparsityPla
 def test_blocks_of_a_dense_plan_do_everything_and_keep_nothing() -> None:
     compiled = plan_of({}, {}, {}).compiled
     assert compiled.scales[1].blocks == (
-        BlockStep(4, "all", keys=5, same_next=True), BlockStep(4, "all", keys=5, same_next=True),
-        BlockStep(4, "all", keys=5))
+        BlockStep(4, "all", keys=5, held=5, same_next=True),
+        BlockStep(4, "all", keys=5, held=5, same_next=True),
+        BlockStep(4, "all", keys=5, held=5))
     assert [step.source for step in compiled.scales] == [None] * 3
     assert compiled.last_run == 2 and not compiled.leaps and not compiled.by_change
 

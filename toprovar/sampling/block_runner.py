@@ -13,6 +13,8 @@ from ..ops import attention as attention_ops
 from ..ops.attention_entropy import attention_entropy, attention_with_entropy
 from ..ops.cross_attention import AbsorbedText, pays
 from ..ops.resize_tokens import resize_tokens
+from ..sparsity.key_selection import Hold, select_keys
+from .bounded_cache import BoundedCache
 from .cache import KVCache
 from .params import EngineOptions
 
@@ -47,7 +49,7 @@ class BlockRunner:
         cache: to be set before the first block, and again where it is laid out anew.
     """
 
-    cache: KVCache
+    cache: KVCache | BoundedCache
     update_dtype: torch.dtype | None = None
     """Of updates that are kept for later scales; None = the residual's."""
     many_shapes = False
@@ -75,6 +77,7 @@ class BlockRunner:
     def block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
         index: Tensor | None = None, standin: FallbackUpdate | None = None, follow: bool = False,
+        hold: Hold | None = None,
     ) -> Tensor | None:
         """One whole block.
 
@@ -87,6 +90,7 @@ class BlockRunner:
             standin: what the others get; None = nothing.
             follow: promises that the next call is of the next layer, on the same tokens, with
                 ``x`` untouched in between.
+            hold: the keys that a bounded cache is to hold afterwards; None = all.
 
         Returns:
             [B, n] float32 entropy (natural log, mean over heads) of the conditional rows, or
@@ -96,7 +100,7 @@ class BlockRunner:
         turn = rotation if index is None else gather_rotation(rotation, index)
         entropy = None
         if part.shape[1]:
-            attended, entropy = self.attend(scale, layer, part, turn, measure)
+            attended, entropy = self.attend(scale, layer, part, turn, measure, hold)
             self.transformer.block(layer).finish(
                 part, attended, self.text.blocks[layer], self.piece,
                 self._absorbed_text(layer, part),
@@ -111,21 +115,21 @@ class BlockRunner:
         """The blocks of a scale are done."""
 
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
-             index: Tensor | None = None) -> Tensor:
+             index: Tensor | None = None, hold: Hold | None = None) -> Tensor:
         """What one sub-layer adds to the residual ``x`` [R, N, C], which stays, at the tokens of
         ``index``: [R, n, C] float32."""
         block, context = self.transformer.block(layer), self.text.blocks[layer]
         if index is not None:
             x, rotation = gather(x, index), gather_rotation(rotation, index)
         if part == 0:
-            attended, _ = self.attend(scale, layer, x, rotation)
+            attended, _ = self.attend(scale, layer, x, rotation, hold=hold)
             return block.attention_update(attended, context, self.piece)
         if part == 1:
             return block.text_update(x, context, self.piece)
         return block.feed_forward_update(x, context, self.piece)
 
-    def attend(self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False
-               ) -> tuple[Tensor, Tensor | None]:
+    def attend(self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
+               hold: Hold | None = None) -> tuple[Tensor, Tensor | None]:
         """Self-attention of tokens ``x`` [R, n, C], whose keys and values join the cache.
 
         Returns:
@@ -147,6 +151,7 @@ class BlockRunner:
             out = attention_ops.attention(q, k, v, 1.0, many_shapes=self.many_shapes)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
+        put_away(self.cache, layer, q, k, hold)
         return out.transpose(1, 2).flatten(-2), entropy
 
     def _measured(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,6 +188,17 @@ class BlockRunner:
             if shape.depth * text.nbytes <= self.cache.nbytes // 8:
                 self._absorbed[layer] = text
         return text.from_row(self._first)
+
+
+def put_away(cache: KVCache | BoundedCache, layer: int, q: Tensor, k: Tensor, hold: Hold | None
+             ) -> None:
+    """After a layer's attention: what a bounded cache holds for later scales.
+
+    Args:
+        q: [R, H, n, D] queries; k: [R, H, M, D] all keys; hold: None = hold them all.
+    """
+    if isinstance(cache, BoundedCache):
+        cache.hold(layer, q.shape[0], None if hold is None else select_keys(q, k, hold))
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:

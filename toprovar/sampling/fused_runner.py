@@ -22,7 +22,9 @@ from ..ops.qk_rope import rotate_qkv
 from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
 from ..ops.widen_cache import widen_cache
-from .block_runner import FallbackUpdate
+from ..sparsity.key_selection import Hold
+from .block_runner import FallbackUpdate, put_away
+from .bounded_cache import BoundedCache
 from .cache import KVCache
 from .device_text import DeviceText
 from .layers import Activations, Layers
@@ -36,7 +38,7 @@ FACTORS = (1 / 448, 1 / 8)
 class FusedRunner:
     """The blocks of one run; attributes and methods as of ``BlockRunner``."""
 
-    cache: KVCache
+    cache: KVCache | BoundedCache
     many_shapes = False
 
     def __init__(
@@ -63,11 +65,12 @@ class FusedRunner:
     def block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
         index: Tensor | None = None, standin: FallbackUpdate | None = None, follow: bool = False,
+        hold: Hold | None = None,
     ) -> Tensor | None:
         """See ``BlockRunner.block``."""
         entropy = None
         if index is None or index.numel():
-            entropy = self._block(scale, layer, x, rotation, measure, index, follow)
+            entropy = self._block(scale, layer, x, rotation, measure, index, follow, hold)
         if index is not None and standin is not None:
             merge_update_(x, None, index, standin.update, standin.grid, standin.new_grid,
                           standin.resize)
@@ -79,13 +82,13 @@ class FusedRunner:
             self._stream.join()
 
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
-             index: Tensor | None = None) -> Tensor:
+             index: Tensor | None = None, hold: Hold | None = None) -> Tensor:
         """See ``BlockRunner.part``."""
         block, text, run = self._weights(layer), self.text.layer(layer), self._layers
         rows = x.shape[0]
         if part == 0:
             y = run.norm(x, text.gain1[:rows], text.shift1[:rows], index)
-            attended, _ = self._attend(block, scale, layer, y, rotation, False, index)
+            attended, _ = self._attend(block, scale, layer, y, rotation, False, index, hold)
             update = run.linear(attended, block.self_attn.proj)
             return update.float().mul_(text.gamma1[:rows, None])
         if part == 1:
@@ -102,7 +105,7 @@ class FusedRunner:
 
     def _block(
         self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool,
-        index: Tensor | None, follow: bool,
+        index: Tensor | None, follow: bool, hold: Hold | None,
     ) -> Tensor | None:
         rows, block, text = x.shape[0], self._weights(layer), self.text.layer(layer)
         run = self._layers
@@ -111,7 +114,7 @@ class FusedRunner:
             y = ready[1]
         else:
             y = run.norm(x, text.gain1[:rows], text.shift1[:rows], index)
-        attended, entropy = self._attend(block, scale, layer, y, rotation, measure, index)
+        attended, entropy = self._attend(block, scale, layer, y, rotation, measure, index, hold)
         update = run.linear(attended, block.self_attn.proj)
         y = run.add_norm(x, update, text.gamma1[:rows], text.cross_gain, text.cross_shift, index)
         update = self._see_text(block, layer, y, rows)
@@ -129,7 +132,7 @@ class FusedRunner:
 
     def _attend(
         self, block: Block, scale: int, layer: int, y: Activations, rotation: Tensor,
-        measure: bool, index: Tensor | None,
+        measure: bool, index: Tensor | None, hold: Hold | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Self-attention of normalised tokens [R, n, C], whose keys and values join the cache:
         [R, n, C] of the blocks' dtype before the projection, and entropy as ``block`` returns."""
@@ -155,6 +158,7 @@ class FusedRunner:
             out = attention_ops.attention(q, k, v, 1.0, many_shapes=self.many_shapes)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
+        put_away(self.cache, layer, q, k, hold)
         return out.transpose(1, 2).flatten(-2).to(self._narrow), entropy
 
     def _see_text(self, block: Block, layer: int, y: Activations, rows: int) -> Tensor:

@@ -25,6 +25,7 @@ from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.planner import Planner, RunContext, begin
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
+from .bounded_cache import BoundedCache, BoundedLayout
 from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
@@ -112,7 +113,8 @@ class SamplingRun:
         with torch.inference_mode():
             looked_into = probe is not None or selector is not None
             self.workspace = borrow_workspace(transformer, schedule, self.batch, text,
-                                              self.options, looked_into)
+                                              self.options, looked_into,
+                                              self.plan_state.plan.compiled)
             if self.workspace is not None:
                 self._leave = weakref.finalize(self, give_back, self.workspace)
             by_head = watch is not None and watch.heads
@@ -215,14 +217,17 @@ class SamplingRun:
         if self.workspace is not None or scale <= self._laid_out:
             return
         plan, shape = self.plan_state.plan, self.transformer.shape
+        rows = self._rows(scale)
+        about = (len(rows), shape.num_heads, shape.head_dim, self.runner.dtype, self.device,
+                 rows.start)
         horizon = self._laid_out = self.plan_state.horizon(scale)
         layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
-        rows = self._rows(scale)
-        if scale == 0:
-            self.runner.cache = KVCache(
-                layout, len(rows), shape.num_heads, shape.head_dim, self.runner.dtype,
-                self.device, rows.start,
-            )
+        if scale == 0 and plan.compiled.bounded:
+            self.runner.cache = BoundedCache(BoundedLayout.plan(plan.compiled), *about)
+        elif scale == 0:
+            self.runner.cache = KVCache(layout, *about)
+        elif isinstance(self.runner.cache, BoundedCache) or plan.compiled.bounded:
+            raise ValueError("a plan that bounds the caches of layers must be known before the run")
         else:
             self.runner.cache = self.runner.cache.relaid(layout, rows)
 

@@ -15,9 +15,11 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops.fp8 import E4M3
 from ..schedules import ScaleSchedule
+from ..sparsity.compiled import CompiledPlan
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.shortcuts import Shortcuts, find_shortcuts
 from .block_runner import BlockRunner
+from .bounded_cache import BoundedLayout
 from .device_text import DeviceText
 from .fused_runner import FusedRunner
 from .params import EngineOptions
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 def borrow_workspace(
     transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, text: PackedText,
-    options: EngineOptions, looked_into: bool,
+    options: EngineOptions, looked_into: bool, plan: CompiledPlan,
 ) -> Workspace | None:
     """A workspace where scales are to be recorded, else None.
 
@@ -37,6 +39,7 @@ def borrow_workspace(
         text: of all rows.
         looked_into: whether somebody looks at or steers single blocks, which a recording cannot
             stop for.
+        plan: as the run begins.
 
     Raises:
         ValueError: graphs are asked for, but cannot be had.
@@ -53,12 +56,14 @@ def borrow_workspace(
             raise ValueError(f"graphs=True: {reason}")
         return None
     try:
-        return borrow(transformer, schedule, batch, len(text), max(text.lengths), options)
+        return borrow(transformer, schedule, batch, len(text), max(text.lengths), options,
+                      BoundedLayout.plan(plan) if plan.bounded else None)
     except torch.cuda.OutOfMemoryError:
         if options.graphs:
             raise
         release(transformer)
-        logger.warning("a dense run's KV cache does not fit the device: scales are not recorded")
+        logger.warning("the KV cache of recorded scales does not fit the device: they are not "
+                       "recorded")
         return None
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..sparsity.compiled import BlockStep, CompiledPlan, ScaleStep
+from ..sparsity.key_selection import Hold, hold
 from ..sparsity.leap import INPUT, Leap
 from ..sparsity.mixing_draws import Draws
 from ..sparsity.plan_state import PlanState
@@ -221,6 +222,7 @@ class SparseBlocks:
             scale, layer, x, rotation, self.maps.taken(scale, layer, block), index,
             None if whole else self._fallback(layer, step, WHOLE, x.shape[0]),
             follow=block.same_next and not (apart or stored or block.passed_on),
+            hold=self._hold(step, block),
         )
         if entropy is not None:
             self.maps.note(scale, layer, step.plan.grid, entropy, index)
@@ -230,15 +232,16 @@ class SparseBlocks:
     def _run_parts(self, scale: int, layer: int, step: ScaleStep, x: Tensor, rotation: Tensor
                    ) -> None:
         block = step.blocks[layer]
+        wanted = self._hold(step, block)
         for part in range(PARTS):
             if block.chosen == "all":
-                full = self.runner.part(part, scale, layer, x, rotation)
+                full = self.runner.part(part, scale, layer, x, rotation, hold=wanted)
             else:
                 index = self._choose(scale, layer, step, x, part)
                 fallback = self._fallback(layer, step, part, x.shape[0])
                 full = torch.zeros_like(x) if fallback is None else fallback.resized().clone()
                 if index.numel():
-                    out = self.runner.part(part, scale, layer, x, rotation, index)
+                    out = self.runner.part(part, scale, layer, x, rotation, index, wanted)
                     scatter_(full, index, out)
             x.add_(full)
             if self._stored(scale, layer, block):
@@ -263,6 +266,11 @@ class SparseBlocks:
         if block.chosen == "layer":
             self.kept[layer] = index
         return index
+
+    @staticmethod
+    def _hold(step: ScaleStep, block: BlockStep) -> Hold | None:
+        """Which keys a bounded cache holds after a block; None = all."""
+        return hold(block.held, step.plan.grid, block.tokens) if block.held < block.keys else None
 
     def _fallback(self, layer: int, step: ScaleStep, part: int, rows: int
                   ) -> FallbackUpdate | None:

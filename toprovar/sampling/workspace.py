@@ -23,6 +23,7 @@ from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..schedules import ScaleSchedule
+from .bounded_cache import BoundedCache, BoundedLayout
 from .cache import CacheLayout, KVCache
 from .device_text import DeviceText
 from .memory import Memory
@@ -56,20 +57,21 @@ class Workspace:
     Args:
         batch: images; rows: twice as many with guidance.
         room: longest prompt in text tokens.
+        bounded: where layers may not hold all their keys; None = they may.
     """
 
     def __init__(self, transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int,
-                 rows: int, room: int, options: EngineOptions) -> None:
+                 rows: int, room: int, options: EngineOptions,
+                 bounded: BoundedLayout | None = None) -> None:
         shape, self.device = transformer.shape, transformer.null_text.device
         self.room = room
         self.text = DeviceText(transformer, rows, room)
-        self.cache = KVCache(
-            # A dense run's: any plan's keys fit in, and a scale that two plans begin with alike
-            # is recorded once.
-            CacheLayout.plan([(n,) * shape.depth for n in schedule.tokens]), rows,
-            shape.num_heads, shape.head_dim, options.cache_dtype or transformer.compute_dtype,
-            self.device,
-        )
+        about = (rows, shape.num_heads, shape.head_dim,
+                 options.cache_dtype or transformer.compute_dtype, self.device)
+        # A dense run's: any plan's keys fit in, and a scale that two plans begin with alike is
+        # recorded once.
+        self.cache = BoundedCache(bounded, *about) if bounded is not None else KVCache(
+            CacheLayout.plan([(n,) * shape.depth for n in schedule.tokens]), *about)
         height, width = (side * shape.patch for side in schedule.grids[-1])
         self.codes = torch.zeros(batch, shape.latent_channels, height, width, device=self.device)
         self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
@@ -162,9 +164,10 @@ _ROOMS: weakref.WeakKeyDictionary[InfinityTransformer, tuple[Weights, Rooms]] = 
 
 
 def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, rows: int,
-           longest: int, options: EngineOptions) -> Workspace:
-    """A workspace that nobody else uses, until ``give_back``."""
-    key = (schedule.grids, schedule.rope_grid, batch, rows, options)
+           longest: int, options: EngineOptions, bounded: BoundedLayout | None = None
+           ) -> Workspace:
+    """A workspace that nobody else uses, until ``give_back``; see ``Workspace``."""
+    key = (schedule.grids, schedule.rope_grid, batch, rows, options, bounded)
     weights, rooms = _ROOMS.get(transformer, (None, OrderedDict()))
     if weights is None or not weights.unchanged():
         rooms = OrderedDict()  # recorded scales read the weights where they were
@@ -181,7 +184,7 @@ def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int
     room = max(transformer.shape.text_max_length, longest)
     logger.info("preparing %d x %d pixels, %d at once: scales are recorded as CUDA graphs during "
                 "the first picture", *reversed(schedule.image_size), batch)
-    workspace = Workspace(transformer, schedule, batch, rows, room, options)
+    workspace = Workspace(transformer, schedule, batch, rows, room, options, bounded)
     workspace.busy = True
     mine.append(workspace)
     return workspace

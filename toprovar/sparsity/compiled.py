@@ -32,6 +32,7 @@ class BlockStep(NamedTuple):
         fallback: the scale whose update of this block the other tokens get; None = they keep their
             residual.
         keys: in its cache when its attention runs, its own included.
+        held: keys that its cache holds afterwards: all, or some where the plan bounds caches.
         measured: whether the entropy of its attention is taken, as a later scale chooses by it.
         stored: whether its update is kept for a later scale.
         passed_on: whether the residual after it is kept for a later scale's shortcuts or mixtures;
@@ -44,6 +45,7 @@ class BlockStep(NamedTuple):
     by_part: bool = False
     fallback: int | None = None
     keys: int = 0
+    held: int = 0
     measured: bool = False
     stored: bool = False
     passed_on: bool = False
@@ -108,6 +110,11 @@ class CompiledPlan:
         return max(s for s, step in enumerate(self.scales) if step.plan.run)
 
     @cached_property
+    def bounded(self) -> bool:
+        """Whether some layers do not hold all their keys."""
+        return any(block.held < block.keys for step in self.scales for block in step.blocks)
+
+    @cached_property
     def by_change(self) -> bool:
         """Whether some scale chooses tokens by how much the scale before changed the codes."""
         return any(s.plan.sparse and s.plan.rule == "change" for s in self.scales)
@@ -163,19 +170,23 @@ def compile_scales(scales: Sequence[ScalePlan]) -> CompiledPlan:
     parted = {(source, layer) for plan, row in zip(scales, fallbacks, strict=True)
               if plan.per == "sublayer" for layer, source in enumerate(row)}
     measured = _measured(scales)
-    keys = [0] * len(scales[0].keep)
+    keys, held = ([0] * len(scales[0].keep) for _ in range(2))
+    last = max(s for s, plan in enumerate(scales) if plan.run)
+    bounded = any(plan.run and plan.cache for plan in scales)
     steps = []
     for s, plan in enumerate(scales):
         blocks, whole, by_part = [], plan.tokens, plan.per == "sublayer"
         some = _chosen_in(plan)
         for layer, kept in enumerate(plan.keep):
             place, tokens = (s, layer), kept if plan.run else 0
-            keys[layer] += tokens
+            keys[layer] = held[layer] + tokens
+            most = plan.cache[layer] if plan.cache and tokens else keys[layer]
+            held[layer] = 0 if bounded and s >= last else min(keys[layer], most)
             all_of_them = tokens == whole and not plan.special
             part = by_part if kept < whole else place in parted
             blocks.append(BlockStep(
                 tokens, "all" if all_of_them else some if tokens else "none", part,
-                fallbacks[s][layer], keys[layer],
+                fallbacks[s][layer], keys[layer], held[layer],
                 place in measured, place in stored, place in passed_on, place in restored,
                 not part and _same_next(plan, layer, whole) and (s, layer + 1) not in parted,
             ))

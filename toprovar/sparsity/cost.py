@@ -32,6 +32,7 @@ class WorkTable:
             update is added or kept.
         parts: [S, L] how many times tokens are picked: 3 = before every sub-layer.
         jumps: [S, 1] how many shortcuts predict the scale's tokens.
+        held: [S, L] keys that are kept afterwards; bounded: whether these are not all.
         mixtures: [S, 1] how many mixtures are made of the scale's tokens, over all groups.
     """
 
@@ -45,6 +46,8 @@ class WorkTable:
     parts: Table
     jumps: Table
     mixtures: Table
+    held: Table
+    bounded: bool = False
 
     @staticmethod
     def of(plan: SparsityPlan, guided: bool = True) -> WorkTable:
@@ -52,8 +55,8 @@ class WorkTable:
         tokens = np.array([[s.plan.tokens] for s in steps], dtype=np.float64)
         run = np.array([[float(s.plan.run)] for s in steps])
         rows = run * [[2.0 if guided and s.plan.guided else 1.0] for s in steps]
-        kept, keys, measured, updated, chosen, parts = np.array([
-            [(b.tokens, b.keys, b.measured, b.stored or b.fallback is not None,
+        kept, keys, held, measured, updated, chosen, parts = np.array([
+            [(b.tokens, b.keys, b.held, b.measured, b.stored or b.fallback is not None,
               b.chosen in CHOSEN, 3 if b.chosen == "part" else 1) for b in s.blocks]
             for s in steps], dtype=np.float64).transpose(2, 0, 1)
         mixtures = np.zeros_like(tokens)
@@ -63,7 +66,8 @@ class WorkTable:
                 chosen[s] = np.isin(np.arange(kept.shape[1]), starts)
                 mixtures[s] = kept[s, starts].sum()
         return WorkTable(rows, tokens, kept, keys, measured, chosen, updated, parts,
-                         run * [[float(s.jumps)] for s in steps], mixtures)
+                         run * [[float(s.jumps)] for s in steps], mixtures, held,
+                         plan.compiled.bounded)
 
     @staticmethod
     def dense(plan: SparsityPlan, guided: bool = True) -> WorkTable:
@@ -73,7 +77,7 @@ class WorkTable:
         none = np.zeros_like(kept)
         rows = np.full_like(tokens, 2.0 if guided else 1.0)
         return WorkTable(rows, tokens, kept, kept.cumsum(0), none, none, none, none + 1,
-                         np.zeros_like(tokens), np.zeros_like(tokens))
+                         np.zeros_like(tokens), np.zeros_like(tokens), kept.cumsum(0))
 
     @property
     def token_layers(self) -> float:
@@ -81,8 +85,11 @@ class WorkTable:
 
     @property
     def kv_values(self) -> float:
-        """Keys and values written, each of the model's width."""
-        return 2 * self.token_layers
+        """Keys and values kept, each of the model's width: all that are written, or those that
+        bounded layers hold, with the largest layer at work."""
+        if not self.bounded:
+            return 2 * self.token_layers
+        return float(2 * self.rows.max() * (self.held.max(0).sum() + self.keys.max()))
 
     def scale_flops(self, shape: TransformerConfig) -> Table:
         """[S] of each scale's blocks and head, a multiply-add counted as two."""

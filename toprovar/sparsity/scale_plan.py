@@ -56,6 +56,8 @@ class ScalePlan(BaseModel):
         unconditional: False = only the conditional row is run, without guidance.
         conditional: False = only the unconditional row is run, without guidance (what a guidance
             of 0 comes to). A run without unconditional rows runs its conditional ones.
+        cache: keys that each layer's cache holds for later scales once this one is done, at most;
+            they are chosen as ``key_selection`` says. Empty = all stay.
         special: what layers do in place of keeping some tokens and dropping others; ``keep`` then
             says on how many they work. None = nothing special.
     """
@@ -77,6 +79,8 @@ class ScalePlan(BaseModel):
     min_per_region: int = Field(default=0, ge=0, le=MOST_SIDE**2)
     unconditional: bool = True
     conditional: bool = True
+    cache: tuple[Annotated[int, Field(ge=1, le=1 << 31)], ...] = Field(default=(),
+                                                                       max_length=MOST_LAYERS)
     special: Mixtures | None = None
 
     @property
@@ -159,6 +163,8 @@ class ScalePlan(BaseModel):
         if not self.conditional and not self.unconditional:
             raise ValueError("conditional and unconditional are both false: run false leaves the "
                              "scale out")
+        if self.cache and len(self.cache) != len(self.keep):
+            raise ValueError(f"cache has {len(self.cache)} entries, keep {len(self.keep)}")
         if bool(self.region) != bool(self.min_per_region):
             raise ValueError("region and min_per_region go together: give both or neither")
         if self.special:
