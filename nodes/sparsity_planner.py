@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from ..toprovar.plan_edits import edits_error
 from ..toprovar.sparsity.strategies.registry import default_strategy, get_strategy
 from .support import planning as p
 from .support.host import io
-from .support.plan_edits import edits_error
 from .support.schema import Model, Plan, Size, Trace, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
 from .support.strategy_inputs import STRATEGIES, checked, settings_from, strategy_inputs
