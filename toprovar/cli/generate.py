@@ -76,8 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: out.png); several pictures are FILE-1, FILE-2 ...")
     add("--quality", type=int, metavar="N", default=95, help="of JPEG and WebP, 1 to 100; WebP of "
         "100 is lossless (default: 95)")
-    add("--grid", metavar="FILE", help="all pictures on one sheet as well")
-    add("--report", metavar="FILE.json", help="write what was run and what it cost")
+    add("--grid", metavar="FILE", help="all pictures on one sheet as well (default: none)")
+    add("--report", metavar="FILE.json", help="write what was run and what it cost (default: "
+        "nowhere)")
     add("--quiet", action="store_true", help="print errors only")
     add_overwrite(parser)
     add_device(parser)
@@ -88,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what to leave out: auto (accelerated where it is faster), {', '.join(names())}, a "
              "file of 'toprovar plan make', or a picture made with --plan (default: dense, or "
              f"{default_strategy()} with --speedup or --budget)")
-    add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run")
+    add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run "
+        "(default: nowhere)")
     add_plan_options(parser)
 
 
