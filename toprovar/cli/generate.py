@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
 from ..files import replace_file
-from ..picture_files import check_ending, save_picture
+from ..picture_files import check_ending, left_out_note, save_picture
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import default_strategy, names
 from .early import check_model, check_sampling, check_target
@@ -126,6 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     reports: list[RunReport] = []
     owners: list[Job] = []
     images: list[Image.Image] = []
+    left: dict[str, None] = {}  # names of what did not fit into a picture, in order
     seconds = 0.0
     for job in jobs:
         about = {"prompt": job.prompt, "negative_prompt": job.negative, **more}
@@ -133,8 +134,9 @@ def run(arguments: argparse.Namespace) -> int:
         def write(index: int, image: Image.Image, report: RunReport, job: Job = job,
                   about: dict[str, Any] = about) -> None:
             told = {**_as_json(finished(report), arguments.plan), **about}
-            save_picture(image, job.paths[index], {**_parameters(told), "seed": job.seeds[index]},
-                         arguments.quality)
+            left.update(dict.fromkeys(save_picture(
+                image, job.paths[index], {**_parameters(told), "seed": job.seeds[index]},
+                arguments.quality)))
             if arguments.grid:
                 images.append(image)
 
@@ -164,10 +166,13 @@ def run(arguments: argparse.Namespace) -> int:
         from ..evaluation.grid import picture_grid
 
         captions = [f"{seed}: {job.prompt}" for job in jobs for seed in job.seeds]
-        save_picture(picture_grid(images, captions), Path(arguments.grid),
-                     {"prompts": [job.prompt for job in jobs]}, arguments.quality)
+        left.update(dict.fromkeys(save_picture(
+            picture_grid(images, captions), Path(arguments.grid),
+            {"prompts": [job.prompt for job in jobs]}, arguments.quality)))
     if not arguments.quiet:
         _show(arguments, reports, jobs, schedule, seconds)
+        if left:
+            print(f"note: {left_out_note(left)}")
     return 0
 
 
