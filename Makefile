@@ -24,6 +24,7 @@ test: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright --pythonpath $(RUN)
+	$(VENV)/bin/oxlint --deny-warnings
 
 # Every kind of Triton kernel for five generations of GPUs, without a GPU; ARGS= is the whole list.
 kernels: ARGS ?= --quick

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .support.host import ExecutionBlocker, from_pil, io, to_pil
 from .support.schema import Conditioning, Model, Plan, Report, Size, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..toprovar.schedules import ScaleSchedule
+    from .support.infinity import Infinity, PlanChoice, Prompts
 
 DECODED, OFF = "decoded", "off"
 MOST_IMAGES = 64
@@ -18,7 +24,7 @@ class AcceleratedSampler(io.ComfyNode):
     """Pictures from text features."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Sampler", "Accelerated Sampler",
             description="Draws pictures scale by scale and leaves out what the plan says needs "
@@ -58,10 +64,11 @@ class AcceleratedSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, conditioning: Any, seed: int, images: int, aspect: str, pixels: str,
-        cfg: float, tau: float, top_p: float, preview: str, overlay: bool, negative: Any = None,
-        plan: Any = None, size: Any = None,
-    ) -> Any:
+        cls, model: Infinity, conditioning: Prompts, seed: int, images: int, aspect: str,
+        pixels: str, cfg: float, tau: float, top_p: float, preview: str, overlay: bool,
+        negative: Prompts | None = None, plan: PlanChoice | None = None,
+        size: ScaleSchedule | None = None,
+    ) -> io.NodeOutput:
         from .support.infinity import PlanChoice
         from .support.pictures import overlay_image
         from .support.runs import draw, plan_used
@@ -74,15 +81,17 @@ class AcceleratedSampler(io.ComfyNode):
         )
         image = model.vae.decode(report.latents)
         used = PlanChoice(plan_used(report.runs[0]), schedule)
-        shown: Any = ExecutionBlocker("switch on overlay in the sampler to see dropped tokens")
+        shown: Tensor | ExecutionBlocker
         if overlay:
             shown = from_pil(overlay_image(to_pil(image[0]), report.kept))
+        else:
+            shown = ExecutionBlocker("switch on overlay in the sampler to see dropped tokens")
         return io.NodeOutput(image, {"samples": report.latents}, report, used, shown, ui={
             "toprovar_report": [report.to_json()], "text": [str(report)],
         })
 
 
-def _inputs() -> list[Any]:
+def _inputs() -> list[io.Input]:
     return [
         Model.Input("model", tooltip="From Load Infinity."),
         Conditioning.Input("conditioning", tooltip="What to draw, from Infinity Text Encode. "

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .support.host import from_pil, io, ui
 from .support.schema import Report, advanced, schema
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .support.runs import Report as RunsReport
 
 RUNS = 4
 """Runs besides the reference."""
@@ -15,7 +20,7 @@ class CompareRuns(io.ComfyNode):
     """How far pictures are from a reference, and what they cost."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         first = [
             io.Image.Input("reference", tooltip="What the others are held against: usually a "
                                                 "dense run."),
@@ -51,7 +56,8 @@ class CompareRuns(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, reference: Any, reference_report: Any, side: int, **runs: Any) -> Any:
+    def execute(cls, reference: Tensor, reference_report: RunsReport, side: int,
+                **runs: Any) -> io.NodeOutput:
         import torch
 
         from .support.comparing import compare_runs
@@ -59,13 +65,14 @@ class CompareRuns(io.ComfyNode):
         images, reports = [reference], [reference_report]
         for n in range(1, RUNS + 1):
             image, report = runs.get(f"image_{n}"), runs.get(f"report_{n}")
-            if (image is None) != (report is None):
+            if image is None and report is None:
+                continue
+            if image is None or report is None:
                 missing = f"image_{n}" if image is None else f"report_{n}"
                 raise ValueError(f"{missing} is not connected: a run needs its image and its "
                                  "report, both from the same sampler")
-            if image is not None:
-                images.append(image)
-                reports.append(report)
+            images.append(image)
+            reports.append(report)
         found = compare_runs(images, reports)
         sheet = from_pil(found.sheet(side))
         differences = torch.cat([from_pil(one) for one in found.differences()])

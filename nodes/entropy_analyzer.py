@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .accelerated_sampler import LARGEST_SEED
 from .support.host import io, to_pil
 from .support.schema import Conditioning, Model, Size, Trace, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
 
+if TYPE_CHECKING:
+    from ..toprovar.schedules import ScaleSchedule
+    from .support.infinity import Infinity, Prompts
+
 
 class EntropyAnalyzer(io.ComfyNode):
     """Where a model looks, token by token."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_EntropyAnalyzer", "Entropy Analyzer",
             description="Draws each prompt in full and measures how widely every token's "
@@ -57,8 +61,9 @@ class EntropyAnalyzer(io.ComfyNode):
         return size_error(aspect, pixels) or True
 
     @classmethod
-    def execute(cls, model: Any, conditioning: Any, seed: int, aspect: str, pixels: str,
-                cfg: float, tau: float, size: Any = None) -> Any:
+    def execute(cls, model: Infinity, conditioning: Prompts, seed: int, aspect: str,
+                pixels: str, cfg: float, tau: float, size: ScaleSchedule | None = None
+                ) -> io.NodeOutput:
         from .support.pictures import trace_images
         from .support.traces import measure
 

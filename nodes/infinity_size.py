@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..toprovar.schedules import schedule_for_size, size_notes
 from .support.host import io
 from .support.schema import Size, advanced, schema
@@ -14,7 +12,7 @@ class InfinitySize(io.ComfyNode):
     """Aspect and pixels to a scale schedule."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Size", "Infinity Size",
             description="Chooses the size of the picture among those that Infinity was trained "
@@ -59,7 +57,7 @@ class InfinitySize(io.ComfyNode):
         return size_error(aspect, pixels, auto=False) or True
 
     @classmethod
-    def execute(cls, aspect: str, pixels: str, width: int, height: int) -> Any:
+    def execute(cls, aspect: str, pixels: str, width: int, height: int) -> io.NodeOutput:
         notes: tuple[str, ...] = ()
         if width and height:
             found = schedule_for_size(height, width)

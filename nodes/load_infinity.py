@@ -17,7 +17,7 @@ class LoadInfinity(io.ComfyNode):
     """A model, its text encoder and its VAE."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_LoadInfinity", "Load Infinity",
             description="Loads an Infinity text-to-image model: the small one in the box, or "
@@ -93,7 +93,7 @@ class LoadInfinity(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: str, vae: str, text_encoder: str, dtype: str, attention: str,
-                memory: str = MEMORY[0]) -> Any:
+                memory: str = MEMORY[0]) -> io.NodeOutput:
         from .support.loading import load_infinity
 
         loaded, text = load_infinity(

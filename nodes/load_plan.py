@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .support.host import io
 from .support.plan_files import NONE, SUBFOLDER, digest, plan_files
 from .support.schema import Plan, schema
@@ -13,7 +11,7 @@ class LoadPlan(io.ComfyNode):
     """A plan from a file."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         known = list(plan_files()) or [NONE]
         return schema(
             "ToProVAR_LoadPlan", "Load Plan",
@@ -47,7 +45,7 @@ class LoadPlan(io.ComfyNode):
         return digest(path) if path else ""
 
     @classmethod
-    def execute(cls, file: str) -> Any:
+    def execute(cls, file: str) -> io.NodeOutput:
         from ..toprovar.schedules import find_schedule
         from ..toprovar.sparsity.plan_file import load_plan
         from .support.infinity import PlanChoice

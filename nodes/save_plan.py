@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .support.host import io
 from .support.plan_files import SUBFOLDER, next_path, prefix_error
 from .support.schema import Plan, schema
+
+if TYPE_CHECKING:
+    from .support.infinity import PlanChoice
 
 
 class SavePlan(io.ComfyNode):
     """A plan to a file."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_SavePlan", "Save Plan",
             description="Writes a plan as JSON into ComfyUI's output folder. The file can be "
@@ -36,7 +39,7 @@ class SavePlan(io.ComfyNode):
         return prefix_error(filename_prefix) or True
 
     @classmethod
-    def execute(cls, plan: Any, filename_prefix: str) -> Any:
+    def execute(cls, plan: PlanChoice, filename_prefix: str) -> io.NodeOutput:
         from ..toprovar.sparsity.plan_file import save_plan
 
         if plan.fixed is None:

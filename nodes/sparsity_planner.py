@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..toprovar.plan_edits import edits_error
 from ..toprovar.sparsity.strategies.registry import default_strategy, get_strategy
 from .support import planning as p
 from .support.host import io
-from .support.plan_edits import edits_error
 from .support.schema import Model, Plan, Size, Trace, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
 from .support.strategy_inputs import STRATEGIES, checked, settings_from, strategy_inputs
+
+if TYPE_CHECKING:
+    from ..toprovar.schedules import ScaleSchedule
+    from .support.infinity import Infinity, PlanChoice
+    from .support.traces import Traced
 
 _ABSENT = object()
 
@@ -20,7 +25,7 @@ class SparsityPlanner(io.ComfyNode):
     """What a run leaves out."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_SparsityPlanner", "Sparsity Planner",
             description="Plans which tokens, layers and scales a run leaves out, by one of several "
@@ -62,8 +67,8 @@ class SparsityPlanner(io.ComfyNode):
         return True
 
     @classmethod
-    def check_lazy_status(cls, strategy: str, target: str, plan: Any = None, trace: Any = _ABSENT,
-                          **values: Any) -> list[str]:
+    def check_lazy_status(cls, strategy: str, target: str, plan: PlanChoice | None = None,
+                          trace: object = _ABSENT, **values: Any) -> list[str]:
         """The analyzer behind ``trace`` runs only where its trace decides something."""
         if plan is not None or trace is not None:
             return []
@@ -71,10 +76,10 @@ class SparsityPlanner(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, strategy: str, target: str, speedup: float, budget: float, aspect: str,
-        pixels: str, guided: bool, edits: str, size: Any = None, plan: Any = None,
-        trace: Any = None, **values: Any,
-    ) -> Any:
+        cls, model: Infinity, strategy: str, target: str, speedup: float, budget: float,
+        aspect: str, pixels: str, guided: bool, edits: str, size: ScaleSchedule | None = None,
+        plan: PlanChoice | None = None, trace: Traced | None = None, **values: Any,
+    ) -> io.NodeOutput:
         from .support.pictures import plan_image
 
         choice = plan if plan is not None else p.make_choice(
@@ -98,7 +103,7 @@ def _name_checked() -> None:
          *(inspect.Parameter(name, kind, default=None) for name in named)])
 
 
-def _inputs() -> list[Any]:
+def _inputs() -> list[io.Input]:
     return [
         Model.Input("model", tooltip="The model that is planned for."),
         io.Combo.Input(

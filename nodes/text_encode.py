@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .support.host import io
 from .support.schema import Conditioning, TextEncoder, schema
+
+if TYPE_CHECKING:
+    from .support.infinity import TextEncoder as Encoder
 
 
 class TextEncode(io.ComfyNode):
     """Prompts to text features."""
 
     @classmethod
-    def define_schema(cls) -> Any:
+    def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_TextEncode", "Infinity Text Encode",
             description="Turns a prompt into what Infinity is guided by. Runs again only when the "
@@ -41,7 +44,7 @@ class TextEncode(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, text_encoder: Any, text: str, prompt_per_line: bool) -> Any:
+    def execute(cls, text_encoder: Encoder, text: str, prompt_per_line: bool) -> io.NodeOutput:
         prompts = [text]
         if prompt_per_line:
             prompts = [line.strip() for line in text.splitlines() if line.strip()]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from toprovar.schedules import (
+    aspect_names,
     find_schedule,
     get_schedule,
     nearest_template,
@@ -45,6 +46,16 @@ def test_aspect_is_width_to_height() -> None:
     assert parse_aspect("3:2") == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="3:2"):
         parse_aspect("wide")
+
+
+def test_every_template_has_a_name_by_width_to_height() -> None:
+    names = aspect_names()
+    assert sorted(names.values()) == sorted(templates()) and next(iter(names)) == "1:1"
+    assert names["3:2"] == "0.666" and names["2:3"] == "1.5"
+    for name, template in names.items():
+        assert nearest_template(parse_aspect(name)) == template
+    wide = [name for name in names if parse_aspect(name) < 1]
+    assert wide == sorted(wide, key=parse_aspect, reverse=True)
 
 
 @pytest.mark.parametrize(("template", "pn"), [("9.9", "1M"), ("1.0", "2M")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,10 @@ COMMENT = 0x9286
 EXIF = 0x8769
 UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
 """What a UserComment begins with."""
-MOST_EXIF = 60_000
-"""Bytes: JPEG holds 65,533 in one segment."""
+MOST_EXIF = 65_000
+"""Bytes of the parameters in a JPEG, whose one segment for EXIF holds 65,533 in all."""
+LEFT_OUT = "left_out"
+"""Among the parameters: the names of those that did not fit."""
 MOST_TEXT = 4 << 20
 
 
@@ -32,32 +35,56 @@ def check_ending(flag: str, path: Path) -> None:
 
 
 def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], quality: int = 95
-                 ) -> None:
+                 ) -> tuple[str, ...]:
     """Write a picture with its parameters as JSON: in PNG as a text chunk named "toprovar", in
     JPEG and WebP as EXIF's UserComment. The file is whole or absent.
 
     Args:
         quality: of JPEG and WebP, 1 to 100; WebP of 100 is lossless.
+
+    Returns:
+        Names of the parameters that the file cannot hold and that were left out, which only JPEG
+        needs; the file names them too, as "left_out".
     """
     kind = ENDINGS[path.suffix.lower()]
-    text = json.dumps(parameters, ensure_ascii=False)
     buffer = io.BytesIO()
+    left: tuple[str, ...] = ()
     if kind == "PNG":
         from PIL.PngImagePlugin import PngInfo
 
         info = PngInfo()
-        info.add_itxt("toprovar", text)
+        info.add_itxt("toprovar", json.dumps(parameters, ensure_ascii=False))
         image.save(buffer, "PNG", pnginfo=info)
     else:
-        if kind == "JPEG" and len(text.encode()) > MOST_EXIF:
-            # The plan is the longest part; without it the picture can be asked for again.
-            text = json.dumps({k: v for k, v in parameters.items() if k != "sparsity_plan"},
-                              ensure_ascii=False)
+        if kind == "JPEG":
+            parameters, left = _fitting(parameters, MOST_EXIF)
         exif = image.getexif()
-        exif.get_ifd(EXIF)[COMMENT] = ASCII + json.dumps(json.loads(text)).encode("ascii")
+        exif.get_ifd(EXIF)[COMMENT] = ASCII + json.dumps(parameters).encode("ascii")
         more = {"lossless": quality == 100} if kind == "WEBP" else {"subsampling": 0}
         image.convert("RGB").save(buffer, kind, quality=quality, exif=exif, **more)
     replace_file(path, buffer.getvalue())
+    return left
+
+
+def left_out_note(names: Iterable[str]) -> str:
+    """For the reader: what pictures do not say of themselves, and what to do about it."""
+    words = ", ".join(name.replace("_", " ") for name in names)
+    return f"too long for the parameters in a JPEG, left out there: {words}; PNG holds everything"
+
+
+def _fitting(parameters: dict[str, Any], most: int) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parameters that are at most ``most`` bytes as JSON in ASCII, and the names of the others.
+
+    The plan goes first, as the picture can be asked for again without it; then the longest.
+    """
+    kept, left = dict(parameters), list[str]()
+    while len(json.dumps(kept)) > most:
+        own = [name for name in kept if name != LEFT_OUT]
+        left.append("sparsity_plan" if "sparsity_plan" in own
+                    else max(own, key=lambda name: len(json.dumps(kept[name]))))
+        del kept[left[-1]]
+        kept[LEFT_OUT] = left
+    return kept, tuple(left)
 
 
 def read_parameters(path: str | Path) -> dict[str, Any]:

@@ -84,6 +84,20 @@ def pixel_budgets() -> tuple[str, ...]:
     return tuple(_table()["lengths"])
 
 
+def aspect_names() -> dict[str, str]:
+    """Width to height ("3:2") -> template, square first, then wider and wider, then taller."""
+    def name(template: str) -> str:
+        height, width = get_schedule(template, pixel_budgets()[-1]).grids[-1]
+        common = math.gcd(height, width)
+        return f"{width // common}:{height // common}"
+
+    wide = [t for t in templates() if float(t) < 1]
+    others = [t for t in templates() if float(t) >= 1]
+    ordered = [t for t in others if float(t) == 1] + sorted(wide, key=float, reverse=True) \
+        + sorted((t for t in others if float(t) > 1), key=float)
+    return {name(template): template for template in ordered}
+
+
 def nearest_template(h_div_w: float) -> str:
     """The template whose aspect is closest to ``h_div_w`` (compared as ratios, so 2 and 0.5 are
     equally far from 1); a ValueError if it is ``FARTHEST`` times off."""

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ...toprovar.evaluation.compare import Compared, Taken
     from .runs import Report
 
+SENT = ("name", "notes", "seconds", "speedup", "flop_share", "ssim", "psnr", "latent_distance",
+        "equal_bits")
+"""Figures that the node's widget shows."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -40,10 +44,18 @@ class Comparison:
 
         return [heat(one.difference) for one in self.pictures[0][1:]]
 
+    @property
+    def means(self) -> list[Compared]:
+        """Each run's figures, as means over the batch."""
+        from ...toprovar.evaluation.compare import averaged
+
+        return [averaged(each) for each in zip(*self.pictures, strict=True)]
+
     def to_json(self) -> dict[str, Any]:
         """Means over the batch, one entry for each run."""
+        runs = [mean.to_json() for mean in self.means]
         return {"prompt": self.title, "pictures": len(self.pictures),
-                "runs": [self._mean(n) for n in range(len(self.pictures[0]))]}
+                "runs": [{name: run[name] for name in SENT} for run in runs]}
 
     def table(self) -> str:
         """The same in words."""
@@ -57,15 +69,6 @@ class Comparison:
                          f"{run['equal_bits']:.1%}"))
         head = ("run", "time", "speed-up", "FLOPs", "SSIM", "PSNR", "equal bits")
         return "\n".join(table(head, rows, left=(0,)))
-
-    def _mean(self, number: int) -> dict[str, Any]:
-        values = [picture[number].to_json() for picture in self.pictures]
-        mean: dict[str, Any] = {"name": values[0]["name"], "notes": values[0]["notes"]}
-        for key in ("seconds", "speedup", "flop_share", "ssim", "latent_distance", "equal_bits"):
-            mean[key] = sum(v[key] for v in values) / len(values)
-        finite = [v["psnr"] for v in values if v["psnr"] is not None]
-        mean["psnr"] = sum(finite) / len(finite) if len(finite) == len(values) else None
-        return mean
 
 
 def compare_runs(images: list[Tensor], reports: list[Report]) -> Comparison:

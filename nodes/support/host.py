@@ -1,22 +1,21 @@
-"""The one place that talks to ComfyUI. What may change between versions is looked up when used."""
+"""The one place that talks to ComfyUI. What may change between versions is looked up when used.
+
+The type checker, which runs without ComfyUI, knows these modules by the declarations in
+``typings/``.
+"""
+
+# pyright: reportMissingModuleSource=false
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import comfy.model_management as manager  # pyright: ignore[reportMissingImports]  # ComfyUI's own
-import comfy.utils  # pyright: ignore[reportMissingImports]
-import folder_paths  # pyright: ignore[reportMissingImports]
+import comfy.model_management as manager
+import comfy.utils
+import folder_paths
 import torch
-from comfy_api.v0_0_2 import (  # pyright: ignore[reportMissingImports]
-    ComfyExtension,
-    io,
-    ui,
-)
-from comfy_execution.graph_utils import (  # pyright: ignore[reportMissingImports]
-    ExecutionBlocker,
-)
+from comfy_api.v0_0_2 import ComfyExtension, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 from torch import Tensor, nn
 
@@ -42,13 +41,11 @@ class Part:
     """
 
     def __init__(self, net: nn.Module, device: torch.device, offload: torch.device) -> None:
-        import comfy.model_patcher as patchers  # pyright: ignore[reportMissingImports]
+        import comfy.model_patcher as patchers
 
         self.net = net
         held = type(type(net).__name__, (Held,), {})(net)  # the name is what ComfyUI's log shows
-        self.patcher: Any = patchers.ModelPatcher(
-            held, load_device=device, offload_device=offload
-        )
+        self.patcher = patchers.ModelPatcher(held, load_device=device, offload_device=offload)
 
     @property
     def device(self) -> torch.device:

@@ -58,9 +58,14 @@ class Infinity:
         """Whether a guidance of ``cfg`` (0 = the model's own) runs unconditional rows."""
         return (cfg or self.pipeline.config["default_cfg"]) != 1
 
-    def wake(self, working_bytes: int = 0, with_vae: bool = False) -> None:
-        """Bring the transformer, and the VAE if it takes part in the run, to their devices."""
-        load([self.transformer, *([self.vae.part] if with_vae else [])], working_bytes)
+    def wake(self, schedule: ScaleSchedule, rows: int, plan: SparsityPlan | None = None,
+             with_vae: bool = False) -> None:
+        """Bring the transformer, and the VAE if it takes part, to their devices, with room for a
+        run of ``rows`` images, twice with guidance."""
+        from ...toprovar.working_memory import run_bytes
+
+        room = run_bytes(self.pipeline.transformer, schedule, rows, plan, self.narrow_cache)
+        load([self.transformer, *([self.vae.part] if with_vae else [])], room)
 
 
 @dataclass(frozen=True)
@@ -123,27 +128,6 @@ class PlanChoice:
         from ...toprovar.sparsity.plan import SparsityPlan
 
         return self.plan if isinstance(self.plan, SparsityPlan) else None
-
-
-def working_bytes(model: Infinity, schedule: ScaleSchedule, rows: int,
-                  plan: SparsityPlan | None) -> int:
-    """What a run needs besides weights: the KV cache that its plan lays out (without a plan the
-    whole of it), and the largest scale's intermediates.
-
-    Args:
-        rows: images, twice with guidance.
-    """
-    from ...toprovar.sampling.cache import CacheLayout
-
-    transformer = model.pipeline.transformer
-    shape, narrow = transformer.shape, transformer.compute_dtype.itemsize
-    counts = plan.counts if plan else [(n,) * shape.depth for n in schedule.tokens]
-    stored = 1 if model.narrow_cache else narrow
-    cache = 2 * CacheLayout.plan(counts).size * shape.width * stored
-    # float32 residual and update, q, k, v and the hidden layer of the feed-forward, logits.
-    token = 8 * shape.width + narrow * (4 * shape.width + shape.mlp_hidden) \
-        + 4 * 2 * shape.bits_per_token
-    return rows * (cache + max(schedule.tokens) * token)
 
 
 def make_parts(pipeline: InfinityPipeline) -> tuple[Part, InfinityVAE]:

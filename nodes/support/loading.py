@@ -69,7 +69,7 @@ def _narrow(pipeline: InfinityPipeline) -> None:
 
 
 def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
-              dtype: torch.dtype):
+              dtype: torch.dtype) -> InfinityPipeline:
     from ...toprovar.bundled import bundled_model
     from ...toprovar.checkpoints.load import load_autoencoder
     from ...toprovar.checkpoints.text_load import load_text_encoder

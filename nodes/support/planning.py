@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .infinity import Infinity, PlanChoice, working_bytes
-from .plan_edits import apply_edits
+from .infinity import Infinity, PlanChoice
 from .strategy_inputs import settings_from
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def make_choice(model: Infinity, schedule: ScaleSchedule, strategy: str, target:
         more["calibration"] = traced.calibration(model, schedule)
     if target == SPEEDUP:
         more["speedup"] = speedup
-        model.wake(working_bytes(model, schedule, 2, None))  # blocks are timed on their device
+        model.wake(schedule, 2)  # blocks are timed on their device
     elif target == BUDGET:
         more["budget"] = budget
     return PlanChoice(make_plan(model.pipeline, strategy, schedule, guided=guided, **more),
@@ -51,6 +50,7 @@ def wants_trace(strategy: str, target: str, values: dict[str, Any]) -> bool:
 
 def edited(choice: PlanChoice, edits: str, model: Infinity, guided: bool) -> PlanChoice:
     """With the edits of the planner's grid, and the cost predicted anew."""
+    from ...toprovar.plan_edits import apply_edits
     from ...toprovar.sparsity.cost import predict
 
     if not edits.strip():

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from .host import manager, stop_if_interrupted
-from .infinity import Infinity, PlanChoice, Prompts, working_bytes
-from .times import loop_seconds, told_time
+from .infinity import Infinity, PlanChoice, Prompts
 from .watching import Watcher
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ class Report:
 
     def seconds(self, image: int) -> float:
         """Of the scale loop, for one image."""
+        from ...toprovar.report_words import loop_seconds
+
         run = self.runs[self.run_of(image)]
         return loop_seconds(run) / run.images
 
@@ -57,6 +58,7 @@ class Report:
     def __repr__(self) -> str:  # for ComfyUI's Preview Any, and its error reports
         """What was run, in words."""
         from ...toprovar.printable import safe_lines
+        from ...toprovar.report_words import told_time
 
         height, width = self.schedule.image_size
         lines = [f"{len(self.bits)} of {width} x {height} pixels"]
@@ -105,7 +107,7 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
     calls = total if chosen.adaptive else 1
     scales = sum(s.run for s in fixed.scales) if fixed is not None else len(schedule)
     rows = (2 if guided else 1) * (total if calls == 1 else 1)
-    model.wake(working_bytes(model, schedule, rows, fixed),
+    model.wake(schedule, rows, fixed,
                with_vae=preview or getattr(chosen, "name", "") == "skipvar")
     watcher = Watcher(model, scales * calls, preview, overlay)
     done = model.pipeline(

@@ -20,7 +20,7 @@ Report = io.Custom("INFINITY_REPORT")
 _KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 
 
-def schema(node_id: str, display_name: str, **values: Any) -> Any:
+def schema(node_id: str, display_name: str, **values: Any) -> io.Schema:
     """An ``io.Schema`` in this pack's category.
 
     Args:
@@ -31,7 +31,7 @@ def schema(node_id: str, display_name: str, **values: Any) -> Any:
     return io.Schema(node_id=node_id, display_name=display_name, category=CATEGORY, **values)
 
 
-def advanced(given: Any) -> Any:
+def advanced(given: io.Input) -> io.Input:
     """The input, shown only where advanced inputs are."""
     if hasattr(given, "advanced"):
         given.advanced = True

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from math import gcd
 from typing import Any
 
 from ...toprovar.schedules import (
     ScaleSchedule,
+    aspect_names,
     get_schedule,
     pixel_budgets,
-    templates,
 )
 
 AUTO = "auto"
 
 
 def aspects() -> dict[str, str]:
-    """Width to height ("3:2") -> template, square first, then wider and wider, then taller."""
-    def ratio(template: str) -> float:
-        return float(template)
-
-    square = [t for t in templates() if ratio(t) == 1]
-    wide = sorted((t for t in templates() if ratio(t) < 1), key=ratio, reverse=True)
-    tall = sorted((t for t in templates() if ratio(t) > 1), key=ratio)
-    return {_label(t): t for t in (*square, *wide, *tall)}
-
-
-def _label(template: str) -> str:
-    h, w = get_schedule(template, pixel_budgets()[-1]).grids[-1]
-    return f"{w // gcd(h, w)}:{h // gcd(h, w)}"
+    """Width to height ("3:2") -> template."""
+    return aspect_names()
 
 
 def budgets() -> list[str]:

@@ -22,7 +22,7 @@ def key(known: Known) -> str:
     return f"{known.strategy}_{known.name}"
 
 
-def strategy_inputs(since: int, rare: bool) -> list[Any]:
+def strategy_inputs(since: int, rare: bool) -> list[io.Input]:
     """Inputs of all strategies' settings, in order.
 
     Args:
@@ -39,7 +39,7 @@ def checked() -> list[str]:
             if known.option.decided or (known.kind in (str, tuple) and not known.choices)]
 
 
-def _shown(known: Known, made: Any) -> Any:
+def _shown(known: Known, made: io.Input) -> io.Input:
     """An input with what the browser is to know of it."""
     if known.option.decided and hasattr(made, "extra_dict"):
         made.extra_dict = {**made.extra_dict, "decided_by_target": True}
@@ -51,7 +51,7 @@ def _known(strategy: str | None = None) -> Iterator[Known]:
         yield from (known for known in options_of(get_strategy(name)) if known.option.node)
 
 
-def _input(known: Known) -> Any:
+def _input(known: Known) -> io.Input:
     option = known.option
     about: dict[str, Any] = {"tooltip": option.tooltip or f"{option.help[:1].upper()}"
                              f"{option.help[1:].removesuffix('.')}."}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .host import stop_if_interrupted
-from .infinity import Infinity, Prompts, working_bytes
+from .infinity import Infinity, Prompts
 from .watching import Watcher
 
 if TYPE_CHECKING:
@@ -41,14 +41,13 @@ class Traced:
         return f"<entropy trace of {', '.join(self.trace.about.prompts)[:200]}>"
 
     def calibration(self, model: Infinity, schedule: ScaleSchedule) -> Calibration:
-        """Layer scores of these prompts, for a plan made before the run. The start scale is the
-        model's own calibration's, or where rho crosses the published threshold."""
-        from ...toprovar.entropy.calibration import Calibration, find_calibration
-        from ...toprovar.entropy.schedule_entry import ScheduleEntry
-        from ...toprovar.entropy.statistics import start_scale
-        from ...toprovar.entropy.summary import rho_table
+        """Layer scores of these prompts, for a plan made before the run.
+
+        Raises:
+            ValueError: the plan is for another model or size than the trace.
+        """
+        from ...toprovar.analysis.trace_calibration import trace_calibration
         from ...toprovar.models.fingerprint import model_fingerprint
-        from ...toprovar.sparsity.strategies.toprovar.in_run import PAPER_TAU
 
         fingerprint = model_fingerprint(model.pipeline.transformer)
         if self.trace.about.model != fingerprint:
@@ -58,29 +57,7 @@ class Traced:
         if schedule != self.schedule:
             raise ValueError("the trace was measured at another size than is planned for: connect "
                              "the same Infinity Size to the analyzer and the planner")
-        known = find_calibration(fingerprint)
-        rhos = rho_table(self.trace).nanmean(0).tolist()
-        own = known.entry(schedule)[0] if known else None
-        if own is not None:
-            start, reason = own.start_scale, own.start_reason
-        else:
-            start = start_scale(rhos, PAPER_TAU, "rising", first=1)
-            reason = f"the first scale whose rho reaches {PAPER_TAU}"
-        fit, found = self.summary.fit, list(self.summary.scales.values())
-        entry = ScheduleEntry(
-            pn=schedule.pn, template=schedule.template, scales=tuple(found), start_scale=start,
-            start_reason=reason, unconditional_off=own.unconditional_off if own else 0,
-            representative_scale=self.summary.representative,
-            **{name: getattr(fit, name) for name in fit.__dataclass_fields__},
-        )
-        return Calibration(
-            model=fingerprint, name="trace of " + ", ".join(self.trace.about.prompts)[:200],
-            depth=self.trace.about.depth, entries={schedule.pn: entry},
-            tau=known.tau if known else PAPER_TAU,
-            crossing=known.crossing if known else "rising",
-            dropped=known.dropped if known else "identity",
-            rho_informative=self.summary.rho.informative, prompts=self.trace.images,
-        )
+        return trace_calibration(self.trace, self.summary)
 
     def to_json(self) -> dict[str, Any]:
         """For the node's widget: figures, and the first picture's maps, a byte for each token
@@ -114,7 +91,7 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
     from ...toprovar.models.text import PackedText
 
     pipeline = model.pipeline
-    model.wake(working_bytes(model, schedule, 2 if model.guided(cfg) else 1, None))
+    model.wake(schedule, 2 if model.guided(cfg) else 1)
     fingerprint, depth = model_fingerprint(pipeline.transformer), pipeline.transformer.shape.depth
     watcher = Watcher(model, len(schedule) * len(prompts.texts), preview=False)
     traces, latents = [], []

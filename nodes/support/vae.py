@@ -16,8 +16,6 @@ from .host import Part, load, manager, to_comfy
 
 TILE = 32
 """Latent pixels of a tile where the whole does not fit the memory."""
-FEATURE_MAPS = 6
-"""Full-size feature maps of the decoder's first width that are held at once, rounded up."""
 
 
 class InfinityVAE:
@@ -66,11 +64,6 @@ class InfinityVAE:
     def get_sd(self) -> dict[str, Tensor]:
         return self.first_stage_model.state_dict()
 
-    def working_bytes(self, height: int, width: int) -> int:
-        """Of one picture of this many pixels."""
-        channels = self.first_stage_model.shape.base_channels
-        return FEATURE_MAPS * channels * height * width * self.vae_dtype.itemsize
-
     def decode(self, samples_in: Tensor, vae_options: Any = None) -> Tensor:
         """[B, d, h, w] summed codes -> IMAGE [B, H, W, 3]."""
         return self._decode(samples_in, None)
@@ -84,12 +77,17 @@ class InfinityVAE:
     def _decode(self, codes: Tensor, tile: int | None) -> Tensor:
         height, width = (n * self.upscale_ratio for n in codes.shape[-2:])
         if tile is None:
-            room = self.working_bytes(height, width)
+            self._wake(height, width)
         else:
             side = tile * self.upscale_ratio
-            room = self.working_bytes(min(side, height), min(side, width))
-        load([self.part], room)
+            self._wake(min(side, height), min(side, width))
         return torch.cat([to_comfy(self._whole_or_tiled(one, tile)) for one in codes.split(1)])
+
+    def _wake(self, height: int, width: int) -> None:
+        """To its device, with room for one picture of this many pixels."""
+        from ...toprovar.working_memory import picture_bytes
+
+        load([self.part], picture_bytes(self.first_stage_model, height, width))
 
     def _whole_or_tiled(self, codes: Tensor, tile: int | None) -> Tensor:
         codes = codes.to(self.device)
@@ -103,7 +101,7 @@ class InfinityVAE:
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """IMAGE [B, H, W, 3] -> [B, d, h, w], cropped to whole latent pixels. Not quantised."""
         image = self._cropped(pixel_samples[..., :3])
-        load([self.part], self.working_bytes(*image.shape[1:3]))
+        self._wake(*image.shape[1:3])
         return self._each(image, self.first_stage_model.encode)
 
     def encode_tiled(self, pixel_samples: Tensor, **tiles: Any) -> Tensor:

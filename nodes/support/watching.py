@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from .host import Progress
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
 
     from ...toprovar.sampling.run import ScaleState
     from .infinity import Infinity
-
-PREVIEW_SIDE = 16
-"""Latent pixels along the longer side of a preview."""
 
 
 class Watcher:
@@ -40,6 +36,8 @@ class Watcher:
         self._last = -1
 
     def on_scale(self, state: ScaleState) -> None:
+        from ...toprovar.previews import kept_share
+
         if not self.bits or state.index <= self._last:  # the next run of the same call
             self.bits.append({})
         self._last = state.index
@@ -52,35 +50,6 @@ class Watcher:
         self.progress.at(self.steps, self._picture(state) if self.preview else None)
 
     def _picture(self, state: ScaleState) -> Image.Image:
-        return small_picture(self.model, state.summed_codes)
+        from ...toprovar.previews import small_picture
 
-
-def small_picture(model: Infinity, codes: Tensor) -> Image.Image:
-    """The first image of the summed codes, decoded small: cheap, whatever the size."""
-    from PIL import Image
-
-    from ...toprovar.models.autoencoder import to_uint8
-    from ...toprovar.models.latents import resize_codes
-
-    height, width = codes.shape[-2:]
-    factor = min(1.0, PREVIEW_SIDE / max(height, width))
-    size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    with torch.inference_mode():
-        small = resize_codes(codes[:1], size).to(model.vae.device)
-        image = model.vae.first_stage_model.decode(small)
-    return Image.fromarray(to_uint8(image)[0].cpu().numpy())
-
-
-def kept_share(state: ScaleState) -> Tensor | None:
-    """[h, w] share of layers that worked on each token of the first image; None where all did."""
-    report = state.report
-    if all(n == report.tokens for n in report.kept):
-        return None
-    total = torch.zeros(report.tokens)
-    for layer, count in enumerate(report.kept):
-        index: Any = state.kept.get(layer)
-        if index is None:  # all, none, or chosen anew for each sub-layer: alike for all tokens
-            total += count / report.tokens
-        else:
-            total[(index if index.ndim == 1 else index[0]).cpu()] += 1
-    return (total / len(report.kept)).reshape(report.grid)
+        return small_picture(self.model.vae.first_stage_model, state.summed_codes)

@@ -32,6 +32,8 @@ page.on("pageerror", (error) => {
 /** A function's text, called with a value, as an expression. */
 const call = (script, value) => `(${script})(${JSON.stringify(value ?? null)})`;
 
+const middle = (box) => [box.x + box.width / 2, box.y + box.height / 2];
+
 const acts = {
   open: async ({ url }) => { await page.goto(url); },
   evaluate: async ({ script, value }) => page.evaluate(call(script, value)),
@@ -48,7 +50,6 @@ const acts = {
   },
   drag: async ({ from, to }) => {
     const [a, b] = await Promise.all([from, to].map((one) => page.locator(one).boundingBox()));
-    const middle = (box) => [box.x + box.width / 2, box.y + box.height / 2];
     await page.mouse.move(...middle(a));
     await page.mouse.down();
     await page.mouse.move(...middle(b), { steps: 12 });

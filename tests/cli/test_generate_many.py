@@ -167,3 +167,24 @@ def test_quiet_prints_nothing_and_others_a_line_at_once(
     assert capfd.readouterr() == ("", "")
     assert generate("a red cat", "--out", "a.png") == 0
     assert capfd.readouterr().err.startswith("loading ")
+
+
+def test_a_prompt_too_long_for_a_jpeg_is_drawn_and_left_out(
+    generate: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "a red cat " * 7000
+    assert generate(prompt, "--num", 2, "--seed", 5, "--plan", "stop", "--out", "a.jpg", "--grid",
+                    "g.jpg") == 0
+    said = capsys.readouterr().out
+    assert said.count("PNG holds everything") == 1
+    assert "left out there: sparsity plan, prompt, prompts;" in said
+    about = read_parameters("a-1.jpg")
+    assert about["seed"] == 5 and about["params"]["cfg"] and "prompt" not in about
+    assert generate("--from", "a-1.jpg", "--out", "b.png") == 2
+    assert "its prompt did not fit into the file" in capsys.readouterr().err
+    assert generate(prompt, "--from", "a-1.jpg", "--out", "b.png") == 2
+    assert "its plan did not fit into the file" in capsys.readouterr().err
+    assert generate(prompt, "--from", "a-1.jpg", "--plan", "stop", "--out", "b.png") == 0
+    assert generate(prompt, "--seed", 5, "--plan", "stop", "--out", "c.png") == 0
+    assert pixels("b.png") == pixels("c.png")
+    assert read_parameters("c.png")["prompt"] == prompt

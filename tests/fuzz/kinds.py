@@ -18,6 +18,7 @@ import torch
 from toprovar import Calibration, EntropyTrace, InfinityPipeline
 from toprovar.checkpoints import convert, load_autoencoder, load_transformer
 from toprovar.cli import analyze
+from toprovar.cli.measuring import given_prompts
 from toprovar.cli.plan_options import read_plan
 from toprovar.evaluation.compositional import read_prompts
 from toprovar.sparsity.plan_table import plan_table
@@ -95,7 +96,7 @@ def _trace(path: Path, pipeline: Any) -> None:
 def _prompt_lines(path: Path, pipeline: Any) -> None:
     parser = argparse.ArgumentParser()
     analyze.add_arguments(parser)
-    pipeline.encode_prompt(analyze._prompts(parser.parse_args(["--prompts", str(path)]))[:20])
+    pipeline.encode_prompt(given_prompts(parser.parse_args(["--prompts", str(path)]))[:20])
 
 
 def _model(path: Path, pipeline: Any) -> None:

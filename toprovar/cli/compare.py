@@ -65,9 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="FILE.png", default="compare.png",
         help="the contact sheet (default: compare.png)")
     add("--json", metavar="FILE.json", help="the figures (default: beside the sheet)")
-    add("--pictures", metavar="DIR", help="folder for the single pictures")
+    add("--pictures", metavar="DIR", help="folder for the single pictures (default: none)")
     add("--side", type=int, default=384, metavar="N",
-        help="longer side of a picture on the sheet (default 384)")
+        help="longer side of a picture on the sheet (default: 384)")
     add("--no-warm-up", action="store_true",
         help="run every strategy once instead of twice: times then include what is set up once")
     add_overwrite(parser)

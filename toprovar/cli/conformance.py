@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="DIR", help="a fixture family, or a folder of families")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu",
+                        help="cpu, cuda, cuda:1 or mps (default: cpu)")
 
 
 def run(arguments: argparse.Namespace) -> int:

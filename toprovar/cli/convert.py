@@ -17,10 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ema", action="store_true", help="take averaged weights in place of the plain "
         "ones (official training files hold both); a VAE must have them, a transformer without "
         "gives its plain ones")
-    add("--pn", help="pixel budget of the 512 x 512 8B model: 0.25M (its weights look like 8B's)")
+    add("--pn", help="pixel budget of the 512 x 512 8B model, whose weights look like 8B's: 0.25M "
+        "(default: as recognised)")
     add("--patchify", action=argparse.BooleanOptionalAction, default=None,
         help="tokens hold 2 x 2 latent pixels (default: as recognised)")
-    add("--max-shard-bytes", type=int, default=5_000_000_000, metavar="N")
+    add("--max-shard-bytes", type=int, default=5_000_000_000, metavar="N",
+        help="size of a file at most; a larger model is written in several (default: "
+             "5,000,000,000)")
     add("--overwrite", action="store_true", help="replace DST if it exists")
 
 

@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..printable import printable
-from .analyze import _how, _prompts, _schedules, check_measuring, command_line
 from .early import check_model, check_target
+from .measuring import (
+    add_measuring,
+    check_measuring,
+    command_line,
+    given_prompts,
+    sampling_of,
+    schedules_of,
+)
 from .model_options import add_device, add_model, load_pipeline
 from .outputs import DECISIONS, Output, add_overwrite, check_outputs
 
@@ -16,27 +23,17 @@ from .outputs import DECISIONS, Output, add_overwrite, check_outputs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", nargs="*", help="what to draw and measure")
-    add("--prompts", metavar="FILE", help="a text file of prompts, one a line")
-    add("--bundled", type=int, nargs="?", const=60, metavar="N",
-        help="N prompts of the embedded model's set, evenly spread (default 60)")
     add("--out", metavar="FILE", required=True, help="the decision models (JSON)")
     add_model(parser)
-    add("--pixels", "--pn", dest="pn", action="append", metavar="PN",
-        help="pixel budget: 0.06M, 0.25M, 0.60M or 1M; may be given more than once")
-    add("--aspect", metavar="W:H", default="1:1", help="width to height, such as 3:2")
+    add_measuring(parser, 60, "may be given more than once")
     add("--target", type=float, default=0.84,
-        help="SSIM to the dense picture to be kept (default 0.84)")
-    add("--seed", type=int, default=0, help="first seed (default 0)")
-    add("--num-seeds", type=int, default=1, help="pictures of each prompt (default 1)")
-    add("--cfg", type=float, help="guidance strength")
-    add("--tau", type=float, help="temperature")
-    add("--batch", type=int, default=1, help="pictures at once (default 1)")
+        help="SSIM to the dense picture to be kept (default: 0.84)")
     add_overwrite(parser)
     add_device(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    prompts = _prompts(arguments)
+    prompts = given_prompts(arguments)
     check_measuring(arguments)
     if not 0 < arguments.target <= 1:
         raise ValueError(f"--target must be above 0 and at most 1, got {arguments.target}")
@@ -52,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_fitting()
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
-    schedules = _schedules(arguments, pipeline.config["default_pn"])
+    schedules = schedules_of(arguments, pipeline.config["default_pn"])
     seeds = range(arguments.seed, arguments.seed + arguments.num_seeds)
     total = runs_of(len(prompts) * len(seeds)) * len(schedules)
     with tqdm(total=total, desc="pictures") as bar:
@@ -62,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "command": command_line("fit-skipvar", arguments, schedules, ["target"]),
                 "device": str(pipeline.transformer.device),
                 "dtype": str(pipeline.transformer.compute_dtype).removeprefix("torch."),
-            }, **_how(arguments),
+            }, **sampling_of(arguments),
         )
     found.save(out)
     for model in found.root.values():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
 from ..files import replace_file
-from ..picture_files import check_ending, save_picture
+from ..picture_files import check_ending, left_out_note, save_picture
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import default_strategy, names
 from .early import check_model, check_sampling, check_target
@@ -76,8 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: out.png); several pictures are FILE-1, FILE-2 ...")
     add("--quality", type=int, metavar="N", default=95, help="of JPEG and WebP, 1 to 100; WebP of "
         "100 is lossless (default: 95)")
-    add("--grid", metavar="FILE", help="all pictures on one sheet as well")
-    add("--report", metavar="FILE.json", help="write what was run and what it cost")
+    add("--grid", metavar="FILE", help="all pictures on one sheet as well (default: none)")
+    add("--report", metavar="FILE.json", help="write what was run and what it cost (default: "
+        "nowhere)")
     add("--quiet", action="store_true", help="print errors only")
     add_overwrite(parser)
     add_device(parser)
@@ -88,7 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what to leave out: auto (accelerated where it is faster), {', '.join(names())}, a "
              "file of 'toprovar plan make', or a picture made with --plan (default: dense, or "
              f"{default_strategy()} with --speedup or --budget)")
-    add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run")
+    add("--save-plan", metavar="FILE.json", help="write the plan as it was at the end of the run "
+        "(default: nowhere)")
     add_plan_options(parser)
 
 
@@ -124,6 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     reports: list[RunReport] = []
     owners: list[Job] = []
     images: list[Image.Image] = []
+    left: dict[str, None] = {}  # names of what did not fit into a picture, in order
     seconds = 0.0
     for job in jobs:
         about = {"prompt": job.prompt, "negative_prompt": job.negative, **more}
@@ -131,8 +134,9 @@ def run(arguments: argparse.Namespace) -> int:
         def write(index: int, image: Image.Image, report: RunReport, job: Job = job,
                   about: dict[str, Any] = about) -> None:
             told = {**_as_json(finished(report), arguments.plan), **about}
-            save_picture(image, job.paths[index], {**_parameters(told), "seed": job.seeds[index]},
-                         arguments.quality)
+            left.update(dict.fromkeys(save_picture(
+                image, job.paths[index], {**_parameters(told), "seed": job.seeds[index]},
+                arguments.quality)))
             if arguments.grid:
                 images.append(image)
 
@@ -162,10 +166,13 @@ def run(arguments: argparse.Namespace) -> int:
         from ..evaluation.grid import picture_grid
 
         captions = [f"{seed}: {job.prompt}" for job in jobs for seed in job.seeds]
-        save_picture(picture_grid(images, captions), Path(arguments.grid),
-                     {"prompts": [job.prompt for job in jobs]}, arguments.quality)
+        left.update(dict.fromkeys(save_picture(
+            picture_grid(images, captions), Path(arguments.grid),
+            {"prompts": [job.prompt for job in jobs]}, arguments.quality)))
     if not arguments.quiet:
         _show(arguments, reports, jobs, schedule, seconds)
+        if left:
+            print(f"note: {left_out_note(left)}")
     return 0
 
 

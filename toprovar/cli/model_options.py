@@ -24,16 +24,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disable-mmap", action="store_true",
                         help="copy all weights into memory, so that their files may change")
     official = parser.add_argument_group("official checkpoints, instead of --model")
-    official.add_argument("--transformer", metavar="PATH", help="transformer file or folder")
-    official.add_argument("--vae", metavar="FILE", help="VAE file")
-    official.add_argument("--text-encoder", metavar="DIR", help="flan-t5-xl folder")
+    add = official.add_argument
+    add("--transformer", metavar="PATH", help="transformer file or folder (default: none)")
+    add("--vae", metavar="FILE", help="VAE file (default: none)")
+    add("--text-encoder", metavar="DIR", help="flan-t5-xl folder (default: none)")
 
 
 def add_size(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--size", metavar="WxH", help="width x height in pixels; the nearest listed size is used")
-    add("--aspect", metavar="W:H", help="width to height, such as 3:2")
-    add("--pixels", "--pn", metavar="PN", help="pixel budget: 0.06M, 0.25M, 0.60M or 1M")
+    add("--size", metavar="WxH", help="width x height in pixels; the nearest listed size is used "
+        "(default: by --aspect and --pixels; of a saved plan, its own)")
+    add("--aspect", metavar="W:H", help="width to height, such as 3:2 (default: 1:1)")
+    add("--pixels", "--pn", metavar="PN", help="pixel budget: 0.06M, 0.25M, 0.60M or 1M (default: "
+        "the model's)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +54,8 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add("--narrow-residual", action="store_true",
         help="residual in the blocks' dtype: a little faster, a little off")
     add("--stream", type=int, metavar="N", help="keep only the first N blocks on the GPU, bring "
-                                                "the others from host memory as they are needed")
+                                                "the others from host memory as they are needed "
+                                                "(default: all on the GPU)")
 
 
 def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:

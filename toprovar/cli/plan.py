@@ -41,14 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make = actions.add_parser("make", help="write a plan for a model and a size")
     make.add_argument("strategy", choices=names())
     make.add_argument("file", metavar="FILE.json")
-    make.add_argument("--cfg", type=float, help="guidance strength that is planned for; 1 = off")
+    make.add_argument("--cfg", type=float, help="guidance strength that is planned for; 1 = off "
+                      "(default: the model's)")
     make.add_argument("--costs", action="store_true",
                       help="predict seconds, too, by a cost model of this device (--speedup does)")
     add_overwrite(make)
     show = actions.add_parser("show", help="a plan as a table, and as a picture")
     show.add_argument("file", metavar="FILE", help="a plan, or a picture made with --plan")
     show.add_argument("--picture", metavar="FILE.png",
-                      help="scales by layers, and what each scale costs")
+                      help="scales by layers, and what each scale costs (default: none)")
     add_overwrite(show)
     validate = actions.add_parser("validate", help="check a plan; 1 = it cannot be used")
     validate.add_argument("file", metavar="FILE")

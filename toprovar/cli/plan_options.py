@@ -33,9 +33,9 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     target = parser.add_argument_group("target")
     target.add_argument("--speedup", type=float, metavar="X",
                         help="of the scale loop, by a cost model of this device, which is measured "
-                             "once and kept")
+                             "once and kept (default: none)")
     target.add_argument("--budget", type=float, metavar="B",
-                        help="share of a dense run's FLOPs, 0 to 1")
+                        help="share of a dense run's FLOPs, 0 to 1 (default: none)")
     add_strategy_options(parser)
 
 

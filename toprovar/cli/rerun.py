@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..picture_files import read_parameters
+from ..picture_files import LEFT_OUT, read_parameters
 from ..reading import reading
 
 TAKEN = ("prompt", "negative", "seed", "cfg", "tau", "top_p", "greedy", "vae_tile", "dtype", "plan")
@@ -23,6 +23,7 @@ def take_parameters(arguments: argparse.Namespace) -> None:
     path = arguments.from_
     about = read_parameters(path)
     with reading(path, "picture to be drawn again", "give a picture of 'toprovar generate'"):
+        _check_left_out(arguments, about)
         found = _values(path, about)
         grids = about["params"]["schedule"]["grids"]
         if not isinstance(grids, list) or not all(
@@ -40,23 +41,39 @@ def take_parameters(arguments: argparse.Namespace) -> None:
 
 def _values(path: str, about: dict[str, Any]) -> dict[str, Any]:
     params = about.get("params")
-    if not isinstance(params, dict) or not isinstance(about.get("prompt"), str) \
+    if not isinstance(params, dict) or not isinstance(about.get("prompt", ""), str) \
             or type(about.get("seed")) is not int or not isinstance(params.get("schedule"), dict):
         raise ValueError("it lacks a prompt, a seed or the sampling parameters")
     mode = params.get("mode")
     if mode not in ("sample", "greedy"):
         raise ValueError(f"its bits were drawn by {mode!r}, which no option asks for")
     found = {
-        "prompt": about["prompt"], "negative": about.get("negative_prompt"), "seed": about["seed"],
+        "prompt": about.get("prompt"), "negative": about.get("negative_prompt"),
+        "seed": about["seed"],
         "cfg": _list("cfg", params.get("cfg")), "tau": _list("tau", params.get("tau")),
         "top_p": params.get("top_p"), "greedy": mode == "greedy" or None,
         "vae_tile": about.get("vae_tile"), "dtype": about.get("dtype"),
     }
     if about.get("sparsity_plan") is not None:
         found["plan"] = path  # the plan as it was at the end of the run
-    elif about.get("plan_request"):
-        raise ValueError("its plan did not fit into the file: ask for it by --plan")
     return found
+
+
+def _check_left_out(arguments: argparse.Namespace, about: dict[str, Any]) -> None:
+    """ValueError where the picture lacks what did not fit into it and no option brings it."""
+    left = about.get(LEFT_OUT)
+    left = set(map(str, left)) if isinstance(left, list) else set()
+    if about.get("plan_request") and about.get("sparsity_plan") is None:
+        left.add("sparsity_plan")  # also of files that do not say so
+    for name, option, how in (("prompt", "prompt", "give it beside --from"),
+                              ("negative_prompt", "negative", "give it by --negative"),
+                              ("sparsity_plan", "plan", "ask for it by --plan")):
+        brought = getattr(arguments, option) or (option == "prompt" and arguments.prompts)
+        if name in left and not brought:
+            raise ValueError(f"its {name.replace('_', ' ').replace('sparsity ', '')} did not fit "
+                             f"into the file: {how}")
+    if "prompt" not in about and "prompt" not in left:
+        raise ValueError("it lacks a prompt, a seed or the sampling parameters")
 
 
 def _list(name: str, values: Any) -> Any:

@@ -25,7 +25,7 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
                 _add(group, option)
         for one in strategy.shorthands:
             group.add_argument(one.flag, dest=dest(name, one.name), type=int, metavar="N",
-                               help=one.help)
+                               help=one.help + " (default: none)")
         for one in strategy.resources:
             group.add_argument(one.flag, dest=dest(name, one.name), metavar="FILE", help=one.help)
         if any(option.option.advanced for option in known):

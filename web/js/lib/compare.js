@@ -30,9 +30,10 @@ export class ComparePanel extends Panel {
   }
 }
 
+const number = (value, digits) => (finite(value) ? value.toFixed(digits) : "–");
+
 function row(run, index, longest) {
   const same = index === 0;
-  const number = (value, digits) => (finite(value) ? value.toFixed(digits) : "–");
   return h("tr", same ? { class: "tpv-reference" } : {},
     h("th", { scope: "row" }, String(run.name ?? `run ${index}`)),
     h("td", { class: "tpv-time" },

@@ -107,7 +107,7 @@ export class EditedPlan {
     let own = 0;
     let dense = 0;
     const { token, key, head, shortcut = 0, text, rows } = this.prices;
-    const keys = new Array(this.depth).fill(0);
+    const keys = Array.from({ length: this.depth }, () => 0);
     let allKeys = 0;
     this.scales.forEach((step, scale) => {
       const tokens = this.tokens(scale);

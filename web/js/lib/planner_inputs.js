@@ -3,7 +3,7 @@
 import { linked } from "./inputs.js";
 import { PANEL } from "./panel.js";
 
-const MADE = ["strategy", "target", "speedup", "budget", "aspect", "pixels"];
+const MADE = new Set(["strategy", "target", "speedup", "budget", "aspect", "pixels"]);
 
 /** Names of all strategies. */
 export function strategies(node) {
@@ -36,7 +36,7 @@ export function plannerInputs(node, value) {
     if (name === PANEL) return true;
     if (name === "edits") return false; // the grid is its face
     const own = ownerOf(name, known);
-    if (given && (own || MADE.includes(name))) return false;
+    if (given && (own || MADE.has(name))) return false;
     if (name === "target") return strategy !== "dense";
     if (name === "speedup") return strategy !== "dense" && target === "speed-up";
     if (name === "budget") return strategy !== "dense" && target === "compute budget";

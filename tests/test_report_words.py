@@ -1,26 +1,21 @@
-"""A run's time held against a dense one; no ComfyUI needed."""
+"""A run's time held against a dense one, in words."""
 
 from __future__ import annotations
 
-import importlib.util
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.comfyui.server import ROOT
+from toprovar.report_words import told_time
+from toprovar.sampling.report import RunReport
 
 
 def told(**values: Any) -> str:
-    place = ROOT / "nodes" / "support" / "times.py"
-    spec = importlib.util.spec_from_file_location("pack_times", place)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     scales = [SimpleNamespace(seconds=0.05), SimpleNamespace(seconds=0.1)]
-    return module.told_time(SimpleNamespace(**{
+    return told_time(cast(RunReport, SimpleNamespace(**{
         "scales": scales, "dense_seconds": None, "dense_measured": False, "recorded_scales": 0,
-    } | values))
+    } | values)))
 
 
 @pytest.mark.parametrize(("values", "said"), [

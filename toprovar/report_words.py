@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...toprovar.sampling.report import RunReport
+    from .sampling.report import RunReport
 
 
 def loop_seconds(run: RunReport) -> float:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from .reading import parse_json
+
 if TYPE_CHECKING:
-    from ...toprovar.sparsity.plan import SparsityPlan
+    from .sparsity.plan import SparsityPlan
 
 LONGEST = 1 << 20
 
@@ -39,8 +41,6 @@ def parse_edits(text: str) -> dict[str, dict[int, Any]]:
     if len(text) > LONGEST:
         raise ValueError(f"edits are {len(text)} characters long, which is no set of edits: "
                          "clear them")
-    from ...toprovar.reading import parse_json
-
     try:
         values = parse_json(text)
     except ValueError as error:
@@ -70,8 +70,8 @@ def apply_edits(plan: SparsityPlan, text: str) -> SparsityPlan:
     Raises:
         ValueError: an edit that is not of this plan, or that makes it unsound.
     """
-    from ...toprovar.ops.token_select import feasible_minimum
-    from ...toprovar.sparsity.plan_file import plan_from_json, plan_to_json
+    from .ops.token_select import feasible_minimum
+    from .sparsity.plan_file import plan_from_json, plan_to_json
 
     edits = parse_edits(text)
     if not edits["keep"] and not edits["run"]:
