@@ -1,8 +1,8 @@
 """The windows as lists: of key blocks for the kernel, of tokens for gathering.
 
-A block is up to 8 x 8 keys: key i is base + (i // 8) * stride + i % 8, there if i // 8 < rows and
-i % 8 < columns. Keys that follow each other in memory (whole scales, also one after the other, and
-windows as wide as their grid) are cut into flat blocks of 64, other windows into squares.
+A window's keys are numbered row by row and cut into blocks of 64, whatever its width, so that only
+the last one has room to spare. Keys that follow each other in memory (whole scales, also one after
+the other, and windows as wide as their grid) are one run.
 """
 
 from __future__ import annotations
@@ -17,21 +17,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .windows import Grids, Region, Window, regions, tile_queries, visible_keys
+from .windows import TILE, Grids, Region, Window, regions, tile_queries, visible_keys
 
-SIDE = 8
-"""Keys a side of a block."""
-FULL = SIDE * SIDE
-SHAPES = {rows * columns: (rows, columns)
-          for rows in range(1, SIDE + 1) for columns in range(1, SIDE + 1)}
-"""A block's rows and columns for each number of keys that one block can have."""
+BLOCK = 64
+"""Most keys of a block."""
+SHIFT = 16
+WIDEST = 128
+"""Columns of a window that are numbered together: n // columns is n * inverse >> SHIFT for every n
+below columns + BLOCK as long as columns * (columns + BLOCK) <= 2^SHIFT."""
 
 
 class Block(NamedTuple):
-    base: int
-    stride: int
-    rows: int
-    columns: int
+    """Key i of it is first + i + gap * ((offset + i) // columns), for i below ``keys``.
+
+    Attributes:
+        gap: keys from the end of a window's row to the start of the next one.
+        offset: place of the first key in its row.
+        inverse: 2^SHIFT / columns, rounded up, or to the next number if that is whole.
+    """
+
+    first: int
+    keys: int
+    gap: int
+    offset: int
+    inverse: int
 
 
 class Group(NamedTuple):
@@ -50,7 +59,7 @@ class WindowBlocks:
     """What an implementation needs to know of a window, on one device; see window_blocks.
 
     Attributes:
-        table: [tiles, most, 4] int32, the key blocks of each tile: base, stride, rows, columns.
+        table: [tiles, most, 5] int32, the key blocks of each tile, numbers as in Block.
         counts: [tiles] int32, how many of them there are.
     """
 
@@ -105,14 +114,14 @@ def padded_share(grids: Grids, window: Window) -> float:
     """Like seen_share, with blocks and tiles counted as full: the kernel's share of the work."""
     blocks = sum(map(len, key_blocks(grids, window)))
     h, w = grids[-1]
-    return blocks * FULL * FULL / (h * w * sum(h * w for h, w in grids))
+    return blocks * BLOCK * TILE * TILE / (h * w * sum(h * w for h, w in grids))
 
 
 @lru_cache(maxsize=64)
 def _table(grids: Grids, window: Window) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     lists = key_blocks(grids, window)
     counts = np.array([len(blocks) for blocks in lists], dtype=np.int32)
-    table = np.zeros((len(lists), counts.max(), 4), dtype=np.int32)
+    table = np.zeros((len(lists), counts.max(), len(Block._fields)), dtype=np.int32)
     for row, blocks in zip(table, lists, strict=True):
         row[: len(blocks)] = blocks
     return table, counts
@@ -125,32 +134,26 @@ def _blocks_of(parts: tuple[Region, ...]) -> Iterator[Block]:
         first = part.start + top * part.width + left
         if right - left == part.width or bottom - top == 1:
             if first != run[1]:
-                yield from _flat(*run)
+                yield from _cut_run(*run)
                 run = (first, first)
             run = (run[0], run[1] + (bottom - top) * (right - left))
         else:
-            yield from _squares(part)
-    yield from _flat(*run)
+            yield from _cut_window(part)
+    yield from _cut_run(*run)
 
 
-def _flat(first: int, last: int) -> Iterator[Block]:
-    """Keys that follow each other: full blocks, and one or two for the rest."""
-    while last - first >= FULL:
-        yield Block(first, SIDE, SIDE, SIDE)
-        first += FULL
-    rest = last - first
-    if rest in SHAPES:
-        rows, columns = SHAPES[rest]
-        yield Block(first, columns, rows, columns)
-    elif rest:
-        rows, columns = divmod(rest, SIDE)
-        yield Block(first, SIDE, rows, SIDE)
-        yield Block(first + rows * SIDE, SIDE, 1, columns)
+def _cut_run(first: int, last: int) -> Iterator[Block]:
+    for start in range(first, last, BLOCK):
+        yield Block(start, min(BLOCK, last - start), 0, 0, 0)
 
 
-def _squares(part: Region) -> Iterator[Block]:
+def _cut_window(part: Region) -> Iterator[Block]:
     (top, bottom), (left, right) = part.rows, part.columns
-    for y in range(top, bottom, SIDE):
-        for x in range(left, right, SIDE):
-            yield Block(part.start + y * part.width + x, part.width,
-                        min(SIDE, bottom - y), min(SIDE, right - x))
+    for start in range(left, right, WIDEST):
+        columns = min(WIDEST, right - start)
+        keys = (bottom - top) * columns
+        for n in range(0, keys, BLOCK):
+            row, offset = divmod(n, columns)
+            yield Block(part.start + (top + row) * part.width + start + offset,
+                        min(BLOCK, keys - n), part.width - columns, offset,
+                        (1 << SHIFT) // columns + 1)

@@ -14,12 +14,12 @@ import triton
 import triton.language as tl
 
 from ..attention_entropy.kernel import LN_2, LOWEST, NAN_STEPS, STEPS, _dot
-from .blocks import SIDE as BLOCK_SIDE
-from .windows import TILE as TILE_SIDE
+from . import blocks, windows
 
-TILE = tl.constexpr(TILE_SIDE)
-SIDE = tl.constexpr(BLOCK_SIDE)
-ENTRY = tl.constexpr(4)  # numbers of a block in the table
+TILE = tl.constexpr(windows.TILE)
+BLOCK = tl.constexpr(blocks.BLOCK)
+SHIFT = tl.constexpr(blocks.SHIFT)
+ENTRY = tl.constexpr(len(blocks.Block._fields))
 
 
 @triton.jit
@@ -81,7 +81,7 @@ def windowed_kernel(
     a block's keys are taken KEYS at a time. ENTROPY: 0 none, 1 of each head, 2 summed over heads.
     """
     parts: tl.constexpr = TILE * TILE // QUERIES
-    turns: tl.constexpr = SIDE * SIDE // KEYS
+    turns: tl.constexpr = BLOCK // KEYS
     across = tl.cdiv(width, TILE)
     tiles = across * tl.cdiv(height, TILE)
     part = tl.program_id(0) % parts
@@ -125,12 +125,13 @@ def windowed_kernel(
         block = turn // turns
         entry = list_start + block * ENTRY
         base = tl.load(entry).to(tl.int64)
-        stride = tl.load(entry + 1)
-        rows = tl.load(entry + 2)
-        columns = tl.load(entry + 3)
+        keys = tl.load(entry + 1)
+        gap = tl.load(entry + 2)
+        offset = tl.load(entry + 3)
+        inverse = tl.load(entry + 4)
         j = (turn - block * turns) * KEYS + tl.arange(0, KEYS)
-        places = j // SIDE * stride + j % SIDE
-        present = (j // SIDE < rows) & (j % SIDE < columns)
+        places = j + ((offset + j) * inverse >> SHIFT) * gap
+        present = j < keys
         k_base = k_start + base * row_k
         v_base = v_start + base * row_v
 
