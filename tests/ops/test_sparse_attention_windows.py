@@ -96,8 +96,8 @@ def test_everything_is_one_run(grids: Grids) -> None:
 
 
 def test_windows_as_wide_as_their_grid_go_on_with_the_next_scale() -> None:
-    """The highest tile sees 70 keys, then the second scale and ten rows as one run of 84; the lowest
-    one 70 with the second scale, then 80."""
+    """The highest tile sees 70 keys, then the second scale and ten rows as one run of 84; the
+    lowest one 70 with the second scale, then 80."""
     grids, window = ((48, 5), (2, 2), (32, 8)), Window(0, 2)
     assert key_blocks(grids, window)[3][0] == Block(34 * 5, BLOCK, 0, 0, 0)
     assert [len(blocks) for blocks in key_blocks(grids, window)] == [4, 5, 5, 4]
