@@ -9,12 +9,13 @@ from . import HEAD_SIZES, tiles
 from .kernel import windowed_kernel
 from .triton import constants
 
+QUICK = {"bf16": (64, 96, 128, 224), "fp32": (64, 120, 224)}
+
 
 def kernels(capability: int) -> list[Kernel]:
     """See registry.Op.kernels; means over heads are attention_entropy's kernel.
 
-    The quick list has the released models' bfloat16 without entropy and the largest forms of other
-    head sizes and of float32.
+    The quick list has what the released models run, and the largest forms of each cut of a head.
     """
     return [
         _kernel(capability, narrow, d, dense, mode)
@@ -35,8 +36,8 @@ def _kernel(capability: int, narrow: str, d: int, dense: bool, mode: int) -> Ker
         **dict.fromkeys(fixed, "constexpr"),
     }
     label = f"{narrow} D={d} {tile.queries}x{tile.keys} {NAMES[mode]}"
-    quick = narrow != "fp16" and dense and (
-        mode == MEAN or (mode == NONE and d == 128 and narrow == "bf16"))
+    quick = dense and ((mode == MEAN and d in QUICK.get(narrow, ()))
+                       or (narrow, d, mode) == ("bf16", 128, NONE))
     return Kernel(
         label + ("" if dense else ", strided"), windowed_kernel,
         {name: types[name] for name in windowed_kernel.arg_names}, fixed,
