@@ -11,7 +11,13 @@ from .support import planning as p
 from .support.host import io
 from .support.schema import Model, Plan, Size, Trace, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
-from .support.strategy_inputs import STRATEGIES, checked, settings_from, strategy_inputs
+from .support.strategy_inputs import (
+    STRATEGIES,
+    checked,
+    later_inputs,
+    settings_from,
+    strategy_inputs,
+)
 
 if TYPE_CHECKING:
     from ..toprovar.schedules import ScaleSchedule
@@ -89,7 +95,7 @@ class SparsityPlanner(io.ComfyNode):
         text = p.described(choice)
         return io.NodeOutput(choice, plan_image(choice, text), text, ui={
             "toprovar_plan": [p.told(choice)], "toprovar_unedited": [p.told(before)],
-            "toprovar_prices": [p.prices(model, guided)], "text": [text],
+            "toprovar_prices": [p.prices(model, guided, choice)], "text": [text],
         })
 
 
@@ -122,8 +128,7 @@ def _inputs() -> list[io.Input]:
                        tooltip="Width to height, where no size is connected."),
         io.Combo.Input("pixels", options=[AUTO, *budgets()], default=AUTO,
                        tooltip="Pixel budget, where no size is connected. auto: the model's own."),
-        *strategy_inputs(1, rare=False),
-        *strategy_inputs(1, rare=True),
+        *strategy_inputs(1),
         advanced(io.Boolean.Input("guided", default=True,
                                   tooltip="Predict the cost of a run with guidance (cfg other "
                                           "than 1).")),
@@ -137,9 +142,7 @@ def _inputs() -> list[io.Input]:
         Trace.Input("trace", optional=True, lazy=True,
                     tooltip="From Entropy Analyzer, instead of the model's calibration. Asked "
                             "for only by toprovar planned before the run."),
-        # Behind the others: saved graphs know inputs by their place.
-        *strategy_inputs(2, rare=False),
-        *strategy_inputs(2, rare=True),
+        *later_inputs(),
     ]
 
 

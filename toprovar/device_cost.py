@@ -24,6 +24,7 @@ from .models.rope import schedule_rotations
 from .models.text import PackedText
 from .models.transformer import InfinityTransformer
 from .ops.resize_tokens import resize_tokens
+from .sampling.attending import Attending
 from .sampling.block_runner import gather, scatter_
 from .sampling.cache import CacheLayout, KVCache
 from .sampling.params import EngineOptions, SamplingParams
@@ -182,7 +183,8 @@ class _Bench:
         cache = self.runner.cache
         cache.lengths[self.turn] = keys - n
         x = self._input[:rows, :n].contiguous()
-        self.runner.block(0, self.turn, x, self.rotation[:n], measure)
+        self.runner.block(0, self.turn, x, self.rotation[:n],
+                          Attending(measure))
 
     def _time(self, call: Callable[[], object]) -> float:
         """Seconds of a call: the least of three after the first, of short ones, which are easily

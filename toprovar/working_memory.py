@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .sampling.bounded_cache import BoundedLayout
 from .sampling.cache import CacheLayout
 
 if TYPE_CHECKING:
@@ -37,9 +38,13 @@ def cache_bytes(transformer: InfinityTransformer, schedule: ScaleSchedule, rows:
                 plan: SparsityPlan | None = None, narrow_cache: bool = False) -> int:
     """The KV cache of such a run alone."""
     shape = transformer.shape
-    counts = plan.counts if plan else [(n,) * shape.depth for n in schedule.tokens]
     stored = 1 if narrow_cache else transformer.compute_dtype.itemsize
-    return rows * 2 * CacheLayout.plan(counts).size * shape.width * stored
+    if plan and plan.compiled.bounded:
+        keys = BoundedLayout.plan(plan.compiled).size
+    else:
+        counts = plan.counts if plan else [(n,) * shape.depth for n in schedule.tokens]
+        keys = CacheLayout.plan(counts).size
+    return rows * 2 * keys * shape.width * stored
 
 
 def picture_bytes(autoencoder: InfinityAutoencoder, height: int, width: int) -> int:

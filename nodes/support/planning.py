@@ -74,11 +74,14 @@ def told(choice: PlanChoice) -> dict[str, Any]:
     return plan_to_json(choice.fixed)
 
 
-def prices(model: Infinity, guided: bool) -> dict[str, float]:
+def prices(model: Infinity, guided: bool, choice: PlanChoice) -> dict[str, Any]:
     """What the node's widget counts an edited plan by."""
-    from ...toprovar.sparsity.cost import unit_flops
+    from ...toprovar.sparsity.cost import seen_shares, unit_flops
 
-    return unit_flops(model.pipeline.transformer.shape, guided)
+    found = unit_flops(model.pipeline.transformer.shape, guided)
+    if choice.fixed is None or not any(step.window for step in choice.fixed.scales):
+        return found
+    return found | {"seen": seen_shares(choice.fixed)}
 
 
 def described(choice: PlanChoice) -> str:

@@ -22,15 +22,17 @@ def key(known: Known) -> str:
     return f"{known.strategy}_{known.name}"
 
 
-def strategy_inputs(since: int, rare: bool) -> list[io.Input]:
-    """Inputs of all strategies' settings, in order.
+def strategy_inputs(since: int) -> list[io.Input]:
+    """Inputs of the strategies that came with one release of the node: those for experts last."""
+    return [_shown(known, _input(known)) for rare in (False, True) for known in _known()
+            if known.option.advanced == rare and get_strategy(known.strategy).since == since]
 
-    Args:
-        since: of strategies that came with this release of the node (2 = or a later one).
-        rare: those for experts, or the others.
-    """
-    return [_shown(known, _input(known)) for known in _known() if known.option.advanced == rare
-            and min(get_strategy(known.strategy).since, 2) == since]
+
+def later_inputs() -> list[io.Input]:
+    """Those of all strategies that came after the first release, release by release: saved graphs
+    know inputs by their place."""
+    releases = sorted({get_strategy(name).since for name in STRATEGIES} - {1})
+    return [one for since in releases for one in strategy_inputs(since)]
 
 
 def checked() -> list[str]:

@@ -15,7 +15,7 @@ from tests.tiny import tiny_pipeline
 from toprovar.analysis.choices import State, choice_plan
 from toprovar.planning import make_plan
 from toprovar.schedules import get_schedule
-from toprovar.sparsity.cost import count, unit_flops
+from toprovar.sparsity.cost import count, seen_shares, unit_flops
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.plan_file import plan_to_json
 
@@ -35,16 +35,19 @@ def counted(plan: SparsityPlan, shape: Any) -> float:
         pytest.skip("needs node")
     done = subprocess.run(
         [node, "--input-type=module", "-e", PROGRAM, str(ROOT / "web/js/lib/plan.js")],
-        input=json.dumps({"plan": plan_to_json(plan), "prices": unit_flops(shape)}),
+        input=json.dumps({"plan": plan_to_json(plan),
+                          "prices": {**unit_flops(shape), "seen": seen_shares(plan)}}),
         capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return float(done.stdout)
 
 
-@pytest.mark.parametrize("name", ["dense", "fastvar", "stop", "ldpruning", "toprovar", "skipvar"])
+@pytest.mark.parametrize("name", ["dense", "fastvar", "stop", "ldpruning", "toprovar", "skipvar",
+                                  "scalekv", "window"])
 def test_as_the_engine(name: str) -> None:
     pipeline = tiny_pipeline()
-    how: dict[str, Any] = {"skipvar": {"uncond": 2}, "toprovar": {"planned": "before"}}
+    how: dict[str, Any] = {"skipvar": {"uncond": 2}, "toprovar": {"planned": "before"},
+                           "window": {"radius": 1}}
     plan = make_plan(pipeline, name, SCHEDULE, **how.get(name, {}))
     assert isinstance(plan, SparsityPlan)
     shape = pipeline.transformer.shape

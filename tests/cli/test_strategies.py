@@ -151,7 +151,7 @@ sys.modules |= {"pack.nodes.support.host": host, "pack.nodes.support.schema": sc
 spec = importlib.util.spec_from_file_location("pack.nodes.support.strategy_inputs", sys.argv[1])
 module = importlib.util.module_from_spec(spec); sys.modules[spec.name] = module
 spec.loader.exec_module(module)
-module.strategy_inputs(2, rare=False)
+module.later_inputs()
 settings = module.settings_from("toy", {"toy_strength": 0.75, "fastvar_drop": "1"}, False)
 print(json.dumps({"made": made, "strength": settings.strength,
                   "listed": "toy" in module.STRATEGIES}))

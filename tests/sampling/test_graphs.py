@@ -27,6 +27,7 @@ from toprovar.sparsity.strategies.scalekv import scalekv_plan
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
 from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
+from toprovar.sparsity.strategies.window import window_plan
 
 SCHEDULE = get_schedule("1.0", "0.06M")
 
@@ -66,6 +67,7 @@ def plans(model: InfinityTransformer) -> dict[str, Any]:
         "fastervar": fastervar_plan(model.shape, SCHEDULE, "0.99"),
         "mixtures": fastervar_plan(model.shape, SCHEDULE, "0.85", skipped=0, guided=True),
         "bounded": scalekv_plan(model.shape, SCHEDULE, 0.3),
+        "window": window_plan(model.shape, SCHEDULE, 1, 3, 2),
         "skipvar": skipvar_plan(model.shape, SCHEDULE, skip=1),
         "in run": ToProVar(ToProVarSettings(dropped="cached", start_scale=4)),
     }
@@ -92,7 +94,8 @@ def same(a: list[ScaleState], b: list[ScaleState]) -> None:
 
 @pytest.mark.parametrize("name", ["dense", "identity", "cached", "exit", "unconditional row",
                                   "variance", "random", "fastvar", "fastervar", "mixtures",
-                                  "bounded", "skipvar", "in run"])
+                                  "bounded", "window", "skipvar",
+                                  "in run"])
 def test_replayed_pictures_are_those_of_eager_runs(model: InfinityTransformer, name: str) -> None:
     """Prompts of other lengths, other seeds: nothing of the recorded picture sticks."""
     plan = plans(model)[name]

@@ -13,7 +13,8 @@ from ..ops import attention as attention_ops
 from ..ops.attention_entropy import attention_entropy, attention_with_entropy
 from ..ops.cross_attention import AbsorbedText, pays
 from ..ops.resize_tokens import resize_tokens
-from ..sparsity.key_selection import Hold, select_keys
+from ..ops.sparse_attention import windowed_attention
+from .attending import PLAIN, Attending, put_away
 from .bounded_cache import BoundedCache
 from .cache import KVCache
 from .params import EngineOptions
@@ -75,9 +76,8 @@ class BlockRunner:
         self.cache.first = first
 
     def block(
-        self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
+        self, scale: int, layer: int, x: Tensor, rotation: Tensor, how: Attending = PLAIN,
         index: Tensor | None = None, standin: FallbackUpdate | None = None, follow: bool = False,
-        hold: Hold | None = None,
     ) -> Tensor | None:
         """One whole block.
 
@@ -85,12 +85,11 @@ class BlockRunner:
             x: [R, N, C] residual of all tokens, changed in place; all rows, or those of one kind
                 (``start_row``).
             rotation: [N, D / 2, 2] of the tokens' places.
-            measure: whether to take entropy.
+            how: what is wanted of its self-attention.
             index: the tokens to work on, [n] or [R, n] int64; None = all.
             standin: what the others get; None = nothing.
             follow: promises that the next call is of the next layer, on the same tokens, with
                 ``x`` untouched in between.
-            hold: the keys that a bounded cache is to hold afterwards; None = all.
 
         Returns:
             [B, n] float32 entropy (natural log, mean over heads) of the conditional rows, or
@@ -100,7 +99,7 @@ class BlockRunner:
         turn = rotation if index is None else gather_rotation(rotation, index)
         entropy = None
         if part.shape[1]:
-            attended, entropy = self.attend(scale, layer, part, turn, measure, hold)
+            attended, entropy = self.attend(scale, layer, part, turn, how)
             self.transformer.block(layer).finish(
                 part, attended, self.text.blocks[layer], self.piece,
                 self._absorbed_text(layer, part),
@@ -115,21 +114,21 @@ class BlockRunner:
         """The blocks of a scale are done."""
 
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
-             index: Tensor | None = None, hold: Hold | None = None) -> Tensor:
+             index: Tensor | None = None, how: Attending = PLAIN) -> Tensor:
         """What one sub-layer adds to the residual ``x`` [R, N, C], which stays, at the tokens of
         ``index``: [R, n, C] float32."""
         block, context = self.transformer.block(layer), self.text.blocks[layer]
         if index is not None:
             x, rotation = gather(x, index), gather_rotation(rotation, index)
         if part == 0:
-            attended, _ = self.attend(scale, layer, x, rotation, hold=hold)
+            attended, _ = self.attend(scale, layer, x, rotation, how)
             return block.attention_update(attended, context, self.piece)
         if part == 1:
             return block.text_update(x, context, self.piece)
         return block.feed_forward_update(x, context, self.piece)
 
-    def attend(self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
-               hold: Hold | None = None) -> tuple[Tensor, Tensor | None]:
+    def attend(self, scale: int, layer: int, x: Tensor, rotation: Tensor,
+               how: Attending = PLAIN) -> tuple[Tensor, Tensor | None]:
         """Self-attention of tokens ``x`` [R, n, C], whose keys and values join the cache.
 
         Returns:
@@ -145,13 +144,19 @@ class BlockRunner:
         q = q.transpose(1, 2)
         k, v = self.cache.visible(layer, rows)
         entropy = None
-        if measure:
+        if how.window is not None:
+            out, _ = windowed_attention(q, k, v, 1.0, how.window)
+            if how.measure:  # apart, so that looking does not change a bit of the picture
+                own = slice(0, self.batch)
+                _, entropy = windowed_attention(q[own], k[own], v[own], 1.0, how.window,
+                                                entropy=True, mean_heads=not self.by_head)
+        elif how.measure:
             out, entropy = self._measured(q, k, v)
         else:
             out = attention_ops.attention(q, k, v, 1.0, many_shapes=self.many_shapes)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
-        put_away(self.cache, layer, q, k, hold)
+        put_away(self.cache, layer, q, k, how.hold)
         return out.transpose(1, 2).flatten(-2), entropy
 
     def _measured(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,17 +193,6 @@ class BlockRunner:
             if shape.depth * text.nbytes <= self.cache.nbytes // 8:
                 self._absorbed[layer] = text
         return text.from_row(self._first)
-
-
-def put_away(cache: KVCache | BoundedCache, layer: int, q: Tensor, k: Tensor, hold: Hold | None
-             ) -> None:
-    """After a layer's attention: what a bounded cache holds for later scales.
-
-    Args:
-        q: [R, H, n, D] queries; k: [R, H, M, D] all keys; hold: None = hold them all.
-    """
-    if isinstance(cache, BoundedCache):
-        cache.hold(layer, q.shape[0], None if hold is None else select_keys(q, k, hold))
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ..ops.fp8 import E4M3
 from ..ops.fp8_linear import gelu_quantize, quantize_rows
 from ..ops.qk_rope import rotate_qkv
 from ..ops.resize_tokens import resize_map, resize_tokens
+from ..ops.sparse_attention import Window, window_blocks, windowed_attention
 from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
 from ..ops.widen_cache import widen_cache
@@ -79,10 +80,17 @@ def _attention(runner: FusedRunner, plan: SparsityPlan, rows: int) -> list[Launc
         for count in {max(counts), min(counts)}:  # mostly the same kernel
             run(count, entropy)
 
+    def windowed() -> None:
+        blocks = window_blocks(((4, 4), (8, 8)), Window(1, 2), runner.every_row.lengths.device)
+        q = _zeros(runner, rows, blocks.queries, shape.num_heads, shape.head_dim, dtype=wide)
+        k = _zeros(runner, rows, shape.num_heads, blocks.keys, shape.head_dim, dtype=wide)
+        windowed_attention(q.transpose(1, 2), k, k, 1.0, blocks)
+
+    windows: list[Launch] = [windowed] if any(step.window for step in plan.scales) else []
     measured = {block.tokens for step in plan.compiled.scales for block in step.blocks
                 if block.measured}
-    return [partial(all_of, counts, entropy)
-            for counts, entropy in ((measured, True), (_uneven(plan), False)) if counts]
+    return windows + [partial(all_of, counts, entropy)
+                      for counts, entropy in ((measured, True), (_uneven(plan), False)) if counts]
 
 
 def _uneven(plan: SparsityPlan) -> set[int]:

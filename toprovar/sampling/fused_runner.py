@@ -19,11 +19,12 @@ from ..ops.adaln import gated_add_
 from ..ops.attention_entropy import attention_with_entropy
 from ..ops.fp8 import E4M3
 from ..ops.qk_rope import rotate_qkv
+from ..ops.sparse_attention import windowed_attention
 from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
 from ..ops.widen_cache import widen_cache
-from ..sparsity.key_selection import Hold
-from .block_runner import FallbackUpdate, put_away
+from .attending import PLAIN, Attending, put_away
+from .block_runner import FallbackUpdate
 from .bounded_cache import BoundedCache
 from .cache import KVCache
 from .device_text import DeviceText
@@ -63,14 +64,13 @@ class FusedRunner:
         self.cache.first = first
 
     def block(
-        self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool = False,
+        self, scale: int, layer: int, x: Tensor, rotation: Tensor, how: Attending = PLAIN,
         index: Tensor | None = None, standin: FallbackUpdate | None = None, follow: bool = False,
-        hold: Hold | None = None,
     ) -> Tensor | None:
         """See ``BlockRunner.block``."""
         entropy = None
         if index is None or index.numel():
-            entropy = self._block(scale, layer, x, rotation, measure, index, follow, hold)
+            entropy = self._block(scale, layer, x, rotation, how, index, follow)
         if index is not None and standin is not None:
             merge_update_(x, None, index, standin.update, standin.grid, standin.new_grid,
                           standin.resize)
@@ -82,13 +82,13 @@ class FusedRunner:
             self._stream.join()
 
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
-             index: Tensor | None = None, hold: Hold | None = None) -> Tensor:
+             index: Tensor | None = None, how: Attending = PLAIN) -> Tensor:
         """See ``BlockRunner.part``."""
         block, text, run = self._weights(layer), self.text.layer(layer), self._layers
         rows = x.shape[0]
         if part == 0:
             y = run.norm(x, text.gain1[:rows], text.shift1[:rows], index)
-            attended, _ = self._attend(block, scale, layer, y, rotation, False, index, hold)
+            attended, _ = self._attend(block, scale, layer, y, rotation, how, index)
             update = run.linear(attended, block.self_attn.proj)
             return update.float().mul_(text.gamma1[:rows, None])
         if part == 1:
@@ -104,8 +104,8 @@ class FusedRunner:
         return self._stream.use(layer)
 
     def _block(
-        self, scale: int, layer: int, x: Tensor, rotation: Tensor, measure: bool,
-        index: Tensor | None, follow: bool, hold: Hold | None,
+        self, scale: int, layer: int, x: Tensor, rotation: Tensor, how: Attending,
+        index: Tensor | None, follow: bool,
     ) -> Tensor | None:
         rows, block, text = x.shape[0], self._weights(layer), self.text.layer(layer)
         run = self._layers
@@ -114,7 +114,7 @@ class FusedRunner:
             y = ready[1]
         else:
             y = run.norm(x, text.gain1[:rows], text.shift1[:rows], index)
-        attended, entropy = self._attend(block, scale, layer, y, rotation, measure, index, hold)
+        attended, entropy = self._attend(block, scale, layer, y, rotation, how, index)
         update = run.linear(attended, block.self_attn.proj)
         y = run.add_norm(x, update, text.gamma1[:rows], text.cross_gain, text.cross_shift, index)
         update = self._see_text(block, layer, y, rows)
@@ -132,7 +132,7 @@ class FusedRunner:
 
     def _attend(
         self, block: Block, scale: int, layer: int, y: Activations, rotation: Tensor,
-        measure: bool, index: Tensor | None, hold: Hold | None,
+        how: Attending, index: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Self-attention of normalised tokens [R, n, C], whose keys and values join the cache:
         [R, n, C] of the blocks' dtype before the projection, and entropy as ``block`` returns."""
@@ -151,14 +151,18 @@ class FusedRunner:
             scratch = torch.empty(2, *k.shape, dtype=wide, device=k.device)
             k, v = widen_cache(k, v, factors, scratch)
         entropy = None
-        if measure:  # of all rows: cheaper than a second launch for those that need none
+        if how.window is not None:
+            out, entropy = windowed_attention(q, k, v, 1.0, how.window, entropy=how.measure,
+                                              mean_heads=not self.by_head)
+            entropy = None if entropy is None else entropy[: self.batch]
+        elif how.measure:  # of all rows: cheaper than a second launch for those that need none
             out, entropy = attention_with_entropy(q, k, v, 1.0, mean_heads=not self.by_head)
             entropy = entropy[: self.batch]
         else:
             out = attention_ops.attention(q, k, v, 1.0, many_shapes=self.many_shapes)
         if self.probe:
             self.probe.attention(scale, layer, q, k, v, out)
-        put_away(self.cache, layer, q, k, hold)
+        put_away(self.cache, layer, q, k, how.hold)
         return out.transpose(1, 2).flatten(-2).to(self._narrow), entropy
 
     def _see_text(self, block: Block, layer: int, y: Activations, rows: int) -> Tensor:

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ops.sparse_attention import Window, window_blocks
 from ..sparsity.compiled import BlockStep, CompiledPlan, ScaleStep
-from ..sparsity.key_selection import Hold, hold
+from ..sparsity.key_selection import hold
 from ..sparsity.leap import INPUT, Leap
 from ..sparsity.mixing_draws import Draws
 from ..sparsity.plan_state import PlanState
 from ..sparsity.selection import Selector
 from ..sparsity.shortcuts import Shortcuts, predict
+from .attending import Attending
 from .block_runner import PARTS, BlockRunner, FallbackUpdate, gather, scatter_
 from .entropy_maps import EntropyMaps
 from .fused_runner import FusedRunner
@@ -219,10 +221,9 @@ class SparseBlocks:
         whole = block.chosen in ("all", "mixtures")
         index = None if whole else self._choose(scale, layer, step, x)
         entropy = self.runner.block(
-            scale, layer, x, rotation, self.maps.taken(scale, layer, block), index,
+            scale, layer, x, rotation, self._attending(scale, layer, step), index,
             None if whole else self._fallback(layer, step, WHOLE, x.shape[0]),
             follow=block.same_next and not (apart or stored or block.passed_on),
-            hold=self._hold(step, block),
         )
         if entropy is not None:
             self.maps.note(scale, layer, step.plan.grid, entropy, index)
@@ -232,16 +233,16 @@ class SparseBlocks:
     def _run_parts(self, scale: int, layer: int, step: ScaleStep, x: Tensor, rotation: Tensor
                    ) -> None:
         block = step.blocks[layer]
-        wanted = self._hold(step, block)
+        how = self._attending(scale, layer, step)._replace(measure=False)
         for part in range(PARTS):
             if block.chosen == "all":
-                full = self.runner.part(part, scale, layer, x, rotation, hold=wanted)
+                full = self.runner.part(part, scale, layer, x, rotation, how=how)
             else:
                 index = self._choose(scale, layer, step, x, part)
                 fallback = self._fallback(layer, step, part, x.shape[0])
                 full = torch.zeros_like(x) if fallback is None else fallback.resized().clone()
                 if index.numel():
-                    out = self.runner.part(part, scale, layer, x, rotation, index, wanted)
+                    out = self.runner.part(part, scale, layer, x, rotation, index, how)
                     scatter_(full, index, out)
             x.add_(full)
             if self._stored(scale, layer, block):
@@ -267,10 +268,17 @@ class SparseBlocks:
             self.kept[layer] = index
         return index
 
-    @staticmethod
-    def _hold(step: ScaleStep, block: BlockStep) -> Hold | None:
-        """Which keys a bounded cache holds after a block; None = all."""
-        return hold(block.held, step.plan.grid, block.tokens) if block.held < block.keys else None
+    def _attending(self, scale: int, layer: int, step: ScaleStep) -> Attending:
+        block, window = step.blocks[layer], None
+        if block.window is not None:
+            constants, device = self.selector.constants, self.runner.transformer.null_text.device
+            key = (block.window, device)
+            if key not in constants:
+                constants[key] = window_blocks(block.window.grids, Window(*block.window[1:]),
+                                               device)
+            window = constants[key]
+        held = None if block.held == block.keys else hold(block.held, step.plan.grid, block.tokens)
+        return Attending(self.maps.taken(scale, layer, block), held, window)
 
     def _fallback(self, layer: int, step: ScaleStep, part: int, rows: int
                   ) -> FallbackUpdate | None:

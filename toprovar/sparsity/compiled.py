@@ -22,6 +22,19 @@ block. part: chosen for each of its sub-layers. scale: chosen once, for all laye
 mixtures of them (``special``)."""
 
 
+class Window(NamedTuple):
+    """Which keys a block's attention sees, where not all.
+
+    Attributes:
+        grids: of the scales whose keys its cache holds, the block's own last.
+        sinks: how many of them are seen whole; radius: see ``special.AttentionWindow``.
+    """
+
+    grids: tuple[tuple[int, int], ...]
+    sinks: int
+    radius: int
+
+
 class BlockStep(NamedTuple):
     """What one block does at one scale.
 
@@ -32,6 +45,7 @@ class BlockStep(NamedTuple):
         fallback: the scale whose update of this block the other tokens get; None = they keep their
             residual.
         keys: in its cache when its attention runs, its own included.
+        window: which of them it sees, None = all.
         held: keys that its cache holds afterwards: all, or some where the plan bounds caches.
         measured: whether the entropy of its attention is taken, as a later scale chooses by it.
         stored: whether its update is kept for a later scale.
@@ -46,6 +60,7 @@ class BlockStep(NamedTuple):
     fallback: int | None = None
     keys: int = 0
     held: int = 0
+    window: Window | None = None
     measured: bool = False
     stored: bool = False
     passed_on: bool = False
@@ -187,6 +202,7 @@ def compile_scales(scales: Sequence[ScalePlan]) -> CompiledPlan:
             blocks.append(BlockStep(
                 tokens, "all" if all_of_them else some if tokens else "none", part,
                 fallbacks[s][layer], keys[layer], held[layer],
+                _window(scales, s, layer) if plan.window and tokens else None,
                 place in measured, place in stored, place in passed_on, place in restored,
                 not part and _same_next(plan, layer, whole) and (s, layer + 1) not in parted,
             ))
@@ -231,6 +247,15 @@ def _measured(scales: Sequence[ScalePlan]) -> set[tuple[int, int]]:
             if plan.run and kept and not plan.special:
                 latest[layer] = s
     return found
+
+
+def _window(scales: Sequence[ScalePlan], s: int, layer: int) -> Window:
+    """The window of a layer that is run at scale ``s``."""
+    window = scales[s].window
+    assert window is not None
+    run = [i for i, plan in enumerate(scales[: s + 1]) if plan.run and plan.keep[layer]]
+    return Window(tuple(scales[i].grid for i in run), sum(i < window.sinks for i in run),
+                  window.radius)
 
 
 def _chosen_in(plan: ScalePlan) -> Chosen:

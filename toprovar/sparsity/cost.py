@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ..models.config import TransformerConfig
+from ..ops.sparse_attention import Window as SeenWindow
+from ..ops.sparse_attention import seen_share
+from .compiled import BlockStep
 from .plan import FROZEN, PredictedCost, SparsityPlan
 from .shortcut_inputs import Sizes
 
@@ -27,13 +30,13 @@ class WorkTable:
 
     Attributes:
         rows: [S, 1] batch rows run, 0 where a scale is not run; tokens: [S, 1] of the scale.
-        kept: [S, L] tokens worked on; keys: [S, L] keys they attend to.
+        kept: [S, L] tokens worked on; keys: [S, L] keys that each of them attends to.
         measured, chosen, updated: [S, L] 1 where entropy is taken, tokens are picked, a stored
             update is added or kept.
         parts: [S, L] how many times tokens are picked: 3 = before every sub-layer.
         jumps: [S, 1] how many shortcuts predict the scale's tokens.
-        held: [S, L] keys that are kept afterwards; bounded: whether these are not all.
         mixtures: [S, 1] how many mixtures are made of the scale's tokens, over all groups.
+        cache: keys of a row that a bounded cache has room for; None = all are kept.
     """
 
     rows: Table
@@ -46,8 +49,7 @@ class WorkTable:
     parts: Table
     jumps: Table
     mixtures: Table
-    held: Table
-    bounded: bool = False
+    cache: float | None = None
 
     @staticmethod
     def of(plan: SparsityPlan, guided: bool = True) -> WorkTable:
@@ -55,8 +57,8 @@ class WorkTable:
         tokens = np.array([[s.plan.tokens] for s in steps], dtype=np.float64)
         run = np.array([[float(s.plan.run)] for s in steps])
         rows = run * [[2.0 if guided and s.plan.guided else 1.0] for s in steps]
-        kept, keys, held, measured, updated, chosen, parts = np.array([
-            [(b.tokens, b.keys, b.held, b.measured, b.stored or b.fallback is not None,
+        kept, keys, measured, updated, chosen, parts = np.array([
+            [(b.tokens, _seen(b), b.measured, b.stored or b.fallback is not None,
               b.chosen in CHOSEN, 3 if b.chosen == "part" else 1) for b in s.blocks]
             for s in steps], dtype=np.float64).transpose(2, 0, 1)
         mixtures = np.zeros_like(tokens)
@@ -66,8 +68,8 @@ class WorkTable:
                 chosen[s] = np.isin(np.arange(kept.shape[1]), starts)
                 mixtures[s] = kept[s, starts].sum()
         return WorkTable(rows, tokens, kept, keys, measured, chosen, updated, parts,
-                         run * [[float(s.jumps)] for s in steps], mixtures, held,
-                         plan.compiled.bounded)
+                         run * [[float(s.jumps)] for s in steps], mixtures,
+                         _cache_keys(plan) if plan.compiled.bounded else None)
 
     @staticmethod
     def dense(plan: SparsityPlan, guided: bool = True) -> WorkTable:
@@ -77,7 +79,7 @@ class WorkTable:
         none = np.zeros_like(kept)
         rows = np.full_like(tokens, 2.0 if guided else 1.0)
         return WorkTable(rows, tokens, kept, kept.cumsum(0), none, none, none, none + 1,
-                         np.zeros_like(tokens), np.zeros_like(tokens), kept.cumsum(0))
+                         np.zeros_like(tokens), np.zeros_like(tokens))
 
     @property
     def token_layers(self) -> float:
@@ -87,9 +89,9 @@ class WorkTable:
     def kv_values(self) -> float:
         """Keys and values kept, each of the model's width: all that are written, or those that
         bounded layers hold, with the largest layer at work."""
-        if not self.bounded:
+        if self.cache is None:
             return 2 * self.token_layers
-        return float(2 * self.rows.max() * (self.held.max(0).sum() + self.keys.max()))
+        return float(2 * self.rows.max() * self.cache)
 
     def scale_flops(self, shape: TransformerConfig) -> Table:
         """[S] of each scale's blocks and head, a multiply-add counted as two."""
@@ -104,6 +106,27 @@ class WorkTable:
     def flops(self, shape: TransformerConfig) -> float:
         """Of all blocks and the head."""
         return float(self.scale_flops(shape).sum())
+
+
+def _seen(block: BlockStep) -> float:
+    """Keys that a token of a block attends to, in the mean."""
+    window = block.window
+    if window is None:
+        return block.keys
+    return block.keys * seen_share(window.grids, SeenWindow(window.sinks, window.radius))
+
+
+def seen_shares(plan: SparsityPlan) -> list[list[float]]:
+    """[scale][layer]: share of the keys in its cache that a block's tokens attend to."""
+    return [[_seen(block) / block.keys if block.keys else 1.0 for block in step.blocks]
+            for step in plan.compiled.scales]
+
+
+def _cache_keys(plan: SparsityPlan) -> float:
+    """Keys that bounded layers hold, and those of the largest layer at work."""
+    blocks = [step.blocks for step in plan.compiled.scales]
+    held = sum(max(b.held for b in column) for column in zip(*blocks, strict=True))
+    return held + max(b.keys for row in blocks for b in row)
 
 
 def unit_flops(shape: TransformerConfig, guided: bool = True) -> dict[str, float]:

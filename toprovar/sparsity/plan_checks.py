@@ -43,6 +43,8 @@ def check_scales(scales: Sequence[ScalePlan], depth: int, shortcuts: bool) -> No
         _check_shortcut(scales, i, before[i], shortcuts)
         _check_special(scales, i, before[i])
         _check_maps(scales, i)
+        if scale.window:
+            _check_places(scales, i)
 
 
 def _check_maps(scales: Sequence[ScalePlan], i: int) -> None:
@@ -52,6 +54,15 @@ def _check_maps(scales: Sequence[ScalePlan], i: int) -> None:
         ):
             raise ValueError(f"scale {i}, layer {layer}: no scale before ran this layer in full, "
                              "so there is no entropy map to choose tokens by")
+
+
+def _check_places(scales: Sequence[ScalePlan], i: int) -> None:
+    """A window needs to know where in the picture every key of the cache is from."""
+    for s, before in enumerate(scales[:i]):
+        partial = any(n not in (0, before.tokens) for n in before.keep)
+        if before.run and (before.special or before.cache or partial):
+            raise ValueError(f"scale {i} has a window, but the cache does not hold all keys of "
+                             f"scale {s}, which works on some of its tokens or bounds the cache")
 
 
 def _check_source(scales: Sequence[ScalePlan], i: int) -> None:

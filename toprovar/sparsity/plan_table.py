@@ -156,6 +156,12 @@ def _how(step: ScalePlan) -> str:
             words.append(f"cached from {source}, {step.resize}")
         if step.region:
             words.append(f"min {step.min_per_region} per {step.region}x{step.region}")
+    if step.window:
+        words.append(f"attention within {step.window.radius} tokens, the first "
+                     f"{step.window.sinks} scales whole")
+    if step.cache:
+        few, most = min(step.cache), max(step.cache)
+        words.append(f"holds {few if few == most else f'{few} to {most}'} keys a layer")
     if not step.guided:
         words.append("no guidance" if step.conditional else "unconditional row only")
     return "; ".join(words)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from ..ops.minimum import check_selection
-from .special import Mixtures
+from .special import AttentionWindow, Mixtures
 
 Rule = Literal["entropy", "change", "entropy_reversed", "variance", "random"]
 """entropy: lowest attention entropy first. change: first where the scale before changed the summed
@@ -58,6 +58,7 @@ class ScalePlan(BaseModel):
             of 0 comes to). A run without unconditional rows runs its conditional ones.
         cache: keys that each layer's cache holds for later scales once this one is done, at most;
             they are chosen as ``key_selection`` says. Empty = all stay.
+        window: which keys attention sees; None = all in the cache.
         special: what layers do in place of keeping some tokens and dropping others; ``keep`` then
             says on how many they work. None = nothing special.
     """
@@ -81,6 +82,7 @@ class ScalePlan(BaseModel):
     conditional: bool = True
     cache: tuple[Annotated[int, Field(ge=1, le=1 << 31)], ...] = Field(default=(),
                                                                        max_length=MOST_LAYERS)
+    window: AttentionWindow | None = None
     special: Mixtures | None = None
 
     @property
@@ -167,6 +169,9 @@ class ScalePlan(BaseModel):
             raise ValueError(f"cache has {len(self.cache)} entries, keep {len(self.keep)}")
         if bool(self.region) != bool(self.min_per_region):
             raise ValueError("region and min_per_region go together: give both or neither")
+        if self.window and (self.special or any(n not in (0, self.tokens) for n in self.keep)):
+            raise ValueError("a window is for layers that work on all tokens: keep is all or 0, "
+                             "and there is no special step")
         if self.special:
             if self.dropped != "identity" or self.per != "block" or self.shortcut or self.region:
                 raise ValueError("a special step drops no tokens: leave out per, dropped, shortcut "

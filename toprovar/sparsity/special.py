@@ -1,4 +1,4 @@
-"""Special steps of a plan: what blocks do at a scale in place of working on tokens by index."""
+"""Special steps of a plan: mixtures in place of tokens, and windows in place of all keys."""
 
 from __future__ import annotations
 
@@ -6,6 +6,21 @@ from itertools import accumulate
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+class AttentionWindow(BaseModel):
+    """Attention sees all keys of the first scales, and of every later scale, its own included, the
+    keys around a token's own place in the picture (``ops.sparse_attention``).
+
+    Attributes:
+        sinks: scales at the start of the schedule that are seen whole.
+        radius: tokens of the scale that is looked at, beyond the place of a tile of 8 x 8 tokens.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sinks: int = Field(ge=0, le=64)
+    radius: int = Field(ge=0, le=4096)
 
 
 class Mixtures(BaseModel):

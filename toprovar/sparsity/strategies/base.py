@@ -183,7 +183,8 @@ class Strategy(Generic[S]):
         settings: their class; every field carries an ``Option``.
         resources, shorthands: further options.
         rank: place in lists; since: release of the planner's node in which its inputs came, which
-            stand behind those of earlier ones, so that saved graphs keep their values.
+            stand behind those of earlier ones, so that saved graphs keep their values. Without
+            one they stand last.
         targets: whether a budget or speed-up can be asked of it.
         choice: whether it chooses between running dense and another strategy, so that it is no
             row of a comparison; default: what a budget alone means.
@@ -195,7 +196,7 @@ class Strategy(Generic[S]):
     resources: ClassVar[tuple[Resource, ...]] = ()
     shorthands: ClassVar[tuple[Shorthand, ...]] = ()
     rank: ClassVar[int] = 100
-    since: ClassVar[int] = 2
+    since: ClassVar[int] = 1000
     targets: ClassVar[bool] = True
     choice: ClassVar[bool] = False
     default: ClassVar[bool] = False

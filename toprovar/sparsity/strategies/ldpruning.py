@@ -76,6 +76,7 @@ class LdPruning(Strategy[LdPruningSettings]):
     summary: ClassVar[str] = "late scales work where the latent still changes"
     settings: ClassVar[type[Settings]] = LdPruningSettings
     rank: ClassVar[int] = 6
+    since: ClassVar[int] = 2
 
     def plan(self, settings: LdPruningSettings, context: PlanContext) -> SparsityPlan:
         if context.target is None:

@@ -82,9 +82,10 @@ class ScaleKV(Strategy[ScaleKVSettings]):
     """Less memory; less work only in attention."""
 
     name: ClassVar[str] = "scalekv"
-    summary: ClassVar[str] = "a memory mode: layers hold few keys of earlier scales"
+    summary: ClassVar[str] = "a memory mode, layers hold few keys of earlier scales"
     settings: ClassVar[type[Settings]] = ScaleKVSettings
     rank: ClassVar[int] = 7
+    since: ClassVar[int] = 3
     targets: ClassVar[bool] = False
 
     def plan(self, settings: ScaleKVSettings, context: PlanContext) -> SparsityPlan:

@@ -73,6 +73,7 @@ class Stop(Strategy[StopSettings]):
     summary: ClassVar[str] = "the last scales are not run, nothing else is left out"
     settings: ClassVar[type[Settings]] = StopSettings
     rank: ClassVar[int] = 4
+    since: ClassVar[int] = 2
 
     def plan(self, settings: StopSettings, context: PlanContext) -> SparsityPlan:
         plans = [stop_plan(context.shape, context.schedule, settings.side)]

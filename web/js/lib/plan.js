@@ -30,7 +30,7 @@ export const countEdits = ({ keep, run }) =>
 export class EditedPlan {
   /**
    * @param plan as the node sends it, without edits: scales with grid, keep, run, unconditional
-   * @param prices FLOPs of a token, a key, a token in the head; text keys, rows
+   * @param prices FLOPs of a token, a key, a token in the head; text keys, rows; shares of keys seen
    */
   constructor(plan, prices, edits) {
     this.scales = plan.scales ?? [];
@@ -106,7 +106,7 @@ export class EditedPlan {
     if (!finite(this.prices?.token)) return undefined;
     let own = 0;
     let dense = 0;
-    const { token, key, head, shortcut = 0, text, rows } = this.prices;
+    const { token, key, head, shortcut = 0, text, rows, seen } = this.prices;
     const keys = Array.from({ length: this.depth }, () => 0);
     let allKeys = 0;
     this.scales.forEach((step, scale) => {
@@ -116,7 +116,8 @@ export class EditedPlan {
       for (let layer = 0; layer < this.depth; layer += 1) {
         const kept = this.kept(scale, layer);
         keys[layer] += kept;
-        own += mine * kept * (token + key * (keys[layer] + text));
+        own += mine * kept * (token + key * (keys[layer] * (seen?.[scale]?.[layer] ?? 1) + text));
+        if (kept && step.cache?.length) keys[layer] = Math.min(keys[layer], step.cache[layer]);
         dense += rows * tokens * (token + key * (allKeys + text));
       }
       const jumps = Number(step.shortcut > 0) + Number(step.dropped === "shortcut");

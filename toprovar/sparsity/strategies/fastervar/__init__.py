@@ -132,6 +132,7 @@ class FasterVar(Strategy[FasterVarSettings]):
     summary: ClassVar[str] = "a late scale works on random mixtures of its tokens"
     settings: ClassVar[type[Settings]] = FasterVarSettings
     rank: ClassVar[int] = 5
+    since: ClassVar[int] = 2
 
     def plan(self, settings: FasterVarSettings, context: PlanContext) -> SparsityPlan:
         alphas = [settings.alpha] if context.target is None else get_args(Alpha)

@@ -1,0 +1,85 @@
+"""Late scales attend to a window of every scale: SparVAR's idea (arXiv 2602.04361), own windows.
+
+Every token is worked on by every layer. At the last scales attention sees the first scales whole
+and, of the later ones, what lies around a token's own place in the picture.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from ...arguments import whole
+from ...models.config import TransformerConfig
+from ...schedules import ScaleSchedule
+from ..plan import ModelTag, SparsityPlan, dense_scales, schedule_name
+from ..special import AttentionWindow
+from .base import Option, PlanContext, Settings, Strategy
+
+SCALES, RADIUS, SINKS = 2, 8, 6
+RADII = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)
+"""Those that a target chooses from."""
+
+
+def window_plan(shape: TransformerConfig, schedule: ScaleSchedule, radius: int = RADIUS,
+                scales: int = SCALES, sinks: int = SINKS) -> SparsityPlan:
+    """A plan whose last scales see windows.
+
+    Args:
+        radius: tokens beyond a token's own tile of 8 x 8, counted at the scale that is looked at.
+        scales: how many scales at the end; sinks: scales at the start that are seen whole.
+
+    Raises:
+        ValueError: ``scales`` or ``sinks`` are more than the schedule has.
+    """
+    count = len(schedule)
+    scales, sinks = whole("scales", scales, 0, count), whole("sinks", sinks, 0, count)
+    window = AttentionWindow(sinks=sinks, radius=radius)
+    return SparsityPlan(
+        strategy="window", parameters={"radius": radius, "scales": scales, "sinks": sinks},
+        model=ModelTag.of(shape), schedule=schedule_name(schedule),
+        scales=tuple(step.model_copy(update={"window": window}) if s >= count - scales else step
+                     for s, step in enumerate(dense_scales(schedule, shape.depth))),
+    )
+
+
+class WindowSettings(Settings):
+    """What is seen.
+
+    Attributes:
+        radius, scales, sinks: see ``window_plan``.
+    """
+
+    radius: Annotated[int, Option(
+        "tokens that a window reaches beyond a tile of 8 x 8 tokens, at the scale looked at",
+        metavar="N", decided=True)] = Field(default=RADIUS, ge=0, le=256)
+    scales: Annotated[int, Option("scales at the end that see windows", metavar="N")] = Field(
+        default=SCALES, ge=0, le=32)
+    sinks: Annotated[int, Option("scales at the start that are seen whole", metavar="N",
+                                 advanced=True)] = Field(default=SINKS, ge=0, le=32)
+
+
+class WindowStrategy(Strategy[WindowSettings]):
+    """Less work in attention, nowhere else."""
+
+    name: ClassVar[str] = "window"
+    summary: ClassVar[str] = "attention of the last scales sees a window of each earlier scale"
+    settings: ClassVar[type[Settings]] = WindowSettings
+    rank: ClassVar[int] = 8
+    since: ClassVar[int] = 3
+
+    def plan(self, settings: WindowSettings, context: PlanContext) -> SparsityPlan:
+        def made(radius: int) -> SparsityPlan:
+            return window_plan(context.shape, context.schedule, radius,
+                               min(settings.scales, len(context.schedule)),
+                               min(settings.sinks, len(context.schedule)))
+
+        plans = [made(settings.radius)]
+        if context.target is not None:
+            plans = [made(radius) for radius in RADII]
+        return context.finished(context.dearest(plans),
+                                "only attention becomes less, and windows come in steps")
+
+
+STRATEGIES = (WindowStrategy(),)
