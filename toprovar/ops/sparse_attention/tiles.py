@@ -21,6 +21,8 @@ def choose(head_size: int, dtype: torch.dtype, capability: int) -> Tile:
     """
     wide = head_size > 128
     if dtype == torch.float32:  # no tensor cores
+        if head_size <= 64:
+            return Tile(64, 32, 8, 1)
         return Tile(32, 16, 4, 1) if wide else Tile(32, 32, 4, 1)
     if small_products(capability):
         return Tile(64, 32, 8, 2) if wide else Tile(64, 32, 4, 2)
