@@ -15,16 +15,24 @@ from toprovar.sparsity.cost import Target, predict
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.planner import Planner
 from toprovar.sparsity.strategies.registry import default_strategy, with_targets
+from toprovar.sparsity.strategies.scalekv import scalekv_plan
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
 from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
+from toprovar.sparsity.strategies.window import window_plan
 
 BUDGETS = (0.5, 0.33, 0.28, 0.2, 0.14, 0.1)
 """Shares of a dense run's FLOPs; 0.28 is less than a third of the token-layers at both sizes,
 FastVAR's official plan comes to 14 % at 256 px, 19 % at 512."""
 MAIN = 0.33
 """Where the ablations stand."""
+
+
+WINDOWS = (1, 2, 4)
+"""Radii of the windows of the last three scales."""
+SHARES = (0.05, 0.1, 0.25)
+"""Of the keys that bounded caches hold."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,11 @@ def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
              for name in ("fastvar", "fastervar")]
     found += [Entry(name, None, make_plan(pipeline, name, schedule))
               for name in ("stop", "ldpruning")]
+    found += [Entry(f"window, radius {radius}", None,
+                    predict(window_plan(shape, schedule, radius, 3, len(schedule) // 2), shape))
+              for radius in WINDOWS]
+    found += [Entry(f"scalekv, {share:.0%} of the keys", None,
+                    predict(scalekv_plan(shape, schedule, share), shape)) for share in SHARES]
     found += [Entry("skipvar, 3 unguided", None,
                     predict(skipvar_plan(shape, schedule, 0, 3), shape))]
     for budget in budgets:

@@ -48,11 +48,13 @@ from toprovar.sparsity.planner import Planner, RunContext, begin
 from toprovar.sparsity.strategies.fastervar import fastervar_plan
 from toprovar.sparsity.strategies.fastvar import fastvar_plan
 from toprovar.sparsity.strategies.ldpruning import ldpruning_plan
+from toprovar.sparsity.strategies.scalekv import scalekv_plan
 from toprovar.sparsity.strategies.skipvar.policies import skipvar_plan
 from toprovar.sparsity.strategies.stop import stop_plan
 from toprovar.sparsity.strategies.toprovar.before import toprovar_plan
 from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
 from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
+from toprovar.sparsity.strategies.window import window_plan
 
 
 @dataclass
@@ -113,6 +115,8 @@ def strategies(name: str, shape: TransformerConfig, schedule: ScaleSchedule, bud
         "fastervar": fastervar_plan(shape, schedule),
         "stop": stop_plan(shape, schedule),
         "ldpruning": ldpruning_plan(shape, schedule),
+        "window": window_plan(shape, schedule, radius=4),
+        "scalekv": scalekv_plan(shape, schedule),
     }
 
 

@@ -21,6 +21,7 @@ from toprovar.sampling.run import SamplingRun
 from toprovar.sampling.streaming import stream_blocks
 from toprovar.sampling.workspace import release
 from toprovar.sparsity.plan import SparsityPlan
+from toprovar.sparsity.strategies.scalekv import scalekv_plan
 
 E4M3 = torch.float8_e4m3fn
 TILE = 32
@@ -71,6 +72,8 @@ class Memory:
         found["rows"] = []
         self.measure(found, "as it is", EngineOptions(graphs=recorded))
         self.measure(found, "8-bit KV cache", EngineOptions(graphs=recorded, cache_dtype=E4M3))
+        self.measure(found, "KV cache of a tenth of the keys (scalekv)",
+                     EngineOptions(graphs=recorded), bounded=True)
         self.measure(found, "8-bit KV cache, eager, decoded in tiles",
                      EngineOptions(graphs=False, cache_dtype=E4M3), TILE)
         quantize_blocks(model)
@@ -85,7 +88,12 @@ class Memory:
                          EngineOptions(graphs=recorded, cache_dtype=E4M3), TILE)
 
     def measure(self, found: dict[str, Any], name: str, options: EngineOptions,
-                tile: int | None = None) -> None:
+                tile: int | None = None, bounded: bool = False) -> None:
+        """One row.
+
+        Args:
+            bounded: whether layers hold few keys; a preset is not timed then.
+        """
         bench = self.bench
         if not bench.results.may_begin(name):
             return
@@ -93,8 +101,11 @@ class Memory:
             release(bench.subject.pipeline.transformer)
             free(bench.device)
             plans = strategies.plans(bench.subject)
-            row: dict[str, Any] = {"name": name, **self.quality(options)}
-            for what, plan in (("dense", None), ("preset", plans[strategies.PRESET_UNGUIDED])):
+            shape, schedule = bench.subject.shape, bench.subject.params.schedule
+            few = scalekv_plan(shape, schedule) if bounded else None
+            row: dict[str, Any] = {"name": name, **self.quality(options, few)}
+            for what, plan in (("dense", few), ("preset", few or plans[
+                    strategies.PRESET_UNGUIDED])):
                 row[what] = self.time(Frugal(name, bench.subject, self.text, plan, options, tile))
             found["rows"].append(row)
             print(f"  {name:62} dense {row['dense']['seconds'] * 1e3:7.1f} ms, preset "
@@ -120,12 +131,13 @@ class Memory:
             row["reserved_bytes"] = torch.cuda.max_memory_reserved(device)
         return row
 
-    def quality(self, options: EngineOptions) -> dict[str, float]:
+    def quality(self, options: EngineOptions, plan: SparsityPlan | None = None
+                ) -> dict[str, float]:
         """Under the bits that the first setting draws: share of equal greedy bits, and the
         logits' error over their spread."""
         run = SamplingRun(
             self.bench.subject.pipeline.transformer, self.text, self.bench.subject.params,
-            choose=ForcedBits(self.bits) if self.bits else None, options=options,
+            choose=ForcedBits(self.bits) if self.bits else None, options=options, plan=plan,
             generators=torch.Generator(self.bench.device).manual_seed(2),
         )
         states = list(run)

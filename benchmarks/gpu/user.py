@@ -106,6 +106,8 @@ def ways(subject: Subject) -> dict[str, tuple[Make, bool]]:
         "fastervar": (plan("fastervar"), True),
         "stop": (plan("stop"), True),
         "ldpruning": (plan("ldpruning"), True),
+        "window": (plan("window"), True),
+        "scalekv": (plan("scalekv"), True),
         "planned in the run as published": (plan("toprovar", settings=paper), True),
         "the same, budget 0.5": (plan("toprovar", settings=paper, budget=0.5), True),
         "the same, counts not from the ladder": (
@@ -114,7 +116,7 @@ def ways(subject: Subject) -> dict[str, tuple[Make, bool]]:
 
 
 OWN_DEFAULT = ("no plan connected", "budget 0.3", "speed-up 2", "toprovar", "fastvar", "skipvar",
-               "fastervar", "stop", "ldpruning")
+               "fastervar", "stop", "ldpruning", "window")
 """Rows that must not exceed ``LIMIT``."""
 
 

@@ -199,7 +199,8 @@ def test_odd_offsets_and_scattered_channels(lane: Lane) -> None:
     expected = attention_with_entropy(q, k, v, 10.0, backend=lane.backend)
     odd = torch.empty(k.numel() + 1, dtype=k.dtype, device=lane.device)[1:].view_as(k).copy_(k)
     scattered = v.mT.contiguous().mT
-    found = attention_with_entropy(q, odd, scattered, 10.0, backend=lane.backend)
+    across = q.mT.contiguous().mT
+    found = attention_with_entropy(across, odd, scattered, 10.0, backend=lane.backend)
     torch.testing.assert_close(found, expected, atol=OUT_TOLERANCE[q.dtype], rtol=0)
 
 

@@ -44,6 +44,7 @@ def attention_with_entropy(
         ValueError: shapes, dtypes or devices do not fit, or ``backend`` cannot serve the call.
     """
     _check(q, k, v, scale)
+    q = _dense_channels(q)  # before ``out`` takes its layout
     if out is None:
         out = torch.empty_like(q)
     else:
