@@ -65,9 +65,10 @@ def select_keys(q: Tensor, k: Tensor, wanted: Hold) -> Tensor:
     # The sum of the observers' logits, which is linear in their queries.
     asked = q[:, :, observers].float().sum(2, keepdim=True).to(k.dtype)
     agreement = (asked @ k.transpose(2, 3)).squeeze(2).float()
-    agreement[..., observers + own] = -torch.inf
-    pooled = F.max_pool1d(agreement, POOL, 1, POOL // 2)
-    pooled[..., observers + own] = torch.inf
+    places = observers + own
+    # Filled, not assigned: that would copy a number from the host, which no recording can.
+    pooled = F.max_pool1d(agreement.index_fill_(-1, places, -torch.inf), POOL, 1, POOL // 2)
+    pooled.index_fill_(-1, places, torch.inf)
     # Neighbours often share the largest: the first of equals stay, on every device.
     best = pooled.argsort(dim=-1, descending=True, stable=True)[..., : wanted.keys]
     return best.sort(-1).values
