@@ -78,8 +78,9 @@ def entries(pipeline: InfinityPipeline, schedule: ScaleSchedule,
              for name in ("fastvar", "fastervar")]
     found += [Entry(name, None, make_plan(pipeline, name, schedule))
               for name in ("stop", "ldpruning")]
+    sinks = len(schedule) // 2
     found += [Entry(f"window, radius {radius}", None,
-                    predict(window_plan(shape, schedule, radius, 3, len(schedule) // 2), shape))
+                    predict(window_plan(shape, schedule, radius, 3, sinks, 1.0), shape))
               for radius in WINDOWS]
     found += [Entry(f"scalekv, {share:.0%} of the keys", None,
                     predict(scalekv_plan(shape, schedule, share), shape)) for share in SHARES]

@@ -67,7 +67,7 @@ def plans(model: InfinityTransformer) -> dict[str, Any]:
         "fastervar": fastervar_plan(model.shape, SCHEDULE, "0.99"),
         "mixtures": fastervar_plan(model.shape, SCHEDULE, "0.85", skipped=0, guided=True),
         "bounded": scalekv_plan(model.shape, SCHEDULE, 0.3),
-        "window": window_plan(model.shape, SCHEDULE, 1, 3, 2),
+        "window": window_plan(model.shape, SCHEDULE, 1, 3, 2, 1.0),
         "skipvar": skipvar_plan(model.shape, SCHEDULE, skip=1),
         "in run": ToProVar(ToProVarSettings(dropped="cached", start_scale=4)),
     }

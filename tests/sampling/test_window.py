@@ -60,7 +60,7 @@ def run(plan: SparsityPlan, fused: bool, **how: Any) -> SamplingRun:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_attention_sees_windows(fused: bool) -> None:
-    plan = window_plan(tiny_transformer(depth=4, block_chunks=2).shape, SCHEDULE, 1, 3, 2)
+    plan = window_plan(tiny_transformer(depth=4, block_chunks=2).shape, SCHEDULE, 1, 3, 2, 1.0)
     probe, trace = Reference(plan), TraceRecorder()
     run(plan, fused, probe=probe, watch=trace)
     assert probe.seen == 3 * 4
@@ -73,7 +73,7 @@ def test_attention_sees_windows(fused: bool) -> None:
 
 def test_a_window_over_everything_is_dense() -> None:
     shape = tiny_transformer(depth=4, block_chunks=2).shape
-    wide = window_plan(shape, SCHEDULE, 64, 2, 0)
+    wide = window_plan(shape, SCHEDULE, 64, 2, 0, 1.0)
     a, b = run(wide, False), run(dense_plan(shape, SCHEDULE), False)
     torch.testing.assert_close(a.summed_codes, b.summed_codes)
 
@@ -81,7 +81,7 @@ def test_a_window_over_everything_is_dense() -> None:
 def test_layers_see_the_scales_that_they_have_run() -> None:
     """A layer that was left out at a scale has no keys of it."""
     shape = tiny_transformer(depth=4, block_chunks=2).shape
-    plan = window_plan(shape, SCHEDULE, 1, 2, 3)
+    plan = window_plan(shape, SCHEDULE, 1, 2, 3, 1.0)
     scales = list(plan.scales)
     tokens = scales[2].tokens
     scales[2] = scales[2].model_copy(update={"keep": (tokens, 0, tokens, tokens)})
@@ -100,7 +100,7 @@ def test_layers_see_the_scales_that_they_have_run() -> None:
 
 def test_windows_need_every_key() -> None:
     shape = tiny_transformer(depth=4, block_chunks=2).shape
-    plan = window_plan(shape, SCHEDULE, 1, 1)
+    plan = window_plan(shape, SCHEDULE, 1, 1, 0)
     for changes in ({"keep": (9, 9, 3, 9)}, {"cache": (5,) * 4}):
         scales = list(plan.scales)
         step = scales[2].model_dump() | changes
@@ -131,3 +131,13 @@ def test_work_is_what_is_seen() -> None:
     assert WorkTable.of(plan).keys[-1, 0] == pytest.approx(mean)
     cost = count(plan, shape)
     assert cost.token_layer_share == 1 and cost.flop_share < 1 and cost.kv_share == 1
+
+
+def test_scales_that_would_see_nearly_everything_stay_dense() -> None:
+    shape = tiny_transformer(depth=4, block_chunks=2).shape
+    small = window_plan(shape, SCHEDULE)
+    assert not any(step.window for step in small.scales) and len(small.notes) == 2
+    assert "scale 6 would see" in small.notes[1]
+    large = window_plan(shape, get_schedule("1.0", "1M"))
+    assert [s for s, step in enumerate(large.scales) if step.window] == [11, 12]
+    assert large.scales[-1].window and large.scales[-1].window.radius == 8 and not large.notes

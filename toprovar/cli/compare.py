@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import whole
 from ..picture_files import save_picture
 from ..printable import printable, safe_lines
-from ..sparsity.strategies.registry import names, with_targets
+from ..sparsity.strategies.registry import names
+from .comparable import comparable, target_of, work_told
 from .early import check_folder, check_model, check_sampling, check_target
 from .model_options import (
     add_device,
@@ -52,9 +53,10 @@ MOST_SEEDS = 1000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", help="what to draw")
-    add("--strategies", metavar="LIST", default=",".join(names()),
+    add("--strategies", metavar="LIST",
         help="strategies and plan files, with commas between them (default: "
-             f"{','.join(names())}); dense is always run, and first")
+             f"{','.join(names())}, those that come near a budget or speed-up); dense is always "
+             "run, and first")
     add_model(parser)
     add_size(parser)
     add("--seed", type=int, default=0, help="of the pictures (default: 0)")
@@ -76,7 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    asked = list(dict.fromkeys(["dense", *filter(None, arguments.strategies.split(","))]))
+    named = names() if arguments.strategies is None else arguments.strategies.split(",")
+    asked = list(dict.fromkeys(["dense", *filter(None, named)]))
     out = Path(arguments.out)
     figures = Path(arguments.json) if arguments.json else out.with_suffix(".json")
     check_target("--out", out, ".png")
@@ -105,8 +108,12 @@ def run(arguments: argparse.Namespace) -> int:
     plans: dict[str, Planner] = {
         name: saved[name] or build_plan(arguments, pipeline, schedule, name, costs, guided)
         for name in asked}
+    target, by_time = target_of(arguments)
+    far: tuple[str, ...] = ()
+    if target is not None and arguments.strategies is None:
+        plans, far = comparable(plans, target, by_time)
     compared = _run_all(arguments, pipeline, schedule, plans, costs, seeds)
-    notes = (*size_told(arguments, schedule), *_work_told(arguments, compared))
+    notes = (*size_told(arguments, schedule), *work_told(arguments, compared), *far)
     _write(arguments, pipeline, schedule, compared, costs, out, figures, notes, seeds)
     return 0
 
@@ -252,27 +259,6 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
         written.append(str(folder.absolute()))
     _show(compared, about["how"], notes)
     print(printable(f"\nwrote {', '.join(written)}"))
-
-
-def _work_told(arguments: argparse.Namespace, compared: list[Compared]) -> tuple[str, ...]:
-    """How much of a dense run each strategy took, where all were to come down to one target."""
-    from ..sparsity.solve import CLOSE
-
-    budget: float | None = arguments.budget
-    by_time = budget is None
-    asked = budget if budget is not None else 1 / (arguments.speedup or 1.0)
-    if budget is None and arguments.speedup is None:
-        return ()
-    told = []
-    for one in compared:
-        if one.taken.name not in with_targets():
-            continue
-        used = 1 / one.predicted if by_time and one.predicted else one.taken.flop_share
-        missed = abs(used - asked) > CLOSE
-        more = f" ({abs(100 * (used - asked)):.0f} points {'less' if used < asked else 'more'})"
-        told.append(f"{one.taken.name} {used:.1%}{more if missed else ''}")
-    of = "a dense run's predicted time" if by_time else "a dense run's FLOPs"
-    return (f"asked for {asked:.1%} of {of}, used: {', '.join(told)}",)
 
 
 def _spread(one: Compared, name: str, digits: int) -> str:

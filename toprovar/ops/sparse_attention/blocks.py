@@ -77,6 +77,15 @@ class WindowBlocks:
         return sum(h * w for h, w in self.grids)
 
     @cached_property
+    def mask(self) -> Tensor:
+        """[N, M] bool, which keys each query sees, for the torch path; made at the first use."""
+        seen = visible_keys(self.grids, self.window)
+        mask = np.empty((self.queries, self.keys), dtype=bool)
+        for queries, keys in zip(tile_queries(self.grids[-1]), seen, strict=True):
+            mask[queries] = keys
+        return torch.from_numpy(mask).to(self.table.device)
+
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         """All tiles, for the torch path; made at the first use."""
         alike: dict[tuple[int, int], list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}

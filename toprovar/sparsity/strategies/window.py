@@ -12,34 +12,52 @@ from pydantic import Field
 
 from ...arguments import whole
 from ...models.config import TransformerConfig
+from ...ops.sparse_attention.windows import Window, seen_share
 from ...schedules import ScaleSchedule
 from ..plan import ModelTag, SparsityPlan, dense_scales, schedule_name
 from ..special import AttentionWindow
 from .base import Option, PlanContext, Settings, Strategy
 
-SCALES, RADIUS, SINKS = 2, 8, 6
+SCALES, SINKS = 2, 6
+LEAST_RADIUS = 4
+"""The default is an eighth of the last scale's side and no less than this: narrower windows cost
+the embedded model 3 to 15 points of its score (docs/quality.md)."""
+WORTH = 0.5
+"""Share of its keys that a scale may see; where windows hide less, it stays dense: they would cost
+more time than they save."""
 RADII = (2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32)
 """Those that a target chooses from."""
 
 
-def window_plan(shape: TransformerConfig, schedule: ScaleSchedule, radius: int = RADIUS,
-                scales: int = SCALES, sinks: int = SINKS) -> SparsityPlan:
+def window_plan(shape: TransformerConfig, schedule: ScaleSchedule, radius: int | None = None,
+                scales: int = SCALES, sinks: int = SINKS, worth: float = WORTH) -> SparsityPlan:
     """A plan whose last scales see windows.
 
     Args:
-        radius: tokens beyond a token's own tile of 8 x 8, counted at the scale that is looked at.
+        radius: tokens beyond a token's own tile of 8 x 8, counted at the scale that is looked at;
+            None = an eighth of the last scale's shorter side, at least 4.
         scales: how many scales at the end; sinks: scales at the start that are seen whole.
+        worth: a scale that would see more than this share of its keys stays dense, with a note.
 
     Raises:
         ValueError: ``scales`` or ``sinks`` are more than the schedule has.
     """
     count = len(schedule)
     scales, sinks = whole("scales", scales, 0, count), whole("sinks", sinks, 0, count)
-    window = AttentionWindow(sinks=sinks, radius=radius)
+    if radius is None:
+        radius = max(LEAST_RADIUS, min(schedule.grids[-1]) // 8)
+    window, notes, late = AttentionWindow(sinks=sinks, radius=radius), [], set[int]()
+    for s in range(count - scales, count):
+        share = seen_share(schedule.grids[: s + 1], Window(sinks, radius))
+        if share <= worth:
+            late.add(s)
+        else:
+            notes.append(f"scale {s} would see {share:.0%} of its keys through windows, which "
+                         "saves no time: it stays dense")
     return SparsityPlan(
         strategy="window", parameters={"radius": radius, "scales": scales, "sinks": sinks},
-        model=ModelTag.of(shape), schedule=schedule_name(schedule),
-        scales=tuple(step.model_copy(update={"window": window}) if s >= count - scales else step
+        model=ModelTag.of(shape), schedule=schedule_name(schedule), notes=tuple(notes),
+        scales=tuple(step.model_copy(update={"window": window}) if s in late else step
                      for s, step in enumerate(dense_scales(schedule, shape.depth))),
     )
 
@@ -51,9 +69,12 @@ class WindowSettings(Settings):
         radius, scales, sinks: see ``window_plan``.
     """
 
-    radius: Annotated[int, Option(
+    radius: Annotated[int | None, Option(
         "tokens that a window reaches beyond a tile of 8 x 8 tokens, at the scale looked at",
-        metavar="N", decided=True)] = Field(default=RADIUS, ge=0, le=256)
+        "Tokens that a window reaches beyond a tile of 8 x 8 tokens, at the scale looked at; "
+        "0 = an eighth of the last scale's side, at least 4.",
+        metavar="N", decided=True, unset="an eighth of the last scale's side, at least 4",
+        node_unset=0)] = Field(default=None, ge=1, le=256)
     scales: Annotated[int, Option("scales at the end that see windows", metavar="N")] = Field(
         default=SCALES, ge=0, le=32)
     sinks: Annotated[int, Option("scales at the start that are seen whole", metavar="N",
@@ -70,7 +91,7 @@ class WindowStrategy(Strategy[WindowSettings]):
     since: ClassVar[int] = 3
 
     def plan(self, settings: WindowSettings, context: PlanContext) -> SparsityPlan:
-        def made(radius: int) -> SparsityPlan:
+        def made(radius: int | None) -> SparsityPlan:
             return window_plan(context.shape, context.schedule, radius,
                                min(settings.scales, len(context.schedule)),
                                min(settings.sinks, len(context.schedule)))
