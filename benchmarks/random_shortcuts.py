@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import torch
 
 from toprovar.models.config import TransformerConfig
-from toprovar.sparsity.leap import Leap
+from toprovar.sparsity.linear_shortcut import LinearShortcut
 from toprovar.sparsity.shortcut_inputs import Sizes
 from toprovar.sparsity.shortcuts import CODES, LinearMap, Shortcuts
 
 
-def random_shortcuts(model: str, shape: TransformerConfig, leaps: Iterable[Leap], *,
+def random_shortcuts(model: str, shape: TransformerConfig, wanted: Iterable[LinearShortcut], *,
                      strength: float = 1.0, seed: int = 0) -> Shortcuts:
     """Maps of the sizes that fitted ones have.
 
@@ -20,14 +20,14 @@ def random_shortcuts(model: str, shape: TransformerConfig, leaps: Iterable[Leap]
         model: fingerprint of the transformer.
         strength: of what they add, about as a multiple of the residual.
     """
-    sizes, leaps = Sizes.of(shape), sorted(set(leaps))
+    sizes, wanted = Sizes.of(shape), sorted(set(wanted))
     generator = torch.Generator().manual_seed(seed)
 
     def drawn(rows: int, columns: int) -> torch.Tensor:
         return torch.randn(rows, columns, generator=generator) * columns**-0.5
 
     directions = {CODES: drawn(sizes.width, sizes.codes)} | {
-        n: drawn(sizes.width, sizes.directions) for n in sorted({leap.length for leap in leaps})}
-    return Shortcuts(model, directions, {leap: LinearMap(
+        n: drawn(sizes.width, sizes.directions) for n in sorted({one.length for one in wanted})}
+    return Shortcuts(model, directions, {one: LinearMap(
         drawn(sizes.rank, sizes.inputs), strength * drawn(sizes.width, sizes.rank),
-        strength * 0.1 * drawn(1, sizes.width)[0]) for leap in leaps}, {"seed": seed})
+        strength * 0.1 * drawn(1, sizes.width)[0]) for one in wanted}, {"seed": seed})

@@ -16,7 +16,7 @@ from toprovar.analysis.choices import State, cost_of
 from toprovar.analysis.shortcut_sums import RIDGE, Moments, Spread
 from toprovar.models.fingerprint import model_fingerprint
 from toprovar.schedules import get_schedule
-from toprovar.sparsity.leap import Leap
+from toprovar.sparsity.linear_shortcut import LinearShortcut
 
 JOBS = [(f"a thing {n}", n) for n in range(16)]
 
@@ -79,9 +79,9 @@ def test_nothing_can_be_fitted_to_nothing(empty: Callable[[int], object]) -> Non
         empty(1)
 
 
-def test_the_runs_that_leaps_are_fitted_to() -> None:
+def test_the_runs_that_shortcuts_are_fitted_to() -> None:
     large = get_schedule("1.0", "0.25M")
-    ways = {(way.schedule.pn, way.skipped): {leap[:2] for leap in way.leaps}
+    ways = {(way.schedule.pn, way.skipped): {shortcut[:2] for shortcut in way.linear_shortcuts}
             for way in shortcut_fit.routes(10, [SCHEDULE, large])}
     assert ways == {
         ("0.06M", ()): {(3, 4), (4, 5), (5, 6)}, ("0.06M", (4,)): {(3, 5)},
@@ -89,7 +89,8 @@ def test_the_runs_that_leaps_are_fitted_to() -> None:
         ("0.25M", ()): {(s - 1, s) for s in range(4, 10)},
         **{("0.25M", (s,)): {(s - 1, s + 1)} for s in range(5, 9)},
     }
-    lengths = {leap.length for way in shortcut_fit.routes(10, [SCHEDULE]) for leap in way.leaps}
+    lengths = {one.length for way in shortcut_fit.routes(10, [SCHEDULE])
+               for one in way.linear_shortcuts}
     assert lengths == {5, 6, 7, 8}
     assert shortcut_fit.routes(1, [SCHEDULE]) == []
 
@@ -101,12 +102,12 @@ def test_a_fit_predicts_what_the_layers_do(monkeypatch: pytest.MonkeyPatch) -> N
     assert found is not None and found.model == model_fingerprint(pipeline.transformer)
     shape = pipeline.transformer.shape
     assert sum(told) == fitting_runs(shape, 16, [SCHEDULE]) == 4 * 16
-    assert {leap[:2] for leap in found.maps} == {(3, 4), (4, 5), (5, 6), (3, 5), (4, 6)}
+    assert {shortcut[:2] for shortcut in found.maps} == {(3, 4), (4, 5), (5, 6), (3, 5), (4, 6)}
     assert found.lengths == (2,)
     explained = found.about["explained"]
-    assert set(explained) == {str(leap) for leap in found.maps}
+    assert set(explained) == {str(shortcut) for shortcut in found.maps}
     assert min(explained.values()) > 0.3, explained
-    # Where sums of all leaps do not fit in memory, they are made one after the other.
+    # Where sums of all linear_shortcuts do not fit in memory, they are made one after the other.
     monkeypatch.setattr(shortcut_fit, "MOST_BYTES", 1)
     again = fit_shortcuts(pipeline, JOBS, [SCHEDULE], batch=2)
     assert again is not None and again.identity == found.identity
@@ -119,19 +120,19 @@ def test_without_pictures_to_spare_nothing_is_held_out() -> None:
     assert fit_shortcuts(tiny_pipeline(), JOBS[:1], [SCHEDULE], fewest_tokens=1000) is None
 
 
-def test_leaps_that_hardly_help_are_not_kept() -> None:
-    """Choices on a line from the dense run down, and one leap that adds little to it."""
+def test_shortcuts_that_hardly_help_are_not_kept() -> None:
+    """Choices on a line from the dense run down, and one shortcut that adds little to it."""
     def choice(likeness: float, guided: int = 7, skipped: tuple[int, ...] = (),
                shortcuts: tuple[tuple[int, int], ...] = ()) -> dict[str, object]:
         return {"guided": guided, "skipped": skipped, "shortcuts": shortcuts, "likeness": likeness,
                 "ssim": likeness}
 
-    useful, useless = Leap(5, 6, 2), Leap(5, 6, 1)
+    useful, useless = LinearShortcut(5, 6, 2), LinearShortcut(5, 6, 1)
     own = calibration(dropped="exit", shortcuts="0", choices=[
         choice(1.0), choice(0.95, shortcuts=((6, 1),)), choice(0.949, shortcuts=((6, 2),)),
         choice(0.80, skipped=(6,)), choice(0.79, shortcuts=((5, 1), (6, 2))),
     ])
-    maps = random_shortcuts(own.model, SHAPE, [useful, useless, Leap(4, 5, 1)])
+    maps = random_shortcuts(own.model, SHAPE, [useful, useless, LinearShortcut(4, 5, 1)])
     found, kept = with_used(SHAPE, own, maps)
     assert kept is not None and set(kept.maps) == {useful}
     assert found.shortcuts == kept.identity

@@ -67,7 +67,7 @@ def shortened(subject: Subject, unguided: int = 0, skipped: tuple[int, ...] = ()
     state = State(count - unguided, skipped, tuple(
         (s, length) for s in range(count - PRUNED_SCALES, count) if s not in skipped))
     shortcuts = random_shortcuts(model_fingerprint(subject.pipeline.transformer), shape,
-                                 state.leaps)
+                                 state.linear_shortcuts)
     register_shortcuts(shortcuts)
     return choice_plan(shape, schedule, *state, identity=shortcuts.identity)
 

@@ -57,7 +57,7 @@ def test_as_the_engine(name: str) -> None:
 def test_shortcuts_cost_what_they_cost() -> None:
     shape = tiny_pipeline().transformer.shape
     state = State(len(SCHEDULE), (), ((5, 1), (6, 2)))
-    maps = random_shortcuts("model", shape, state.leaps)
+    maps = random_shortcuts("model", shape, state.linear_shortcuts)
     plan = choice_plan(shape, SCHEDULE, *state, identity=maps.identity)
     assert plan.scales[6].shortcut == 2
     assert counted(plan, shape) == pytest.approx(count(plan, shape).flop_share, rel=1e-9)

@@ -20,7 +20,7 @@ from toprovar.models.fingerprint import model_fingerprint
 from toprovar.picture_files import save_picture
 from toprovar.planning import make_plan
 from toprovar.schedules import get_schedule
-from toprovar.sparsity.leap import Leap
+from toprovar.sparsity.linear_shortcut import LinearShortcut
 from toprovar.sparsity.plan import SparsityPlan
 from toprovar.sparsity.plan_file import plan_to_json, save_plan
 
@@ -58,9 +58,9 @@ def _measurements(folder: Path, pipeline: Any) -> None:
     for name in ("calibrations/infinity-emoji.json", "prior.json"):
         shutil.copyfile(DATA / name, folder / f"{Path(name).parent.name or 'own'}.json")
     shutil.copyfile(DATA / "skipvar" / "infinity-emoji.json", folder / "decisions.json")
-    leaps = [Leap(s - 1, s, 1) for s in (4, 5)]
+    linear_shortcuts = [LinearShortcut(s - 1, s, 1) for s in (4, 5)]
     shape = pipeline.transformer.shape
-    random_shortcuts(model_fingerprint(pipeline.transformer), shape, leaps).save(
+    random_shortcuts(model_fingerprint(pipeline.transformer), shape, linear_shortcuts).save(
         folder / "shortcuts.safetensors")
     make_trace(images=1, depth=2).save(folder / "trace.safetensors")
 

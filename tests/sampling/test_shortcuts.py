@@ -18,18 +18,19 @@ from toprovar.models.transformer import InfinityTransformer
 from toprovar.sampling import workspace
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun
-from toprovar.sparsity.leap import Leap
+from toprovar.sparsity.linear_shortcut import LinearShortcut
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan
 from toprovar.sparsity.shortcuts import Shortcuts, predict, register_shortcuts
 
-LEAPS = {(source, s) for s in (5, 6) for source in range(3, s)}
+FITTED = {(source, s) for s in (5, 6) for source in range(3, s)}
 
 
 def maps(model: InfinityTransformer, *lengths: int, seed: int = 2) -> Shortcuts:
     """Close to handing on the residual of the scale before, with something of everything."""
     found = random_shortcuts(
         model_fingerprint(model), model.shape,
-        [Leap(*places, n) for places in LEAPS for n in lengths], strength=0.3, seed=seed)
+        [LinearShortcut(*places, n) for places in FITTED for n in lengths], strength=0.3,
+        seed=seed)
     register_shortcuts(found)
     return found
 
@@ -68,7 +69,8 @@ def expected(own: Shortcuts, length: int, x: Tensor, given: Tensor, probe: Resid
     """``given``: the input of the scale before."""
     rows = x.shape[0]
     return predict(x, given[:rows], probe.after[source, length - 1][:rows], SCHEDULE.grids[source],
-                   SCHEDULE.grids[scale], own.at(Leap(source, scale, length), x.device, x.dtype))
+                   SCHEDULE.grids[scale],
+                   own.at(LinearShortcut(source, scale, length), x.device, x.dtype))
 
 
 @pytest.mark.parametrize("unguided", [0, 1])

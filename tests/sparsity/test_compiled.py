@@ -11,7 +11,7 @@ from tests.tiny import tiny_transformer
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.compiled import BlockStep
 from toprovar.sparsity.cost import WorkTable
-from toprovar.sparsity.leap import INPUT, Leap
+from toprovar.sparsity.linear_shortcut import INPUT, LinearShortcut
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_plan
 from toprovar.sparsity.special import Mixtures
 
@@ -34,7 +34,7 @@ def test_blocks_of_a_dense_plan_do_everything_and_keep_nothing() -> None:
         BlockStep(4, "all", keys=5, held=5, same_next=True),
         BlockStep(4, "all", keys=5, held=5))
     assert [step.source for step in compiled.scales] == [None] * 3
-    assert compiled.last_run == 2 and not compiled.leaps and not compiled.by_change
+    assert compiled.last_run == 2 and not compiled.linear_shortcuts and not compiled.by_change
 
 
 def test_where_tokens_come_from_and_what_the_others_get() -> None:
@@ -70,7 +70,7 @@ def test_shortcuts_start_from_what_the_scale_before_passes_on() -> None:
                        shortcuts="maps").compiled
     step = compiled.scales[3]
     assert (step.first, step.rejoin, step.source, step.jumps) == (1, 2, 1, 2)
-    assert compiled.leaps == {Leap(1, 3, 1), Leap(1, 3, 2)}
+    assert compiled.linear_shortcuts == {LinearShortcut(1, 3, 1), LinearShortcut(1, 3, 2)}
     assert compiled.where("passed_on") == {(1, INPUT), (1, 0), (1, 1)}
     assert not compiled.where("restored")
     assert compiled.needed_after(2, INPUT).residuals == {1}

@@ -16,7 +16,7 @@ from toprovar.analysis.choices import State, choice_plan, explore
 from toprovar.files import DATA
 from toprovar.ops.resize_tokens import resize_tokens
 from toprovar.sparsity.cost import WorkTable, count
-from toprovar.sparsity.leap import INPUT, Leap
+from toprovar.sparsity.linear_shortcut import INPUT, LinearShortcut
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan
 from toprovar.sparsity.plan_file import plan_from_json, plan_to_json
 from toprovar.sparsity.plan_table import plan_table
@@ -26,12 +26,12 @@ from toprovar.sparsity.shortcuts import Shortcuts, find_shortcuts, predict, regi
 WIDTH = SHAPE.width
 
 
-LEAPS = tuple(Leap(s - gap, s, n) for s in (4, 5, 6) for gap in (1, 2) for n in (1, 2))
+FITTED = tuple(LinearShortcut(s - gap, s, n) for s in (4, 5, 6) for gap in (1, 2) for n in (1, 2))
 CPU = torch.device("cpu")
 
 
-def maps(*leaps: Leap, model: str = "m", seed: int = 3) -> Shortcuts:
-    return random_shortcuts(model, SHAPE, leaps or LEAPS, seed=seed)
+def maps(*linear_shortcuts: LinearShortcut, model: str = "m", seed: int = 3) -> Shortcuts:
+    return random_shortcuts(model, SHAPE, linear_shortcuts or FITTED, seed=seed)
 
 
 def step(s: int, keep: list[int], **more: Any) -> ScalePlan:
@@ -51,9 +51,9 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
     own.save(tmp_path / "a.safetensors")
     found = Shortcuts.load(tmp_path / "a.safetensors")
     assert found.identity == own.identity and found.lengths == (1, 2) and found.model == "m"
-    assert found.about == {"seed": 3} and set(found.maps) == set(LEAPS)
-    for leap in LEAPS:
-        for a, b in zip(own.maps[leap], found.maps[leap], strict=True):
+    assert found.about == {"seed": 3} and set(found.maps) == set(FITTED)
+    for shortcut in FITTED:
+        for a, b in zip(own.maps[shortcut], found.maps[shortcut], strict=True):
             assert torch.equal(a, b)
     assert set(found.directions) == {0, 1, 2}
     assert maps(model="other").identity != own.identity != maps(seed=4).identity
@@ -61,12 +61,12 @@ def test_a_file_gives_back_what_was_saved(tmp_path: Path) -> None:
 
 def test_only_those_that_are_needed_are_kept() -> None:
     own = maps()
-    own.about["explained"] = {str(leap): 0.5 for leap in LEAPS}
-    few = own.only([LEAPS[0]])
-    assert set(few.maps) == {LEAPS[0]} and set(few.directions) == {0, LEAPS[0].length}
-    assert few.about["explained"] == {str(LEAPS[0]): 0.5} and few.identity != own.identity
-    assert torch.equal(few.maps[LEAPS[0]].down, own.maps[LEAPS[0]].down)
-    assert own.only(LEAPS).identity == own.identity
+    own.about["explained"] = {str(shortcut): 0.5 for shortcut in FITTED}
+    few = own.only([FITTED[0]])
+    assert set(few.maps) == {FITTED[0]} and set(few.directions) == {0, FITTED[0].length}
+    assert few.about["explained"] == {str(FITTED[0]): 0.5} and few.identity != own.identity
+    assert torch.equal(few.maps[FITTED[0]].down, own.maps[FITTED[0]].down)
+    assert own.only(FITTED).identity == own.identity
 
 
 def test_surroundings_are_the_tokens_around_each_one() -> None:
@@ -84,8 +84,8 @@ def test_surroundings_are_the_tokens_around_each_one() -> None:
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_prediction_by_its_definition(rows: int) -> None:
-    leap, old, grid = Leap(4, 5, 2), (8, 8), (12, 12)
-    placed = maps(leap).at(leap, CPU, torch.float64)
+    shortcut, old, grid = LinearShortcut(4, 5, 2), (8, 8), (12, 12)
+    placed = maps(shortcut).at(shortcut, CPU, torch.float64)
     x = torch.randn(rows, 144, WIDTH, dtype=torch.float64)
     given, before = torch.randn(2, rows, 64, WIDTH, dtype=torch.float64)
     here, there = (resize_tokens(t, old, grid, "bilinear") for t in (before, given))
@@ -98,19 +98,20 @@ def test_a_prediction_by_its_definition(rows: int) -> None:
     assert inputs.shape[-1] == Sizes.of(SHAPE).inputs == placed.down.shape[1]
     expected = here + inputs @ (placed.up @ placed.down).T + placed.bias
     torch.testing.assert_close(predict(x, given, before, old, grid, placed), expected)
-    own = maps(leap)
-    assert own.at(leap, CPU, torch.float64) is own.at(leap, CPU, torch.float64)  # at one address
+    own = maps(shortcut)
+    one = own.at(shortcut, CPU, torch.float64)
+    assert one is own.at(shortcut, CPU, torch.float64)  # at one address
 
 
-@pytest.mark.parametrize("harm", ["cut", "text", "other", "old", "numbers", "name", "part", "leap",
+@pytest.mark.parametrize("harm", ["cut", "text", "other", "old", "numbers", "name", "part", "none",
                                   "shape", "directions", "empty"])
 def test_files_that_are_none_are_refused_by_name(tmp_path: Path, harm: str) -> None:
     path = tmp_path / "bad.safetensors"
-    own = maps(LEAPS[0])
+    own = maps(FITTED[0])
     own.save(path)
     content, tensors = path.read_bytes(), load_file(path)
     head = {"format": "toprovar-shortcuts", "version": "2", "model": "m", "identity": own.identity}
-    bias = f"{LEAPS[0]}.bias"
+    bias = f"{FITTED[0]}.bias"
     if harm == "cut":
         path.write_bytes(content[:-10])
     elif harm == "text":
@@ -125,8 +126,8 @@ def test_files_that_are_none_are_refused_by_name(tmp_path: Path, harm: str) -> N
         save_file(tensors | {"elsewhere": torch.zeros(1)}, path, head)
     elif harm == "part":
         save_file({n: x for n, x in tensors.items() if n != bias}, path, head)
-    elif harm == "leap":
-        save_file({n.replace(str(LEAPS[0]), "5-5-1"): x for n, x in tensors.items()}, path, head)
+    elif harm == "none":
+        save_file({n.replace(str(FITTED[0]), "5-5-1"): x for n, x in tensors.items()}, path, head)
     elif harm == "shape":
         save_file(tensors | {bias: torch.zeros(WIDTH + 1)}, path, head)
     elif harm == "directions":
@@ -138,21 +139,22 @@ def test_files_that_are_none_are_refused_by_name(tmp_path: Path, harm: str) -> N
 
 
 def test_numbers_must_be_finite_and_fit() -> None:
-    own = maps(LEAPS[0])
-    found = own.maps[LEAPS[0]]
+    own = maps(FITTED[0])
+    found = own.maps[FITTED[0]]
     with pytest.raises(ValueError, match="finite"):
-        Shortcuts("m", own.directions, {LEAPS[0]: found._replace(
+        Shortcuts("m", own.directions, {FITTED[0]: found._replace(
             bias=torch.full_like(found.bias, torch.inf))})
     with pytest.raises(ValueError, match="expected"):
-        Shortcuts("m", own.directions, {LEAPS[0]: found._replace(up=found.up[:, 1:])})
+        Shortcuts("m", own.directions, {FITTED[0]: found._replace(up=found.up[:, 1:])})
     with pytest.raises(ValueError, match="directions"):
         Shortcuts("m", {0: own.directions[0]}, own.maps)
     with pytest.raises(ValueError, match="of the model m"):
-        own.check_fits(SHAPE, {LEAPS[0]}, "another")
-    with pytest.raises(ValueError, match=f"shortcut {LEAPS[1]}, which"):
-        own.check_fits(SHAPE, {LEAPS[1]}, "m")
+        own.check_fits(SHAPE, {FITTED[0]}, "another")
+    with pytest.raises(ValueError, match=f"shortcut {FITTED[1]}, which"):
+        own.check_fits(SHAPE, {FITTED[1]}, "m")
     with pytest.raises(ValueError, match="width"):
-        own.check_fits(replace(SHAPE, width=2 * WIDTH, pool_heads=0, mlp_hidden=0), {LEAPS[0]}, "m")
+        wide = replace(SHAPE, width=2 * WIDTH, pool_heads=0, mlp_hidden=0)
+        own.check_fits(wide, {FITTED[0]}, "m")
 
 
 def test_where_a_plans_maps_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +178,8 @@ def test_the_box_holds_those_that_its_calibration_names() -> None:
     assert known.shortcuts is not None
     found = find_shortcuts(known.shortcuts)
     assert found.model == known.model
-    used = {leap for e in known.entries.values() for c in e.choices for leap in State.of(c).leaps}
+    used = {one for e in known.entries.values() for c in e.choices
+            for one in State.of(c).linear_shortcuts}
     assert used == set(found.maps)
 
 
@@ -202,7 +205,8 @@ def test_a_plan_says_where_its_shortcuts_start_from() -> None:
     plan = plan_of(s4=step(4, [0, 64, 64], shortcut=1), s5=step(5, [144] * 3, run=False),
                    s6=step(6, [0, 100, 256], shortcut=1, dropped="shortcut", guide=(2,)))
     assert [one.source for one in plan.compiled.scales] == [None, None, None, None, 3, None, 4]
-    assert plan.compiled.leaps == {Leap(3, 4, 1), Leap(4, 6, 1), Leap(4, 6, 2)}
+    assert plan.compiled.linear_shortcuts == {
+        LinearShortcut(3, 4, 1), LinearShortcut(4, 6, 1), LinearShortcut(4, 6, 2)}
     assert plan.compiled.where("passed_on") == {(3, INPUT), (3, 0), (4, INPUT), (4, 0), (4, 1)}
     assert plan.scales[6].rejoin == 2 and plan.scales[6].guided_by(2)
     assert plan.compiled.where("measured") == {(4, 2)}
@@ -250,22 +254,22 @@ def test_choices_with_shortcuts_are_tried_from_the_last_scale_on() -> None:
         assert not {s for s, _ in choice.shortcuts} & set(choice.skipped)
         if own and 6 not in choice.skipped:
             assert 6 in own
-        assert State.of(choice).leaps <= set(LEAPS)
+        assert State.of(choice).linear_shortcuts <= set(FITTED)
     assert {plan.shortcuts for plan in asked} == {None, maps().identity}
     assert not any(c.shortcuts for c in explore(SHAPE, SCHEDULE, measure, 64))
 
 
 def test_choices_take_only_shortcuts_that_there_are() -> None:
-    """No leap over a scale is at hand: then none is skipped before one that has a shortcut."""
+    """No shortcut over a scale is at hand: then none is skipped before one that has a shortcut."""
     def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
         lost = sum(0.001 * s.shortcut + 0.1 * (not s.run) for s in plan.scales)
         lost += 0.3 * sum(not s.unconditional for s in plan.scales)
         return torch.tensor([1 - lost]), torch.tensor([1 - lost])
 
-    few = [leap for leap in LEAPS if leap.scale - leap.source == 1]
+    few = [shortcut for shortcut in FITTED if shortcut.scale - shortcut.source == 1]
     found = [State.of(c) for c in explore(SHAPE, SCHEDULE, measure, 64, maps(*few))]
     assert any(state.skipped and state.shortcuts for state in found)
-    assert all(state.leaps <= set(few) for state in found)
+    assert all(state.linear_shortcuts <= set(few) for state in found)
 
 
 def test_guidance_ends_earlier_from_the_best_choices() -> None:

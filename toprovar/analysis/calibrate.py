@@ -43,7 +43,7 @@ from ..sparsity.plan import ScalePlan, SparsityPlan, Way
 from ..sparsity.shortcuts import Shortcuts
 from .choices import explore, mixing_gain, most_choices
 from .crossing import fit_crossing
-from .draws import Draw, decoded, probe_plan
+from .draws import CalibrationRunner, decoded, probe_plan
 from .measure import FEWEST_TOKENS, OnImage, batches
 
 WAYS: tuple[Way, ...] = ("identity", "cached", "exit")
@@ -116,17 +116,17 @@ def calibrate(
         raise ValueError(f"probe_keep must be between 0 and 1, got {probe_keep}")
     schedules = schedules or [get_schedule("1.0", pipeline.config["default_pn"])]
     jobs = [(p, s) for p in prompts for s in seeds]
-    draw = Draw(pipeline, jobs, batch, on_images, how)
-    measured = [_measure(draw, schedule, probe_keep) for schedule in schedules]
+    runner = CalibrationRunner(pipeline, jobs, batch, on_images, how)
+    measured = [_measure(runner, schedule, probe_keep) for schedule in schedules]
     way = max(WAYS, key=lambda w: sum(float(m.ways[w].mean()) for m in measured))
     fits = [fit_layers(ratio_table(m.trace, representative_scale(m.trace)), ratio_scale)
             for m in measured]
-    pruned = [_pruned(draw, m, way, probe_keep, target_ssim, fit.layer_classes)
+    pruned = [_pruned(runner, m, way, probe_keep, target_ssim, fit.layer_classes)
               for m, fit in zip(measured, fits, strict=True)]
-    choices = [_choices(draw, m, shortcuts) if way == "exit" else () for m in measured]
+    choices = [_choices(runner, m, shortcuts) if way == "exit" else () for m in measured]
     gains = [mixing_gain(
         pipeline.transformer.shape, m.schedule, found,
-        lambda plan, m=m: draw.compared(plan, m.schedule, m.dense), shortcuts.identity,
+        lambda plan, m=m: runner.compared(plan, m.schedule, m.dense), shortcuts.identity,
         _detail(fit.layer_classes)) if shortcuts and found else 0.0
         for m, found, fit in zip(measured, choices, fits, strict=True)]
     rhos = [rho_table(m.trace) for m in measured]
@@ -204,11 +204,11 @@ def _tried(pruned: Tensor) -> list[int]:
     return [s for s in range(pruned.shape[1]) if not pruned[:, s].isnan().any()]
 
 
-def _measure(draw: Draw, schedule: ScaleSchedule, keep: float) -> Measured:
-    pipeline, last = draw.pipeline, len(schedule) - 1
+def _measure(runner: CalibrationRunner, schedule: ScaleSchedule, keep: float) -> Measured:
+    pipeline, last = runner.pipeline, len(schedule) - 1
     traces: list[EntropyTrace] = []
     exits, pictures = [], []
-    for part in batches(draw.jobs, draw.batch):
+    for part in batches(runner.jobs, runner.batch):
         texts, seeds = [p for p, _ in part], [s for _, s in part]
         recorder = TraceRecorder()
         sums: list[Tensor] = []
@@ -217,56 +217,57 @@ def _measure(draw: Draw, schedule: ScaleSchedule, keep: float) -> Measured:
             sums.append(state.summed_codes.clone())
 
         done = pipeline(texts, seed=seeds, schedule=schedule, watch=recorder, on_scale=take,
-                        output_type="pt", **draw.how)
+                        output_type="pt", **runner.how)
         dense = done.images.clamp(0, 1).cpu()
         pictures.append(dense)
         traces.append(recorder.trace(
             schedule, pipeline.transformer.shape.depth, prompts=texts, seeds=seeds,
             model=model_fingerprint(pipeline.transformer), params=done.report.params,
         ))
-        if draw.on_images:
-            draw.on_images(len(part))
+        if runner.on_images:
+            runner.on_images(len(part))
         exits.append(torch.stack([torch.full((len(part),), math.nan, dtype=torch.float64)] + [
             ssim(decoded(pipeline, codes), dense) for codes in sums[:-1]
         ], 1))
     dense = torch.cat(pictures)
     ways: dict[Way, Tensor] = {
-        way: draw.similarity(probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
+        way: runner.similarity(probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
         for way in WAYS
     }
     unguided = torch.stack([
-        draw.similarity(probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
+        runner.similarity(probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
                       dense)
         for off in range(1, _unguided(schedule) + 1)
     ], 1)
     return Measured(schedule, EntropyTrace.join(traces), dense, torch.cat(exits), ways, unguided)
 
 
-def _pruned(draw: Draw, measured: Measured, way: Way, keep: float, target: float,
+def _pruned(runner: CalibrationRunner, measured: Measured, way: Way, keep: float, target: float,
             classes: Sequence[LayerClass]) -> Tensor:
     """[P, S] SSIM when scale s is pruned, and those after it are (where tokens exit: not run), as
     plans of this model will do it; NaN where not tried."""
     schedule = measured.schedule
-    found = torch.full((len(draw.jobs), len(schedule)), math.nan, dtype=torch.float64)
+    found = torch.full((len(runner.jobs), len(schedule)), math.nan, dtype=torch.float64)
     off = measured.unconditional_off(target) if way == "exit" else 0
     guide = _detail(classes)
     for start in _candidates(schedule):
-        plan = probe_plan(draw.pipeline, schedule, start, keep, way, off, guide)
-        found[:, start] = draw.similarity(plan, schedule, measured.dense)
+        plan = probe_plan(runner.pipeline, schedule, start, keep, way, off, guide)
+        found[:, start] = runner.similarity(plan, schedule, measured.dense)
     return found
 
 
-def _choices(draw: Draw, measured: Measured, shortcuts: Shortcuts | None) -> tuple[Choice, ...]:
+def _choices(runner: CalibrationRunner, measured: Measured, shortcuts: Shortcuts | None
+             ) -> tuple[Choice, ...]:
     """What fewer scales, fewer with guidance, and shortcuts do to these pictures. First without
     shortcuts, for plans that are to have none."""
     known: dict[tuple[ScalePlan, ...], tuple[Tensor, Tensor]] = {}
 
     def measure(plan: SparsityPlan) -> tuple[Tensor, Tensor]:
         if plan.scales not in known:
-            known[plan.scales] = draw.compared(plan, measured.schedule, measured.dense)
+            known[plan.scales] = runner.compared(plan, measured.schedule, measured.dense)
         return known[plan.scales]
 
-    shape = draw.pipeline.transformer.shape
+    shape = runner.pipeline.transformer.shape
     found = explore(shape, measured.schedule, measure, FEWEST_TOKENS)
     if shortcuts:
         found += explore(shape, measured.schedule, measure, FEWEST_TOKENS, shortcuts)

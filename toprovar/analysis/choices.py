@@ -20,7 +20,7 @@ from ..entropy.schedule_entry import Choice
 from ..models.config import TransformerConfig
 from ..schedules import ScaleSchedule
 from ..sparsity.cost import count
-from ..sparsity.leap import Leap
+from ..sparsity.linear_shortcut import LinearShortcut
 from ..sparsity.plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
 from ..sparsity.shortcuts import Shortcuts
 
@@ -54,10 +54,10 @@ class State(NamedTuple):
                      tuple((s, n) for s, n in self.shortcuts if s != scale))
 
     @property
-    def leaps(self) -> frozenset[Leap]:
+    def linear_shortcuts(self) -> frozenset[LinearShortcut]:
         """The shortcuts that it takes, each from the latest scale before that is run."""
         return frozenset(
-            Leap(max(s for s in range(scale) if s not in self.skipped), scale, length)
+            LinearShortcut(max(s for s in range(scale) if s not in self.skipped), scale, length)
             for scale, length in self.shortcuts)
 
 
@@ -70,7 +70,7 @@ def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
         fewest_tokens: smaller scales are always run, in full.
         shortcuts: of the model; None = try none.
     """
-    leaps = frozenset(shortcuts.maps) if shortcuts else frozenset()
+    linear_shortcuts = frozenset(shortcuts.maps) if shortcuts else frozenset()
     identity = shortcuts.identity if shortcuts else None
     state = State(len(schedule))
     tried: dict[State, Choice] = {state: Choice(guided=state.guided, likeness=1.0, ssim=1.0)}
@@ -95,7 +95,7 @@ def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
         if paid <= LEAST_COST:
             break
         steps: dict[State, float] = {}
-        for after in _steps(schedule, state, fewest_tokens, leaps):
+        for after in _steps(schedule, state, fewest_tokens, linear_shortcuts):
             saved = paid - cost(after)
             steps[after] = (here.likeness - look(after).likeness) / saved
         if not steps:
@@ -103,7 +103,7 @@ def explore(shape: TransformerConfig, schedule: ScaleSchedule, measure: Measure,
         state = min(steps, key=lambda s: steps[s])
     best = [state for state, known in tried.items()
             if known.likeness >= best_for(cost(state))]
-    for state in best if leaps else ():
+    for state in best if linear_shortcuts else ():
         for after in _less_guided(state):
             likeness = look(after).likeness
             if cost(after) <= LEAST_COST or likeness < best_for(cost(after)) - HOPELESS:
@@ -201,15 +201,16 @@ def _less_guided(state: State) -> Iterator[State]:
             yield state._replace(guided=fewer)
 
 
-def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int, leaps: frozenset[Leap]
+def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int,
+           linear_shortcuts: frozenset[LinearShortcut]
            ) -> Iterator[State]:
     yield from islice(_less_guided(state), 1)
     for scale in skippable(schedule, fewest_tokens):
         if scale not in state.skipped:
             after = state.without(scale)
-            if after.leaps <= leaps:
+            if after.linear_shortcuts <= linear_shortcuts:
                 yield after
-    lengths = sorted({leap.length for leap in leaps})
+    lengths = sorted({shortcut.length for shortcut in linear_shortcuts})
     known, most = dict(state.shortcuts), max(lengths, default=0)
     for scale in reversed(range(1, len(schedule))):
         if scale in state.skipped or schedule.tokens[scale] < fewest_tokens:
@@ -217,7 +218,7 @@ def _steps(schedule: ScaleSchedule, state: State, fewest_tokens: int, leaps: fro
         longer = next((n for n in lengths if n > known.get(scale, 0)), None)
         if longer is not None and longer <= most:
             after = state._replace(shortcuts=tuple(sorted({**known, scale: longer}.items())))
-            if after.leaps <= leaps:
+            if after.linear_shortcuts <= linear_shortcuts:
                 yield after
         # Layers whose keys an earlier scale did not leave are not run later on.
         most = min(most, known.get(scale, 0))

@@ -17,7 +17,7 @@ from .measure import OnImage, batches
 
 
 @dataclass(frozen=True)
-class Draw:
+class CalibrationRunner:
     """Draws all pictures under a plan."""
 
     pipeline: InfinityPipeline

@@ -1,6 +1,6 @@
 """Fits a model's linear shortcuts (``sparsity.shortcuts``) to runs of it: least squares.
 
-A leap from one scale to the next is fitted to dense runs. One over scales that are left out is
+A shortcut from one scale to the next is fitted to dense runs. One over scales that are left out is
 fitted to runs without these, for what it starts from differs.
 """
 
@@ -21,7 +21,7 @@ from ..pipeline_inputs import make_generators
 from ..sampling.params import EngineOptions, SamplingParams
 from ..sampling.run import LayerProbe, SamplingRun
 from ..schedules import ScaleSchedule
-from ..sparsity.leap import Leap
+from ..sparsity.linear_shortcut import LinearShortcut
 from ..sparsity.shortcut_inputs import Sizes, shortcut_inputs
 from ..sparsity.shortcuts import CODES, LinearMap, Shortcuts
 from .choices import choice_plan, skippable
@@ -31,7 +31,7 @@ from .shortcut_sums import RIDGE, Moments, Spread
 SHARES = (0.5, 0.6, 0.7, 0.8)
 """Of the layers, that shortcuts are fitted for."""
 MOST_LEFT_OUT = 1
-"""Scales that a leap passes over at most."""
+"""Scales that a shortcut passes over at most."""
 MOST_TOKENS = 1024
 """Of a row at a scale that take part, evenly spread."""
 HELD_OUT = 1 / 8
@@ -49,21 +49,21 @@ def shortcut_lengths(depth: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Route:
-    """Runs of one schedule without ``skipped``, and the leaps that are fitted to them."""
+    """Runs of one schedule without ``skipped``, and the shortcuts that are fitted to them."""
 
     schedule: ScaleSchedule
     skipped: tuple[int, ...]
-    leaps: tuple[Leap, ...]
+    linear_shortcuts: tuple[LinearShortcut, ...]
 
 
 def routes(depth: int, schedules: Sequence[ScaleSchedule], fewest_tokens: int = FEWEST_TOKENS
            ) -> list[Route]:
-    """All leaps that plans may take, and the runs that they are fitted to.
+    """All shortcuts that plans may take, and the runs that they are fitted to.
 
     Args:
         fewest_tokens: scales with fewer never take a shortcut.
     """
-    found: dict[tuple[ScaleSchedule, tuple[int, ...]], list[Leap]] = {}
+    found: dict[tuple[ScaleSchedule, tuple[int, ...]], list[LinearShortcut]] = {}
     lengths = shortcut_lengths(depth) if depth > 1 else ()
     for schedule in schedules:
         free = skippable(schedule, fewest_tokens)
@@ -75,8 +75,8 @@ def routes(depth: int, schedules: Sequence[ScaleSchedule], fewest_tokens: int = 
                 between = tuple(range(source + 1, scale))
                 if source > 0 and all(s in free for s in between):
                     found.setdefault((schedule, between), []).extend(
-                        Leap(source, scale, n) for n in lengths)
-    return [Route(*key, tuple(leaps)) for key, leaps in found.items() if leaps]
+                        LinearShortcut(source, scale, n) for n in lengths)
+    return [Route(*key, tuple(own)) for key, own in found.items() if own]
 
 
 def fitting_runs(shape: TransformerConfig, pictures: int, schedules: Sequence[ScaleSchedule],
@@ -118,18 +118,18 @@ def fit_shortcuts(
     directions[CODES] = torch.linalg.pinv(embedding.cpu()).T[:, : sizes.codes]
     directions = {n: x.half().float() for n, x in directions.items()}  # as they will be kept
     held_from = len(jobs) - int(len(jobs) * HELD_OUT)
-    maps: dict[Leap, LinearMap] = {}
+    maps: dict[LinearShortcut, LinearMap] = {}
     told: dict[str, float] = {}
     for portion in _portions(shape, ways):
-        sums: dict[tuple[Leap, bool], Moments] = {}
+        sums: dict[tuple[LinearShortcut, bool], Moments] = {}
         for way in portion:
             for held, own in ((False, jobs[:held_from]), (True, jobs[held_from:])):
                 for part in batches(own, batch) if own else ():
                     draw(part, way, _Summing(way, directions, sums, held))
-        for leap in sorted({leap for way in portion for leap in way.leaps}):
-            maps[leap] = sums[leap, False].solve(sizes.rank)
-            if (leap, True) in sums:
-                told[str(leap)] = round(sums[leap, True].explained(maps[leap]), 4)
+        for shortcut in sorted({shortcut for way in portion for shortcut in way.linear_shortcuts}):
+            maps[shortcut] = sums[shortcut, False].solve(sizes.rank)
+            if (shortcut, True) in sums:
+                told[str(shortcut)] = round(sums[shortcut, True].explained(maps[shortcut]), 4)
     return Shortcuts(model_fingerprint(pipeline.transformer), directions, maps, {
         "pictures": len(jobs), "sizes": [s.pn for s in schedules], "ridge": RIDGE,
         "explained": told,
@@ -137,15 +137,16 @@ def fit_shortcuts(
 
 
 def _portions(shape: TransformerConfig, ways: Sequence[Route]) -> Iterator[list[Route]]:
-    """Routes whose sums fit in memory together; those of one leap stay together."""
+    """Routes whose sums fit in memory together; those of one shortcut stay together."""
     sizes = Sizes.of(shape)
     most = max(1, MOST_BYTES // (2 * Moments.nbytes(sizes.inputs, sizes.width)))
-    leaps = sorted({leap for way in ways for leap in way.leaps})
-    for first in range(0, len(leaps), most):
-        own = set(leaps[first : first + most])
-        portion = [Route(way.schedule, way.skipped, tuple(x for x in way.leaps if x in own))
+    linear_shortcuts = sorted({shortcut for way in ways for shortcut in way.linear_shortcuts})
+    for first in range(0, len(linear_shortcuts), most):
+        own = set(linear_shortcuts[first : first + most])
+        portion = [Route(way.schedule, way.skipped,
+                         tuple(x for x in way.linear_shortcuts if x in own))
                    for way in ways]
-        yield [way for way in portion if way.leaps]
+        yield [way for way in portion if way.linear_shortcuts]
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class _Drawing:
             config["default_tau"] if self.tau is None else self.tau,
         )
         plan = choice_plan(transformer.shape, way.schedule, len(way.schedule), way.skipped)
-        last = max((leap.scale for leap in way.leaps), default=len(way.schedule) - 1)
+        last = max((one.scale for one in way.linear_shortcuts), default=len(way.schedule) - 1)
         run = SamplingRun(
             transformer, self.pipeline.encode_prompt([text for text, _ in jobs]), params,
             plan=plan, options=self.options, probe=probe,
@@ -193,15 +194,15 @@ class _Looking(LayerProbe):
 
 
 class _Summing(LayerProbe):
-    """Takes a run's residuals into the sums of its leaps."""
+    """Takes a run's residuals into the sums of its shortcuts."""
 
     def __init__(self, way: Route, directions: dict[int, Tensor],
-                 sums: dict[tuple[Leap, bool], Moments], held: bool) -> None:
+                 sums: dict[tuple[LinearShortcut, bool], Moments], held: bool) -> None:
         self.grids, self.directions = way.schedule.grids, directions
         self.sums, self.held = sums, held
-        self.sources = {leap.scale: leap.source for leap in way.leaps}
-        self.leaps = set(way.leaps)
-        self.known = {0, *(leap.length for leap in way.leaps)}
+        self.sources = {shortcut.scale: shortcut.source for shortcut in way.linear_shortcuts}
+        self.linear_shortcuts = set(way.linear_shortcuts)
+        self.known = {0, *(shortcut.length for shortcut in way.linear_shortcuts)}
         self._now: dict[int, Tensor] = {}
         self._before: dict[int, Tensor] = {}
 
@@ -214,15 +215,15 @@ class _Summing(LayerProbe):
         if length not in self.known:
             return
         self._now[length] = x.float().clone()
-        leap = Leap(self.sources.get(scale, -1), scale, length)
-        if leap not in self.leaps:
+        shortcut = LinearShortcut(self.sources.get(scale, -1), scale, length)
+        if shortcut not in self.linear_shortcuts:
             return
-        old, grid = self.grids[leap.source], self.grids[scale]
+        old, grid = self.grids[shortcut.source], self.grids[scale]
         given, before = (resize_tokens(self._before[n], old, grid) for n in (0, length))
         inputs = shortcut_inputs(
             self._now[0], given, before, grid, *(self.directions[n].to(x.device)
                                                  for n in (CODES, length)))
-        self.sums.setdefault((leap, self.held), Moments()).add(
+        self.sums.setdefault((shortcut, self.held), Moments()).add(
             _thinned(inputs.transpose(1, 2)), _thinned(self._now[length] - before))
 
 

@@ -9,7 +9,7 @@ from ..entropy.calibration import Calibration
 from ..entropy.schedule_entry import Choice
 from ..models.config import TransformerConfig
 from ..schedules import get_schedule
-from ..sparsity.leap import Leap
+from ..sparsity.linear_shortcut import LinearShortcut
 from ..sparsity.shortcuts import Shortcuts
 from .choices import State, cost_of
 
@@ -23,7 +23,7 @@ class _Rated(NamedTuple):
     pn: str
     choice: Choice
     cost: float
-    leaps: frozenset[Leap]
+    linear_shortcuts: frozenset[LinearShortcut]
 
 
 def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Shortcuts | None
@@ -35,21 +35,23 @@ def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Sho
     which another one costs no more and is at least as good.
     """
     rated = sorted((_Rated(pn, choice, cost_of(shape, get_schedule(entry.template, entry.pn),
-                                               State.of(choice)), State.of(choice).leaps)
+                                               State.of(choice)), State.of(choice).linear_shortcuts)
                     for pn, entry in calibration.entries.items() for choice in entry.choices),
                    key=lambda one: one.cost)
     every, best = rated, _best(rated, rated)
-    while leaps := _leaps(rated):
-        fewer = {leap: [one for one in rated if leap not in one.leaps] for leap in leaps}
-        lost = {leap: max(a - b for a, b in zip(best, _best(every, fewer[leap]), strict=True))
-                for leap in leaps}
-        least = min(leaps, key=lambda leap: (lost[leap], leap))
+    while linear_shortcuts := _linear_shortcuts(rated):
+        fewer = {shortcut: [one for one in rated if shortcut not in one.linear_shortcuts]
+                 for shortcut in linear_shortcuts}
+        lost = {shortcut: max(a - b for a, b in zip(best, _best(every, fewer[shortcut]),
+                                                    strict=True))
+                for shortcut in linear_shortcuts}
+        least = min(linear_shortcuts, key=lambda shortcut: (lost[shortcut], shortcut))
         if lost[least] > MOST_LOST:
             break
         rated = fewer[least]
-    rated = [one for one in rated if not one.leaps or not _beaten(one, rated)]
-    leaps = _leaps(rated)
-    kept = shortcuts.only(leaps) if shortcuts and leaps else None
+    rated = [one for one in rated if not one.linear_shortcuts or not _beaten(one, rated)]
+    linear_shortcuts = _linear_shortcuts(rated)
+    kept = shortcuts.only(linear_shortcuts) if shortcuts and linear_shortcuts else None
     entries = {
         pn: entry.model_copy(update={"choices": tuple(sorted(
             (x.choice for x in rated if x.pn == pn), key=lambda c: -c.likeness))})
@@ -58,8 +60,8 @@ def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Sho
         "entries": entries, "shortcuts": kept.identity if kept else None}), kept
 
 
-def _leaps(rated: list[_Rated]) -> list[Leap]:
-    return sorted({leap for one in rated for leap in one.leaps})
+def _linear_shortcuts(rated: list[_Rated]) -> list[LinearShortcut]:
+    return sorted({shortcut for one in rated for shortcut in one.linear_shortcuts})
 
 
 def _best(places: list[_Rated], rated: list[_Rated]) -> list[float]:

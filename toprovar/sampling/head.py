@@ -34,7 +34,7 @@ def embed_scale(
     return transformer.embed_codes(codes).repeat(copies, 1, 1).to(dtype)
 
 
-def guide(logits: Tensor, cfg: float, tau: float, batch: int) -> Tensor:
+def apply_cfg(logits: Tensor, cfg: float, tau: float, batch: int) -> Tensor:
     """Temperature, and guidance where there are unconditional rows.
 
     Args:

@@ -30,7 +30,7 @@ from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
-from .head import add_codes_, guide
+from .head import add_codes_, apply_cfg
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
@@ -258,7 +258,7 @@ class SamplingRun:
         self.runner.start_row(self._rows(scale).start)
         self.blocks.begin(scale, self._rows(scale), self.device)
         self.check()
-        logits = guide(self._logits(scale), cfg, tau, self.batch)
+        logits = apply_cfg(self._logits(scale), cfg, tau, self.batch)
         self.blocks.maps.deliver()
         self.check()
         bits = self.choose(scale, logits)

@@ -121,15 +121,16 @@ def shortcuts_for(
     Raises:
         ValueError: they are not at hand, of another model, or lead past a layer that mixes.
     """
-    if not plan.compiled.leaps or plan.shortcuts is None:
+    if not plan.compiled.linear_shortcuts or plan.shortcuts is None:
         return None
-    longest = max(leap.length for leap in plan.compiled.leaps)
+    longest = max(shortcut.length for shortcut in plan.compiled.linear_shortcuts)
     if any(layer < longest for layer in mixing_layers):
         raise ValueError(
             f"cfg_insertion_layer mixes guidance in layers {sorted(mixing_layers)}, the plan's "
             f"shortcuts leave out the first {longest}: use 0, or a plan without shortcuts")
     found = find_shortcuts(plan.shortcuts)
-    found.check_fits(transformer.shape, plan.compiled.leaps, model_fingerprint(transformer))
+    found.check_fits(transformer.shape, plan.compiled.linear_shortcuts,
+                     model_fingerprint(transformer))
     if workspace is not None:
         workspace.constants["shortcuts", found.identity] = found
     return found

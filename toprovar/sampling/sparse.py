@@ -11,7 +11,7 @@ from torch import Tensor
 from ..ops.sparse_attention import Window, window_blocks
 from ..sparsity.compiled import BlockStep, CompiledPlan, ScaleStep
 from ..sparsity.key_selection import hold
-from ..sparsity.leap import INPUT, Leap
+from ..sparsity.linear_shortcut import INPUT, LinearShortcut
 from ..sparsity.mixing_draws import Draws
 from ..sparsity.plan_state import PlanState
 from ..sparsity.selection import Selector
@@ -178,7 +178,7 @@ class SparseBlocks:
             raise RuntimeError(f"scale {scale}: there is nothing to take a shortcut with")
         given, grid = self._from_before(step, INPUT, x.shape[0])
         known, _ = self._from_before(step, length - 1, x.shape[0])
-        placed = self.shortcuts.at(Leap(step.source, scale, length), x.device,
+        placed = self.shortcuts.at(LinearShortcut(step.source, scale, length), x.device,
                                    self.runner.transformer.compute_dtype)
         return predict(x, given, known, grid, step.plan.grid, placed)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from .leap import INPUT, Leap
+from .linear_shortcut import INPUT, LinearShortcut
 from .scale_plan import ScalePlan
 
 Chosen = Literal["all", "none", "layer", "part", "scale", "mixtures"]
@@ -113,11 +113,11 @@ class CompiledPlan:
 
     Attributes:
         scales: one step a scale.
-        leaps: the shortcuts that are taken.
+        linear_shortcuts: the shortcuts that are taken.
     """
 
     scales: tuple[ScaleStep, ...]
-    leaps: frozenset[Leap]
+    linear_shortcuts: frozenset[LinearShortcut]
 
     @cached_property
     def last_run(self) -> int:
@@ -171,15 +171,15 @@ def compile_scales(scales: Sequence[ScalePlan]) -> CompiledPlan:
     """The steps that the scales of a sound plan come to."""
     before = scales_before(scales)
     fallbacks = fallback_sources(scales)
-    leaps = frozenset(
-        Leap(source, s, length)
+    linear_shortcuts = frozenset(
+        LinearShortcut(source, s, length)
         for s, (source, plan) in enumerate(zip(before, scales, strict=True))
         if source is not None and plan.run
         for length in (plan.shortcut, plan.rejoin) if length)
     restored = {(before[s], layer) for s, plan in enumerate(scales)
                 if plan.run and plan.special for layer in plan.special.ends}
-    passed_on = restored | {(leap.source, layer) for leap in leaps
-                            for layer in (INPUT, leap.length - 1)}
+    passed_on = restored | {(shortcut.source, layer) for shortcut in linear_shortcuts
+                            for layer in (INPUT, shortcut.length - 1)}
     stored = {(source, layer) for row in fallbacks for layer, source in enumerate(row)
               if source is not None}
     parted = {(source, layer) for plan, row in zip(scales, fallbacks, strict=True)
@@ -209,7 +209,7 @@ def compile_scales(scales: Sequence[ScalePlan]) -> CompiledPlan:
         special = plan.run and bool(plan.special or plan.shortcut or plan.rejoin)
         steps.append(ScaleStep(plan, tuple(blocks), plan.shortcut if plan.run else 0, plan.rejoin,
                                before[s] if special else None, (s, INPUT) in passed_on))
-    return CompiledPlan(tuple(steps), leaps)
+    return CompiledPlan(tuple(steps), linear_shortcuts)
 
 
 def scales_before(scales: Sequence[ScalePlan]) -> list[int | None]:

@@ -32,7 +32,7 @@ from ..models.config import TransformerConfig
 from ..ops.resize_tokens import resize_tokens
 from ..printable import one_line
 from ..reading import parse_json, reading
-from .leap import Leap
+from .linear_shortcut import LinearShortcut
 from .shortcut_inputs import Grid, Sizes, shortcut_inputs
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,8 @@ class LinearMap(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """All that one leap takes, on a device: directions [C, d] of inputs and [C, k] of residuals."""
+    """All that one shortcut takes, on a device: directions [C, d] of inputs and [C, k] of
+    residuals."""
 
     codes: Tensor
     directions: Tensor
@@ -68,7 +69,7 @@ class Shortcuts:
         model: fingerprint of the transformer.
         directions: [C, k] of the residual after each number of layers, and of a scale's input
             (``CODES``: to its codes, up to a constant).
-        maps: for every leap.
+        maps: for every shortcut.
         about: how they were made, for the reader: names and values that JSON knows.
 
     Attributes:
@@ -76,13 +77,14 @@ class Shortcuts:
     """
 
     def __init__(self, model: str, directions: Mapping[int, Tensor],
-                 maps: Mapping[Leap, LinearMap], about: Mapping[str, Any] | None = None) -> None:
+                 maps: Mapping[LinearShortcut, LinearMap],
+                 about: Mapping[str, Any] | None = None) -> None:
         self.model, self.about = model, dict(about or {})
         self.directions = {n: x.half().contiguous() for n, x in sorted(directions.items())}
         self.maps = {
-            leap: LinearMap(found.down.half().contiguous(), found.up.half().contiguous(),
+            shortcut: LinearMap(found.down.half().contiguous(), found.up.half().contiguous(),
                             found.bias.float().contiguous())
-            for leap, found in sorted(maps.items())}
+            for shortcut, found in sorted(maps.items())}
         digest = hashlib.sha256(model.encode())
         for name, tensor in self._tensors().items():
             if not tensor.isfinite().all():
@@ -92,7 +94,7 @@ class Shortcuts:
                 "<f2" if tensor.dtype == torch.float16 else "<f4").tobytes())
         self._check_shapes()
         self.identity = digest.hexdigest()[:16]
-        self._placed: dict[tuple[Leap, torch.device, torch.dtype], Placed] = {}
+        self._placed: dict[tuple[LinearShortcut, torch.device, torch.dtype], Placed] = {}
 
     @property
     def width(self) -> int:
@@ -102,21 +104,21 @@ class Shortcuts:
     @property
     def lengths(self) -> tuple[int, ...]:
         """Numbers of layers that can be left out, ascending."""
-        return tuple(sorted({leap.length for leap in self.maps}))
+        return tuple(sorted({shortcut.length for shortcut in self.maps}))
 
-    def only(self, leaps: Iterable[Leap]) -> Shortcuts:
-        """Those that are needed for ``leaps``."""
-        kept = {leap: self.maps[leap] for leap in leaps}
-        needed = {CODES, *(leap.length for leap in kept)}
+    def only(self, wanted: Iterable[LinearShortcut]) -> Shortcuts:
+        """Those that are needed for ``wanted``."""
+        kept = {shortcut: self.maps[shortcut] for shortcut in wanted}
+        needed = {CODES, *(shortcut.length for shortcut in kept)}
         told = self.about.get("explained", {})
         about = self.about | {"explained": {name: told[name] for name in map(str, sorted(kept))
                                             if name in told}}
         return Shortcuts(self.model, {n: x for n, x in self.directions.items() if n in needed},
                          kept, about)
 
-    def check_fits(self, shape: TransformerConfig, wanted: Iterable[Leap], fingerprint: str
-                   ) -> None:
-        """Refuse another model, or leaps that were not fitted."""
+    def check_fits(self, shape: TransformerConfig, wanted: Iterable[LinearShortcut],
+                   fingerprint: str) -> None:
+        """Refuse another model, or shortcuts that were not fitted."""
         if self.model != fingerprint:
             raise ValueError(f"the shortcuts are of the model {one_line(self.model)}, this one is "
                              f"{fingerprint}: make a plan for this model")
@@ -129,12 +131,12 @@ class Shortcuts:
             raise ValueError(f"the shortcuts are of a model of width {self.width}, this one has "
                              f"{shape.width}")
 
-    def at(self, leap: Leap, device: torch.device, dtype: torch.dtype) -> Placed:
-        """What a leap takes, of ``dtype`` on ``device``: the same tensors at every call."""
-        key = (leap, device, dtype)
+    def at(self, shortcut: LinearShortcut, device: torch.device, dtype: torch.dtype) -> Placed:
+        """What a shortcut takes, of ``dtype`` on ``device``: the same tensors at every call."""
+        key = (shortcut, device, dtype)
         if key not in self._placed:
             self._placed[key] = Placed(*(x.to(device, dtype) for x in (
-                self.directions[CODES], self.directions[leap.length], *self.maps[leap])))
+                self.directions[CODES], self.directions[shortcut.length], *self.maps[shortcut])))
         return self._placed[key]
 
     def save(self, path: str | Path) -> None:
@@ -168,8 +170,8 @@ class Shortcuts:
 
     def _tensors(self) -> dict[str, Tensor]:
         named = {f"directions.{n}": x for n, x in self.directions.items()}
-        for leap, found in self.maps.items():
-            named |= {f"{leap}.{part}": x for part, x in found._asdict().items()}
+        for shortcut, found in self.maps.items():
+            named |= {f"{shortcut}.{part}": x for part, x in found._asdict().items()}
         return named
 
     def _check_shapes(self) -> None:
@@ -180,25 +182,25 @@ class Shortcuts:
             if x.ndim != 2 or x.shape[0] != width or not 0 < x.shape[1] <= width:
                 raise ValueError(f"directions.{n} has shape {tuple(x.shape)}, expected "
                                  f"[{width}, up to {width}]")
-        for leap, found in self.maps.items():
-            if not 0 <= leap.source < leap.scale or leap.length < 1:
-                raise ValueError(f"there is no leap like {leap}")
-            if not {CODES, leap.length} <= set(self.directions):
-                raise ValueError(f"directions for {leap} are missing")
+        for shortcut, found in self.maps.items():
+            if not 0 <= shortcut.source < shortcut.scale or shortcut.length < 1:
+                raise ValueError(f"there is no shortcut like {shortcut}")
+            if not {CODES, shortcut.length} <= set(self.directions):
+                raise ValueError(f"directions for {shortcut} are missing")
             rank = found.down.shape[0]
             inputs = Sizes(width, self.directions[CODES].shape[1],
-                           self.directions[leap.length].shape[1], rank).inputs
+                           self.directions[shortcut.length].shape[1], rank).inputs
             shapes = tuple(tuple(x.shape) for x in found)
             if shapes != ((rank, inputs), (width, rank), (width,)):
-                raise ValueError(f"{leap} has shapes {shapes}, expected "
+                raise ValueError(f"{shortcut} has shapes {shapes}, expected "
                                  f"{((rank, inputs), (width, rank), (width,))}")
 
 
 def _sorted_out(tensors: Mapping[str, Tensor]
-                ) -> tuple[dict[int, Tensor], dict[Leap, LinearMap]]:
+                ) -> tuple[dict[int, Tensor], dict[LinearShortcut, LinearMap]]:
     """Directions and maps of a file's tensors."""
     directions: dict[int, Tensor] = {}
-    parts: dict[Leap, dict[str, Tensor]] = {}
+    parts: dict[LinearShortcut, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         first, _, second = name.partition(".")
         try:
@@ -206,14 +208,14 @@ def _sorted_out(tensors: Mapping[str, Tensor]
                 directions[int(second)] = tensor
             else:
                 source, scale, length = map(int, first.split("-"))
-                parts.setdefault(Leap(source, scale, length), {})[second] = tensor
+                parts.setdefault(LinearShortcut(source, scale, length), {})[second] = tensor
         except ValueError:
             raise ValueError(f"unexpected tensor {name}") from None
-    for leap, own in parts.items():
+    for shortcut, own in parts.items():
         if set(own) != set(LinearMap._fields):
-            raise ValueError(f"{leap} consists of {', '.join(sorted(own))}, expected "
+            raise ValueError(f"{shortcut} consists of {', '.join(sorted(own))}, expected "
                              f"{', '.join(LinearMap._fields)}")
-    return directions, {leap: LinearMap(**own) for leap, own in parts.items()}
+    return directions, {shortcut: LinearMap(**own) for shortcut, own in parts.items()}
 
 
 def predict(x: Tensor, before_input: Tensor, before: Tensor, old_grid: Grid, grid: Grid,

@@ -8,7 +8,7 @@ INPUT = -1
 """In place of a layer's number: what the first layer is given."""
 
 
-class Leap(NamedTuple):
+class LinearShortcut(NamedTuple):
     """From the scale before, to a scale, past so many layers."""
 
     source: int
