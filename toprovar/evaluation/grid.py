@@ -10,13 +10,18 @@ from PIL import Image, ImageDraw
 from .compare import FAINT, GAP, MARGIN, PAPER, resized, sheet_font, sheet_lines
 
 
+WIDEST = 16_000
+"""Pixels along a side of a sheet, a little less than WebP can hold (16,383)."""
+
+
 def picture_grid(images: Sequence[Image.Image], captions: Sequence[str], side: int = 256
                  ) -> Image.Image:
     """A sheet of pictures of any sizes, as square as can be.
 
     Args:
         captions: one for each picture; what is too long for a line is cut.
-        side: pixels along the longer side of a picture.
+        side: pixels along the longer side of a picture; fewer where so many would not fit on a
+            sheet of ``WIDEST`` pixels a side.
 
     Raises:
         ValueError: there are no pictures, or not as many captions.
@@ -24,6 +29,7 @@ def picture_grid(images: Sequence[Image.Image], captions: Sequence[str], side: i
     if not images or len(images) != len(captions):
         raise ValueError(f"expected as many captions as pictures, and at least one, got "
                          f"{len(captions)} and {len(images)}")
+    side = min(side, max(8, int(WIDEST / (1.4 * math.ceil(math.sqrt(len(images)))))))
     sizes = [_within(image.size, side) for image in images]
     width, height = (max(size[axis] for size in sizes) for axis in (0, 1))
     columns = math.ceil(math.sqrt(len(images) * height / width))
