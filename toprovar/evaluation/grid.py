@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw
 
 from .compare import FAINT, GAP, MARGIN, PAPER, resized, sheet_font, sheet_lines
 
-
 WIDEST = 16_000
 """Pixels along a side of a sheet, a little less than WebP can hold (16,383)."""
 
