@@ -12,6 +12,7 @@ from .save_plan import SavePlan
 from .sparsity_planner import SparsityPlanner
 from .support.files import register_folder
 from .support.host import ComfyExtension, io
+from .support.routes import register_routes
 from .text_encode import TextEncode
 
 NODES: list[type[io.ComfyNode]] = [
@@ -25,7 +26,9 @@ class ToProVarExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         register_folder()
+        register_routes()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register_folder()  # versions before on_load was called
+        register_routes()
         return NODES

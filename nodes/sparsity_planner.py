@@ -95,7 +95,7 @@ class SparsityPlanner(io.ComfyNode):
         text = p.described(choice)
         return io.NodeOutput(choice, plan_image(choice, text), text, ui={
             "toprovar_plan": [p.told(choice)], "toprovar_unedited": [p.told(before)],
-            "toprovar_prices": [p.prices(model, guided, choice)], "text": [text],
+            "toprovar_counted": [p.counted(model, guided)], "text": [text],
         })
 
 

@@ -99,3 +99,18 @@ def test_a_text_is_checked_without_a_plan() -> None:
     assert edits_error('{"keep": {"1": {"0": 0.5}}}') is None
     assert edits_error(None) is None  # it comes over a link
     assert "is no scale" in (edits_error('{"run": {"x": true}}') or "")
+
+
+def test_a_window_closes_where_some_tokens_are_dropped() -> None:
+    """There and at every later scale: only whole scales have keys of known places."""
+    from toprovar.schedules import get_schedule
+    from toprovar.sparsity.strategies.window import window_plan
+
+    shape, schedule = tiny_transformer().shape, get_schedule("1.0", "0.06M")
+    plan = window_plan(shape, schedule, 1, 3, 2, 1.0)
+    last = apply_edits(plan, '{"keep": {"6": {"1": 0.5}}}')
+    assert [bool(s.window) for s in last.scales[4:]] == [True, True, False]
+    earlier = apply_edits(plan, '{"keep": {"4": {"1": 0.5}}}')
+    assert not any(s.window for s in earlier.scales)
+    whole = apply_edits(plan, '{"keep": {"4": {"1": 0}}, "run": {"5": false}}')
+    assert [bool(s.window) for s in whole.scales[4:]] == [True, True, True]

@@ -5,7 +5,8 @@
 ``keep``: scale -> layer -> share of tokens kept, 0 (layer not run) to 1 (all). ``run``: scale ->
 whether it is run at all. Scales and layers count from 0; what is not named stays. Where dropped
 tokens exit, all layers keep the share that is named last; where they rejoin later on, all layers
-until then. Tokens for a layer that a shortcut leaves out end the shortcut.
+until then. Tokens for a layer that a shortcut leaves out end the shortcut, and where some tokens
+are dropped, this scale and later ones see all keys in place of a window of them.
 """
 
 from __future__ import annotations
@@ -111,9 +112,22 @@ def apply_edits(plan: SparsityPlan, text: str) -> SparsityPlan:
     for scale, flag in edits["run"].items():
         _within("scale", scale, count)
         values["scales"][scale]["run"] = flag
+    _close_windows(values["scales"])
     values.pop("predicted", None)  # of the plan before
     values["parameters"] = {**values.get("parameters", {}), "edited": True}
     return plan_from_json(values, "the edited plan")
+
+
+def _close_windows(scales: list[dict[str, Any]]) -> None:
+    """Scales see all keys where it is no longer known which part of the picture these are from."""
+    scattered = False
+    for step in scales:
+        tokens = math.prod(step["grid"])
+        some = any(n not in (0, tokens) for n in step["keep"])
+        if scattered or some:
+            step.pop("window", None)
+        if step.get("run", True) and (some or step.get("special") or step.get("cache")):
+            scattered = True
 
 
 def _table(values: dict[str, Any], name: str) -> list[tuple[int, Any]]:

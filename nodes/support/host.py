@@ -14,13 +14,15 @@ import comfy.model_management as manager
 import comfy.utils
 import folder_paths
 import torch
+from aiohttp import web
 from comfy_api.v0_0_2 import ComfyExtension, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
+from server import PromptServer
 from torch import Tensor, nn
 
-__all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "Part", "Progress", "folder_paths", "io",
-           "load", "manager", "stop_if_interrupted", "ui"]
+__all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "Part", "Progress", "PromptServer",
+           "folder_paths", "io", "load", "manager", "stop_if_interrupted", "ui", "web"]
 
 
 class Held(nn.Module):

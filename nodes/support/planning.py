@@ -74,14 +74,11 @@ def told(choice: PlanChoice) -> dict[str, Any]:
     return plan_to_json(choice.fixed)
 
 
-def prices(model: Infinity, guided: bool, choice: PlanChoice) -> dict[str, Any]:
-    """What the node's widget counts an edited plan by."""
-    from ...toprovar.sparsity.cost import seen_shares, unit_flops
+def counted(model: Infinity, guided: bool) -> dict[str, Any]:
+    """What the node's widget has an edited plan counted by."""
+    from ...toprovar.edited_cost import counted_for
 
-    found = unit_flops(model.pipeline.transformer.shape, guided)
-    if choice.fixed is None or not any(step.window for step in choice.fixed.scales):
-        return found
-    return found | {"seen": seen_shares(choice.fixed)}
+    return counted_for(model.pipeline.transformer.shape, guided)
 
 
 def described(choice: PlanChoice) -> str:

@@ -14,6 +14,7 @@ from tests.comfyui.server import ROOT
 
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 SHARE = "(panel) => document.querySelector(`${panel} .tpv-big`).innerText"
+COUNTED = "(panel) => !document.querySelector(`${panel} .tpv-asking`)"
 
 
 def template(name: str) -> dict[str, Any]:
@@ -87,7 +88,8 @@ def test_a_painted_grid_reaches_the_server_and_is_saved(editor: Editor) -> None:
     editor.browser.click(cell % (scale, 5))
     assert json.loads(editor.widget(planner, "edits"))["keep"][str(scale)]["5"] == 0.75
     tokens = plan["scales"][scale]["grid"][0] ** 2
-    predicted = editor.browser.evaluate(SHARE, panel)  # at once, by the panel
+    editor.browser.wait(COUNTED, panel)  # by the engine, before the next run
+    predicted = editor.browser.evaluate(SHARE, panel)
     changed = editor.output(editor.run(), planner)["toprovar_plan"][0]
     assert predicted == f"{changed['predicted']['flop_share'] * 100:.0f} %"
     expected = list(plan["scales"][scale]["keep"])

@@ -15,6 +15,7 @@ sys.argv = ["main.py", "--cpu"]
 sys.path.insert(0, comfyui)
 import comfy.options
 comfy.options.enable_args_parsing()
+import utils.install_util  # before another "utils" is found
 checked, wrong = 0, []
 
 def hold(where, node, real):

@@ -116,28 +116,11 @@ def _seen(block: BlockStep) -> float:
     return block.keys * seen_share(window.grids, SeenWindow(window.sinks, window.radius))
 
 
-def seen_shares(plan: SparsityPlan) -> list[list[float]]:
-    """[scale][layer]: share of the keys in its cache that a block's tokens attend to."""
-    return [[_seen(block) / block.keys if block.keys else 1.0 for block in step.blocks]
-            for step in plan.compiled.scales]
-
-
 def _cache_keys(plan: SparsityPlan) -> float:
     """Keys that bounded layers hold, and those of the largest layer at work."""
     blocks = [step.blocks for step in plan.compiled.scales]
     held = sum(max(b.held for b in column) for column in zip(*blocks, strict=True))
     return held + max(b.keys for row in blocks for b in row)
-
-
-def unit_flops(shape: TransformerConfig, guided: bool = True) -> dict[str, float]:
-    """What ``WorkTable.flops`` is made of, for programs that count by themselves: FLOPs of a token
-    in a block ("token"), of a key that it attends to ("key"), of a token in the head ("head") and
-    of one that a shortcut predicts ("shortcut"); "text" keys are always there, "rows" are run."""
-    return {
-        "token": 2 * shape.width * (6 * shape.width + 2 * shape.mlp_hidden),
-        "key": 4 * shape.width, "head": 4 * shape.width * shape.bits_per_token,
-        "shortcut": Sizes.of(shape).flops, "text": TEXT_TOKENS, "rows": 2 if guided else 1,
-    }
 
 
 def count(plan: SparsityPlan, shape: TransformerConfig, guided: bool = True) -> PredictedCost:

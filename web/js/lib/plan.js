@@ -1,6 +1,4 @@
-// A plan with edits over it: shares to show, and what it costs. No DOM here.
-
-import { finite } from "./text.js";
+// A plan with edits over it: shares to show. No DOM here.
 
 /** The edits in a widget's text; null where it is no set of edits. */
 export function parseEdits(text) {
@@ -30,12 +28,10 @@ export const countEdits = ({ keep, run }) =>
 export class EditedPlan {
   /**
    * @param plan as the node sends it, without edits: scales with grid, keep, run, unconditional
-   * @param prices FLOPs of a token, a key, a token in the head; text keys, rows; shares of keys seen
    */
-  constructor(plan, prices, edits) {
+  constructor(plan, edits) {
     this.scales = plan.scales ?? [];
     this.depth = this.scales[0]?.keep?.length ?? 0;
-    this.prices = prices;
     this.edits = edits;
   }
 
@@ -100,34 +96,4 @@ export class EditedPlan {
     return [...Object.keys(keep), ...Object.keys(run)].some((s) => Number(s) >= this.scales.length)
       || Object.values(keep).some((row) => Object.keys(row).some((l) => Number(l) >= this.depth));
   }
-
-  /** Share of a dense run's FLOPs; undefined where prices are not known. */
-  cost() {
-    if (!finite(this.prices?.token)) return undefined;
-    let own = 0;
-    let dense = 0;
-    const { token, key, head, shortcut = 0, text, rows, seen } = this.prices;
-    const keys = Array.from({ length: this.depth }, () => 0);
-    let allKeys = 0;
-    this.scales.forEach((step, scale) => {
-      const tokens = this.tokens(scale);
-      const mine = !this.runs(scale) ? 0 : rowsOf(step, rows);
-      allKeys += tokens;
-      for (let layer = 0; layer < this.depth; layer += 1) {
-        const kept = this.kept(scale, layer);
-        keys[layer] += kept;
-        own += mine * kept * (token + key * (keys[layer] * (seen?.[scale]?.[layer] ?? 1) + text));
-        if (kept && step.cache?.length) keys[layer] = Math.min(keys[layer], step.cache[layer]);
-        dense += rows * tokens * (token + key * (allKeys + text));
-      }
-      const jumps = Number(step.shortcut > 0) + Number(step.dropped === "shortcut");
-      own += mine * tokens * (head + jumps * shortcut);
-      dense += rows * tokens * head;
-    });
-    return dense ? own / dense : undefined;
-  }
 }
-
-/** Rows of a scale: one of the two may be left out. */
-const rowsOf = (step, rows) =>
-  step.unconditional === false || step.conditional === false ? 1 : rows;

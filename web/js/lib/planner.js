@@ -3,13 +3,14 @@
 // The edits are the text of the node's input "edits". The plan that they are laid over is kept in
 // the node's properties, so that it is there again when the workflow is opened.
 
+import { Cost } from "./cost.js";
 import { button, h } from "./dom.js";
 import { PlanGrid } from "./grid.js";
 import { hideRows, showInputs } from "./inputs.js";
 import { Panel } from "./panel.js";
 import { EditedPlan, countEdits, parseEdits, writeEdits } from "./plan.js";
 import { ownerOf, plannerInputs, strategies } from "./planner_inputs.js";
-import { finite, gridName, percent, sent } from "./text.js";
+import { gridName, percent, sent } from "./text.js";
 
 const KEPT = "toprovar_plan"; // name of the property
 const BRUSHES = [1, 0.75, 0.5, 0.25, 0];
@@ -45,7 +46,7 @@ export class PlannerPanel extends Panel {
       done: () => this.changed(),
       brush: () => this.brush,
     });
-    this.cost = h("div", { class: "tpv-cost" });
+    this.cost = new Cost();
     this.said = h("p", { class: "tpv-said tpv-line", "aria-live": "polite" });
     this.reset = button("reset", "Forget all edits", { "data-act": "reset" });
     this.more = button("advanced", "Show or hide rare inputs", { "data-act": "advanced" });
@@ -81,7 +82,7 @@ export class PlannerPanel extends Panel {
     if (!plan) return;
     this.node.properties[KEPT] = {
       plan: sent(output, "toprovar_unedited") ?? plan,
-      prices: sent(output, "toprovar_prices"), made: this.made(),
+      counted: sent(output, "toprovar_counted"), made: this.made(),
     };
     this.update();
   }
@@ -105,7 +106,7 @@ export class PlannerPanel extends Panel {
   }
 
   draw() {
-    const { plan, prices, made } = this.node.properties?.[KEPT] ?? {};
+    const { plan, counted, made } = this.node.properties?.[KEPT] ?? {};
     const edits = parseEdits(this.value("edits"));
     this.plan = undefined;
     this.more.setAttribute("aria-pressed", String(Boolean(this.node.showAdvanced)));
@@ -113,16 +114,16 @@ export class PlannerPanel extends Panel {
       this.words(plan, edits);
       return;
     }
-    this.plan = new EditedPlan(plan, prices, edits ?? { keep: {}, run: {} });
-    if (this.cost.parentElement !== this.body) { // else the keyboard would lose its place
+    this.plan = new EditedPlan(plan, edits ?? { keep: {}, run: {} });
+    if (this.cost.root.parentElement !== this.body) { // else the keyboard would lose its place
       this.tools.append(this.more); // which lies elsewhere while there is no plan
-      this.body.replaceChildren(this.cost, this.grid.root, this.said, this.tools);
+      this.body.replaceChildren(this.cost.root, this.grid.root, this.said, this.tools);
     }
     this.grid.draw(this.plan);
     this.stale = made !== this.made();
     this.grid.root.classList.toggle("tpv-stale", this.stale);
     this.reset.disabled = edits !== null && countEdits(edits) === 0;
-    this.drawCost(plan.predicted);
+    this.cost.show(plan, counted, countEdits(this.plan.edits) ? this.value("edits") : "");
     this.tell(null, null);
   }
 
@@ -138,16 +139,6 @@ export class PlannerPanel extends Panel {
       this.hint("Run once to see the plan here, then paint on it.", kept);
     }
     this.body.append(h("div", { class: "tpv-tools" }, this.more));
-  }
-
-  drawCost(predicted) {
-    const now = this.plan.cost() ?? predicted?.flop_share;
-    const faster = finite(predicted?.seconds) && !countEdits(this.plan.edits)
-      ? `, ${(predicted.dense_seconds / predicted.seconds).toFixed(2)} × as fast` : "";
-    this.cost.replaceChildren(
-      h("span", { class: "tpv-big" }, percent(now)), ` of a dense run's FLOPs${faster}`,
-      h("span", { class: "tpv-meter", role: "img", "aria-label": percent(now) },
-        h("span", { style: `width:${Math.min(now ?? 0, 1) * 100}%` })));
   }
 
   /** Words beneath the grid. */

@@ -1,0 +1,1 @@
+"""What the pack uses of the library below ComfyUI's server."""
