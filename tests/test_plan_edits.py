@@ -114,3 +114,15 @@ def test_a_window_closes_where_some_tokens_are_dropped() -> None:
     assert not any(s.window for s in earlier.scales)
     whole = apply_edits(plan, '{"keep": {"4": {"1": 0}}, "run": {"5": false}}')
     assert [bool(s.window) for s in whole.scales[4:]] == [True, True, True]
+
+
+def test_a_group_of_mixtures_changes_as_one() -> None:
+    from toprovar.sparsity.special import Mixtures
+
+    scales = [ScalePlan(grid=(n, n), keep=(n * n,) * 4) for n in (1, 4)]
+    scales.append(ScalePlan(grid=(8, 8), keep=(9, 9, 20, 20), special=Mixtures(groups=(2, 2))))
+    plan = SparsityPlan(strategy="test", schedule="", scales=tuple(scales),
+                        model=ModelTag(depth=4, width=8, num_heads=2))
+    step = apply_edits(plan, '{"keep": {"2": {"3": 0.5}}}').scales[2]
+    assert step.keep == (9, 9, 32, 32) and step.special
+    assert apply_edits(plan, '{"keep": {"2": {"0": 0}}}').scales[2].keep == (1, 1, 20, 20)

@@ -5,8 +5,9 @@
 ``keep``: scale -> layer -> share of tokens kept, 0 (layer not run) to 1 (all). ``run``: scale ->
 whether it is run at all. Scales and layers count from 0; what is not named stays. Where dropped
 tokens exit, all layers keep the share that is named last; where they rejoin later on, all layers
-until then. Tokens for a layer that a shortcut leaves out end the shortcut, and where some tokens
-are dropped, this scale and later ones see all keys in place of a window of them.
+until then; where groups of layers work on mixtures, those of a group keep as many. Tokens for a
+layer that a shortcut leaves out end the shortcut, and where some tokens are dropped, this scale and
+later ones see all keys in place of a window of them.
 """
 
 from __future__ import annotations
@@ -102,6 +103,11 @@ def apply_edits(plan: SparsityPlan, text: str) -> SparsityPlan:
                 step["shortcut"] = passed_by if share else rejoin
                 step.pop("dropped")
                 step.pop("guide", None)
+        special = plan.scales[scale].special
+        for start, end in zip(special.starts, special.ends, strict=True) if special else ():
+            named = [layer for layer in layers if start <= layer <= end]
+            if named:  # a group works on as many mixtures in every layer, at least one
+                kept[start : end + 1] = [max(kept[named[-1]], 1)] * (end + 1 - start)
         step["keep"] = kept
         if step.get("region"):  # fewer tokens cannot give every region as many
             smallest = min((n for n in kept if 0 < n < tokens), default=tokens)

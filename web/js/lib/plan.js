@@ -52,6 +52,11 @@ export class EditedPlan {
 
   /** The layers that change with one. */
   together(scale, layer) {
+    let start = 0;
+    for (const count of this.scales[scale].special?.groups ?? []) { // mixtures
+      if (layer < start + count) return Array.from({ length: count }, (_, n) => start + n);
+      start += count;
+    }
     return this.leaves(scale) ? Array.from({ length: this.depth }, (_, l) => l) : [layer];
   }
 
