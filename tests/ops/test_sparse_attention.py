@@ -19,7 +19,7 @@ from toprovar.ops.sparse_attention import (
     window_blocks,
     windowed_attention,
 )
-from toprovar.ops.sparse_attention.windows import tile_queries
+from toprovar.ops.windows import tile_queries
 from toprovar.schedules import get_schedule
 
 lanes = pytest.mark.parametrize("lane", LANES)

@@ -14,7 +14,7 @@ from toprovar.ops.sparse_attention import (
     window_blocks,
 )
 from toprovar.ops.sparse_attention.blocks import BLOCK, SHIFT, WIDEST, Block, key_blocks
-from toprovar.ops.sparse_attention.windows import Grids, tile_queries
+from toprovar.ops.windows import Grids, tile_queries
 from toprovar.schedules import get_schedule
 
 ODD = ((1, 1), (3, 5), (7, 13), (9, 16))

@@ -49,6 +49,17 @@ def apply_cfg(logits: Tensor, cfg: float, tau: float, batch: int) -> Tensor:
     return cfg * logits[:batch] + (1 - cfg) * logits[batch:]
 
 
+def guidance_distance(logits: Tensor, tau: float, batch: int) -> float:
+    """Mean difference of the guidance rows' probabilities of a bit, 0 to 1. Waits for the device.
+
+    Args:
+        logits: [2 B, N, 2 d] float32, conditional rows first, before temperature.
+    """
+    pairs = (logits / tau).unflatten(-1, (-1, 2))
+    chance = (pairs[..., 1] - pairs[..., 0]).sigmoid()
+    return float((chance[:batch] - chance[batch:]).abs().mean())
+
+
 def add_codes_(
     summed_codes: Tensor, bits: Tensor, grid: tuple[int, int], patch: int,
     stayed: Tensor | None = None,

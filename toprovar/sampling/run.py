@@ -30,7 +30,7 @@ from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
-from .head import add_codes_, apply_cfg
+from .head import add_codes_, apply_cfg, guidance_distance
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
@@ -258,7 +258,10 @@ class SamplingRun:
         self.runner.start_row(self._rows(scale).start)
         self.blocks.begin(scale, self._rows(scale), self.device)
         self.check()
-        logits = apply_cfg(self._logits(scale), cfg, tau, self.batch)
+        raw = self._logits(scale)
+        if raw.shape[0] > self.batch and self.plan_state.wants_guidance(scale):
+            self.plan_state.guidance(scale, guidance_distance(raw, tau, self.batch))
+        logits = apply_cfg(raw, cfg, tau, self.batch)
         self.blocks.maps.deliver()
         self.check()
         bits = self.choose(scale, logits)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from ..models.config import TransformerConfig
-from ..ops.sparse_attention import Window as SeenWindow
-from ..ops.sparse_attention import seen_share
+from ..ops.windows import Window as SeenWindow
+from ..ops.windows import seen_share
 from .compiled import BlockStep
 from .plan import FROZEN, PredictedCost, SparsityPlan
 from .shortcut_inputs import Sizes

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from ..models.config import TransformerConfig
 from ..schedules import ScaleSchedule
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .plan import SparsityPlan
 
 
@@ -63,6 +63,13 @@ class PlanState:
 
     def entropy(self, scale: int, layer: int, grid: tuple[int, int], entropy: Tensor) -> None:
         """What was measured: [B, N] float32, head mean of the conditional rows."""
+
+    def wants_guidance(self, scale: int) -> bool:
+        """Whether it is wanted how far a scale's two guidance rows are apart."""
+        return False
+
+    def guidance(self, scale: int, distance: float) -> None:
+        """How far they are: the mean difference of their probabilities of a bit, 0 to 1."""
 
     def after(self, scale: int, codes: Tensor) -> None:
         """A scale is done; ``codes`` [B, d, H, W] summed so far. May replace ``plan``."""

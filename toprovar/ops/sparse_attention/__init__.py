@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..attention_entropy import HEAD_SIZES
 from ..registry import FLOATS, Backend, Call, Constraints, Op, register
+from ..windows import TILE, Grids, Window, seen_share, visible_keys
 from .blocks import WindowBlocks, padded_share, window_blocks
-from .windows import TILE, Grids, Window, seen_share, visible_keys
 
 __all__ = ["HEAD_SIZES", "SPARSE_ATTENTION", "TILE", "Grids", "Window", "WindowBlocks",
            "padded_share", "seen_share", "visible_keys", "window_blocks", "windowed_attention"]

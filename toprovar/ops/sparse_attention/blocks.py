@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .windows import TILE, Grids, Region, Window, regions, tile_queries, visible_keys
+from ..windows import TILE, Grids, Region, Window, regions, tile_queries, visible_keys
 
 BLOCK = 64
 """Most keys of a block."""

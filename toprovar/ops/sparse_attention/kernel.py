@@ -13,8 +13,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .. import windows
 from ..attention_entropy.kernel import LN_2, LOWEST, NAN_STEPS, STEPS, _dot
-from . import blocks, windows
+from . import blocks
 
 TILE = tl.constexpr(windows.TILE)
 BLOCK = tl.constexpr(blocks.BLOCK)

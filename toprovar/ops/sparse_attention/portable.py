@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..attention import attention
 from ..attention_entropy.portable import attend as attend_all
+from ..windows import seen_share
 from .blocks import WindowBlocks
-from .windows import seen_share
 
 GATHERED = {"cpu": 1 << 22}
 """Keys' values gathered at once: what the CPU's caches nearly hold; elsewhere what keeps a GPU

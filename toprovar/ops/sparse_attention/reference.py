@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..attention.reference import attention
+from ..windows import tile_queries, visible_keys
 from .blocks import WindowBlocks
-from .windows import tile_queries, visible_keys
 
 
 def attend(

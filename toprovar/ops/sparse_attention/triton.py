@@ -15,10 +15,10 @@ from torch import Tensor
 from ..attention_entropy.kernel import mean_kernel
 from ..attention_entropy.tiles import Tile, parts
 from ..attention_entropy.triton import LOG2_E, MEAN, NONE, PER_HEAD, gpu_of, unit_of
+from ..windows import TILE
 from . import tiles
 from .blocks import WindowBlocks
 from .kernel import windowed_kernel
-from .windows import TILE
 
 
 def attend(

@@ -3,21 +3,25 @@
 The paper prunes tokens by latent discrepancy, the change of the image's latent from one scale to
 the next, without decoding, and skips the unconditional row where the two rows have converged. No
 code is published. What stands here is the token rule, with settings of our own: on the last scales
-only the tokens stay whose codes the scale before changed most, and they run without guidance.
-Skipping guidance by each prompt's own convergence is not built.
+only the tokens stay whose codes the scale before changed most, and they run without guidance; or
+guidance ends in the run, by each prompt's own convergence (``guidance_stop``).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from ...models.config import TransformerConfig
 from ...schedules import ScaleSchedule
+from ..guidance_stop import GuidanceStop
 from ..plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
 from ..solve import CLOSE, solve
 from .base import Option, PlanContext, Settings, Strategy
+
+if TYPE_CHECKING:
+    from ..planner import Planner
 
 LEAST = 0.02
 """Share of a scale's tokens below which the scale is not run at all."""
@@ -30,6 +34,7 @@ class LdPruningSettings(Settings):
         scales: at the end, that are pruned; keep: share of the first pruned scale's tokens that
             stay; falloff: by which this is multiplied from one scale to the next.
         unguided: scales at the end that run without guidance.
+        guidance_below: see ``GuidanceStop``; None = guidance ends where ``unguided`` says.
     """
 
     scales: Annotated[int, Option("scales at the end that are pruned", metavar="N")] = Field(
@@ -42,6 +47,10 @@ class LdPruningSettings(Settings):
         default=0.7, ge=0, le=1)
     unguided: Annotated[int, Option("scales at the end that run without guidance",
                                     metavar="N")] = Field(default=3, ge=0, le=12)
+    guidance_below: Annotated[float | None, Option(
+        "end guidance inside the run, where the two rows' probabilities of a bit differ by less "
+        "than this in the mean", metavar="X", unset="by the number of scales alone", node=False,
+        advanced=True)] = Field(default=None, ge=0, le=1)
 
 
 def ldpruning_plan(shape: TransformerConfig, schedule: ScaleSchedule,
@@ -62,8 +71,8 @@ def ldpruning_plan(shape: TransformerConfig, schedule: ScaleSchedule,
         scales.append(step if pruned else step.model_copy(
             update={"rule": "entropy", "dropped": "identity"}))
     return SparsityPlan(
-        strategy="ldpruning", parameters=settings.model_dump(), model=ModelTag.of(shape),
-        schedule=schedule_name(schedule), scales=tuple(scales),
+        strategy="ldpruning", parameters=settings.model_dump(exclude_none=True),
+        model=ModelTag.of(shape), schedule=schedule_name(schedule), scales=tuple(scales),
         notes=("LD-Pruning's token rule with this package's settings: no code of the method is "
                "published",),
     )
@@ -78,7 +87,20 @@ class LdPruning(Strategy[LdPruningSettings]):
     rank: ClassVar[int] = 6
     since: ClassVar[int] = 2
 
-    def plan(self, settings: LdPruningSettings, context: PlanContext) -> SparsityPlan:
+    def plan(self, settings: LdPruningSettings, context: PlanContext) -> Planner:
+        plan = self._fixed(settings, context)
+        if settings.guidance_below is None:
+            return plan
+        return GuidanceStop(plan, settings.guidance_below, context.cost_model)
+
+    def for_file(self, settings: LdPruningSettings, target: bool) -> LdPruningSettings:
+        if settings.guidance_below is not None:
+            raise ValueError("guidance_below ends guidance inside the run, so there is no plan to "
+                             "write before it: leave it out, or save the plan that a run used "
+                             "(generate --save-plan)")
+        return settings
+
+    def _fixed(self, settings: LdPruningSettings, context: PlanContext) -> SparsityPlan:
         if context.target is None:
             return context.finished(ldpruning_plan(context.shape, context.schedule, settings))
 

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from ...arguments import whole
 from ...models.config import TransformerConfig
-from ...ops.sparse_attention.windows import Window, seen_share
 from ...schedules import ScaleSchedule
 from ..plan import ModelTag, SparsityPlan, dense_scales, schedule_name
 from ..special import AttentionWindow
@@ -42,6 +41,8 @@ def window_plan(shape: TransformerConfig, schedule: ScaleSchedule, radius: int |
     Raises:
         ValueError: ``scales`` or ``sinks`` are more than the schedule has.
     """
+    from ...ops.windows import Window, seen_share
+
     count = len(schedule)
     scales, sinks = whole("scales", scales, 0, count), whole("sinks", sinks, 0, count)
     if radius is None:

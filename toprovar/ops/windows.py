@@ -2,7 +2,8 @@
 
 Queries are taken in square tiles of their grid. A tile sees the first scales whole and of every
 later one, its own included, the tokens around the same place in the picture, so that all queries
-of a tile see the same keys. README.md has a worked example.
+of a tile see the same keys. sparse_attention/README.md has a worked example. Nothing here needs
+torch.
 """
 
 from __future__ import annotations
