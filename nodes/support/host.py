@@ -8,21 +8,31 @@ The type checker, which runs without ComfyUI, knows these modules by the declara
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import comfy.model_management as manager
 import comfy.utils
 import folder_paths
 import torch
-from aiohttp import web
 from comfy_api.v0_0_2 import ComfyExtension, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
-from server import PromptServer
 from torch import Tensor, nn
 
-__all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "Part", "Progress", "PromptServer",
-           "folder_paths", "io", "load", "manager", "stop_if_interrupted", "ui", "web"]
+if TYPE_CHECKING:
+    from server import PromptServer
+
+__all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "Part", "Progress", "folder_paths", "io",
+           "load", "manager", "prompt_server", "stop_if_interrupted", "ui"]
+
+
+def prompt_server() -> PromptServer | None:
+    """ComfyUI's server where one runs in this process, else None. Its module is not imported: a
+    program that uses nodes without a server has not loaded it."""
+    module = sys.modules.get("server")
+    return getattr(getattr(module, "PromptServer", None), "instance", None)
 
 
 class Held(nn.Module):

@@ -1,20 +1,27 @@
 """What the pack's widgets ask the server for."""
 
+# pyright: reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .host import PromptServer, web
+from .host import prompt_server
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 PLAN_COST = "/toprovar/plan_cost"
 
 
 def register_routes() -> None:
     """Add the pack's addresses to ComfyUI's server, if there is one; harmless when repeated."""
-    server = getattr(PromptServer, "instance", None)
-    if server is None:  # nodes without a server, as in some tests
+    server = prompt_server()
+    if server is None:
         return
+    from aiohttp import web
+
     if any(getattr(route, "path", None) == PLAN_COST for route in server.routes):
         return
 
