@@ -1,4 +1,8 @@
-"""What the pack's widgets ask the server for."""
+"""What the pack's widgets ask the server for.
+
+The type checker, which runs without ComfyUI, knows its server's library by the declarations in
+``typings/``.
+"""
 
 # pyright: reportMissingModuleSource=false
 

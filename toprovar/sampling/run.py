@@ -221,10 +221,11 @@ class SamplingRun:
         about = (len(rows), shape.num_heads, shape.head_dim, self.runner.dtype, self.device,
                  rows.start)
         horizon = self._laid_out = self.plan_state.horizon(scale)
-        layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
         if scale == 0 and plan.compiled.bounded:
             self.runner.cache = BoundedCache(BoundedLayout.plan(plan.compiled), *about)
-        elif scale == 0:
+            return
+        layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
+        if scale == 0:
             self.runner.cache = KVCache(layout, *about)
         elif isinstance(self.runner.cache, BoundedCache) or plan.compiled.bounded:
             raise ValueError("a plan that bounds the caches of layers must be known before the run")

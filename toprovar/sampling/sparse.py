@@ -124,8 +124,9 @@ class SparseBlocks:
             tuple((self.maps.taken(scale, n, block), self._stored(scale, n, block))
                   for n, block in enumerate(step.blocks)),
             tuple((layer, grid) for layer, (_, grid) in sorted(self.maps.latest.items())),
-            tuple((layer, key, grid, key in self._needed(scale, layer))
+            tuple((layer, key, grid, key in needed)
                   for layer, known in sorted(self.updates.known.items())
+                  for needed in [self._needed(scale, layer)]
                   for key, (_, grid) in sorted(known.items())),
             plan.seed if step.plan.sparse and step.plan.rule == "random" else None,
         )
