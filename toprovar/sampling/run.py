@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -63,6 +64,9 @@ class SamplingRun:
             ``generators``.
     """
 
+    keeps_every_key: ClassVar[bool] = False
+    """Whether the cache holds the last scale's keys apart, so that scales can be run again."""
+
     def __init__(
         self,
         transformer: InfinityTransformer,
@@ -114,23 +118,16 @@ class SamplingRun:
             looked_into = probe is not None or selector is not None
             self.workspace = borrow_workspace(transformer, schedule, self.batch, text,
                                               self.options, looked_into,
-                                              self.plan_state.plan.compiled)
+                                              self.plan_state.plan.compiled,
+                                              self.keeps_every_key)
             if self.workspace is not None:
                 self._leave = weakref.finalize(self, give_back, self.workspace)
             by_head = watch is not None and watch.heads
             with attention_ops.held_to(self.backend):
                 self.runner = make_runner(transformer, text, self.batch, self.options, probe,
                                           by_head, self.workspace)
-            own = self.workspace
-            self.blocks = SparseBlocks(
-                self.runner, self.plan_state, watch, selector,
-                None if own is None else own.place, None if own is None else own.constants,
-                shortcuts_for(transformer, self.plan_state.plan, self.mixing_layers,
-                              self.workspace),
-                draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda"),
-            )
-            self.forward = ScaleForward(transformer, self.blocks, self.batch, probe,
-                                        self.check if own is None else None)
+            draws = draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda")
+            self._set_blocks(watch, selector, draws)
             self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
                 schedule, shape.head_dim, self.device)
             self._laid_out = -1
@@ -144,6 +141,18 @@ class SamplingRun:
                 device=self.device,
             )
         self.scale_reports: list[ScaleReport] = []
+
+    def _set_blocks(self, watch: EntropyListener | None = None, selector: Selector | None = None,
+                    draws: Draws | None = None) -> None:
+        """The blocks that follow the plan as it stands, and remember nothing yet."""
+        own = self.workspace
+        self.blocks = SparseBlocks(
+            self.runner, self.plan_state, watch, selector,
+            None if own is None else own.place, None if own is None else own.constants,
+            shortcuts_for(self.transformer, self.plan_state.plan, self.mixing_layers, own), draws,
+        )
+        self.forward = ScaleForward(self.transformer, self.blocks, self.batch, self.probe,
+                                    self.check if own is None else None)
 
     def __iter__(self) -> Iterator[ScaleState]:
         try:

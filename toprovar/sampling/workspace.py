@@ -58,11 +58,12 @@ class Workspace:
         batch: images; rows: twice as many with guidance.
         room: longest prompt in text tokens.
         bounded: where layers may not hold all their keys; None = they may.
+        keeps_every_key: see ``SamplingRun``.
     """
 
     def __init__(self, transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int,
                  rows: int, room: int, options: EngineOptions,
-                 bounded: BoundedLayout | None = None) -> None:
+                 bounded: BoundedLayout | None = None, keeps_every_key: bool = False) -> None:
         shape, self.device = transformer.shape, transformer.null_text.device
         self.room = room
         self.text = DeviceText(transformer, rows, room)
@@ -71,7 +72,8 @@ class Workspace:
         # A dense run's: any plan's keys fit in, and a scale that two plans begin with alike is
         # recorded once.
         self.cache = BoundedCache(bounded, *about) if bounded is not None else KVCache(
-            CacheLayout.plan([(n,) * shape.depth for n in schedule.tokens]), *about)
+            CacheLayout.plan([(n,) * shape.depth for n in schedule.tokens], not keeps_every_key),
+            *about)
         height, width = (side * shape.patch for side in schedule.grids[-1])
         self.codes = torch.zeros(batch, shape.latent_channels, height, width, device=self.device)
         self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
@@ -164,10 +166,10 @@ _ROOMS: weakref.WeakKeyDictionary[InfinityTransformer, tuple[Weights, Rooms]] = 
 
 
 def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, rows: int,
-           longest: int, options: EngineOptions, bounded: BoundedLayout | None = None
-           ) -> Workspace:
+           longest: int, options: EngineOptions, bounded: BoundedLayout | None = None,
+           keeps_every_key: bool = False) -> Workspace:
     """A workspace that nobody else uses, until ``give_back``; see ``Workspace``."""
-    key = (schedule.grids, schedule.rope_grid, batch, rows, options, bounded)
+    key = (schedule.grids, schedule.rope_grid, batch, rows, options, bounded, keeps_every_key)
     weights, rooms = _ROOMS.get(transformer, (None, OrderedDict()))
     if weights is None or not weights.unchanged():
         rooms = OrderedDict()  # recorded scales read the weights where they were
@@ -184,7 +186,8 @@ def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int
     room = max(transformer.shape.text_max_length, longest)
     logger.info("preparing %d x %d pixels, %d at once: scales are recorded as CUDA graphs during "
                 "the first picture", *reversed(schedule.image_size), batch)
-    workspace = Workspace(transformer, schedule, batch, rows, room, options, bounded)
+    workspace = Workspace(transformer, schedule, batch, rows, room, options, bounded,
+                          keeps_every_key)
     workspace.busy = True
     mine.append(workspace)
     return workspace

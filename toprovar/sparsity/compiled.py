@@ -114,10 +114,12 @@ class CompiledPlan:
     Attributes:
         scales: one step a scale.
         linear_shortcuts: the shortcuts that are taken.
+        left: (scale, layer or ``INPUT``) of residuals that stay to the end of the run (``leaving``).
     """
 
     scales: tuple[ScaleStep, ...]
     linear_shortcuts: frozenset[LinearShortcut]
+    left: frozenset[tuple[int, int]] = frozenset()
 
     @cached_property
     def last_run(self) -> int:
@@ -153,7 +155,8 @@ class CompiledPlan:
             rows: list[Needed] = []
             updates, residuals = set[int](), set[int]()
             for s in reversed(range(len(self.scales))):
-                rows.append(Needed(frozenset(updates), frozenset(residuals)))
+                left = {earlier for earlier in range(s + 1) if (earlier, layer) in self.left}
+                rows.append(Needed(frozenset(updates), frozenset(residuals | left)))
                 step = self.scales[s]
                 if layer != INPUT and (source := step.blocks[layer].fallback) is not None:
                     updates.add(source)
