@@ -1,9 +1,9 @@
 """Runs that measure: analyse prompts, calibrate a model. They drive the pipeline."""
 
-from .calibrate import calibrate, runs_needed
+from .calibrate import Calibrator, Progress, Result, calibrate, fitting_jobs
 from .measure import Analysis, analyze
-from .shortcut_fit import fit_shortcuts, fitting_runs
+from .shortcut_fit import fit_shortcuts
 from .shortcut_use import with_used
 
-__all__ = ["Analysis", "analyze", "calibrate", "fit_shortcuts", "fitting_runs", "runs_needed",
-           "with_used"]
+__all__ = ["Analysis", "Calibrator", "Progress", "Result", "analyze", "calibrate",
+           "fit_shortcuts", "fitting_jobs", "with_used"]

@@ -1,306 +1,346 @@
-"""Calibration: what a model's plans need to know, measured once on many prompts.
+"""Calibration: what a model's plans need to know, measured on its own pictures.
 
-Every prompt is run dense, which gives the entropies, and by decoding the sums after each scale the
-picture that stopping there would give. Layer scores come from the singular values at the
-representative scale. Then it is run again with half the last scale's tokens dropped in each way
-there is, and with the last scales unguided: SSIM to the dense picture says which way suits the
-model, and how long guidance is needed. At last it is run with pruning from each candidate scale on,
-in that way; tau, the crossing direction and the start scale are what predicts best where that is
-safe. Where tokens exit, runs with fewer scales, less guidance and shortcuts through the first
-layers (``shortcut_fit``) follow (``choices``): a plan for a budget is the best of them.
+It can end at any time, and what it has found by then is a calibration; with more time it gets
+better. In this order:
+
+1. Look: pictures are drawn dense, which gives the entropies, and by decoding the sums after each
+   scale the picture that stopping there would give.
+2. Ways: half the last scale's tokens are dropped in each way there is, and the last scales run
+   unguided. That says which way suits the model, and how long guidance is needed.
+3. Choices without shortcuts (``race``), where tokens exit.
+4. Shortcuts are fitted (``shortcut_fit``), and 5. choices with them are found, the main part.
+6. Starts: pruning from each scale on, for ``tau``, the crossing and the start scale.
+7. Worth: whether choosing tokens by entropy does better than at random, at the counts of plans.
+
+Without a limit every part is measured on all pictures. With one, each has a share of the time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ..entropy.calibration import Calibration
-from ..entropy.schedule_entry import Choice, ScheduleEntry
-from ..entropy.statistics import LayerClass, RatioScale, order_stability, rho_informative
-from ..entropy.summary import (
-    LayerFit,
-    fit_layers,
-    ratio_table,
-    representative_scale,
-    rho_table,
-    scale_statistics,
-    spread_of,
-)
-from ..entropy.trace import EntropyTrace, TraceRecorder
-from ..evaluation.metrics import ssim
+from ..entropy.statistics import RatioScale
+from ..entropy.trace import versions
 from ..models.fingerprint import model_fingerprint
+from ..models.text import PackedText
 from ..pipeline import InfinityPipeline
-from ..sampling.run import ScaleState
+from ..sampling.branches import left_for, step_keys
 from ..schedules import ScaleSchedule, get_schedule
-from ..sparsity.plan import ScalePlan, SparsityPlan, Way
-from ..sparsity.shortcuts import Shortcuts
-from .choices import explore, mixing_gain, most_choices
-from .crossing import fit_crossing
-from .draws import CalibrationRunner, decoded, probe_plan
-from .measure import FEWEST_TOKENS, OnImage, batches
+from ..sparsity.shortcuts import Shortcuts, register_shortcuts
+from . import parts
+from .choices import State
+from .conclusions import conclude, unconditional_off, way_of
+from .drawing import Drawing, Job, OutOfTimeError, Work
+from .findings import Findings, ScheduleFindings, Tried, alike, jobs_hash
+from .measure import FEWEST_TOKENS
+from .progress import SHARES, WORDS, Progress, Result
+from .race import Race
+from .shortcut_fit import MOST_BYTES, fit_shortcuts
+from .shortcut_use import with_used
 
-WAYS: tuple[Way, ...] = ("identity", "cached", "exit")
-MOST_UNGUIDED = 3
-"""Scales at the end that are tried without guidance."""
+LOOKED_AT = 16
+"""Pictures that entropies are taken from where time is short."""
+STARTS = 8
+"""Pictures on which start scales are tried where time is short."""
+PLAIN_ROUND = 2
+"""Pictures of the first choices, without shortcuts, where time is short."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One schedule's measurements of P images over S scales.
+@dataclass
+class Calibrator:
+    """Calibrates a pipeline's transformer.
 
     Attributes:
-        dense: [P, 3, H, W] the dense pictures.
-        exit_ssim: [P, S] SSIM when scale s and all later ones are not run; NaN at s = 0.
-        ways: for each way to drop half the tokens of the last scale, [P] SSIM.
-        unguided: [P, k] SSIM when the last 1, 2 ... k scales have no guidance.
+        jobs: prompts and seeds, measured from the first one on; ``fit_jobs``: that shortcuts are
+            fitted to, none = no shortcuts. They should have other seeds.
+        schedules: one entry for each; default: square, at the pipeline's default budget.
+        minutes: limit; None = until every part is done on all jobs, or more would change nothing.
+        target_ssim: pictures at least this similar to the dense one count as unharmed.
+        probe_keep: share of tokens, the least diffuse, that a pruned scale works on while ways and
+            start scales are tried.
+        ratio_scale, alpha_min, alpha_max: recorded for the planner.
+        name: of the model, for the reader; provenance: added to what is recorded.
+        begun: findings to go on from, with ``shortcuts``, all that were fitted then.
+        most_bytes: of the shortcuts' file; None = as many as help plans.
+        sum_bytes: of memory that fitting may take.
+        check: called before every layer or scale; what it raises ends the calibration, and
+            :meth:`result` has what was found until then.
+        on_progress: told now and then; on_result: whenever the result has become better.
+        guidance_scale, tau, options: as of the pipeline's call; tile: as its ``vae_tile``.
+        encode: features of a prompt; None = by the pipeline's text encoder.
     """
 
-    schedule: ScaleSchedule
-    trace: EntropyTrace
-    dense: Tensor
-    exit_ssim: Tensor
-    ways: dict[Way, Tensor]
-    unguided: Tensor
+    pipeline: InfinityPipeline
+    jobs: Sequence[Job]
+    fit_jobs: Sequence[Job] = ()
+    schedules: Sequence[ScaleSchedule] = ()
+    minutes: float | None = None
+    target_ssim: float = 0.8
+    probe_keep: float = 0.5
+    ratio_scale: RatioScale = "log"
+    alpha_min: float = 0.0
+    alpha_max: float = 0.9
+    name: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    begun: Findings | None = None
+    shortcuts: Shortcuts | None = None
+    most_bytes: int | None = None
+    sum_bytes: int = MOST_BYTES
+    check: Callable[[], None] | None = None
+    on_progress: Callable[[Progress], object] | None = None
+    on_result: Callable[[Result], object] | None = None
+    guidance_scale: Any = None
+    tau: Any = None
+    options: Any = None
+    tile: int | None = None
+    encode: Callable[[str], PackedText] | None = None
 
-    def unconditional_off(self, target: float) -> int:
-        """The most scales without guidance that leave half of what the target allows."""
-        fine = self.unguided.mean(0) >= (1 + target) / 2
-        return int(fine.long().cumprod(0).sum())
+    def __post_init__(self) -> None:
+        if not self.jobs:
+            raise ValueError("give at least one prompt and one seed")
+        if not 0 < self.probe_keep < 1:
+            raise ValueError(f"probe_keep must be between 0 and 1, got {self.probe_keep}")
+        if self.minutes is not None and not 0 < self.minutes < 1e6:
+            raise ValueError(f"minutes must be above 0, got {self.minutes}")
+        self.schedules = list(self.schedules) or [
+            get_schedule("1.0", self.pipeline.config["default_pn"])]
+        self.work = Work()
+        self.shape = self.pipeline.transformer.shape
+        self.drawings, self.fitting = (
+            [Drawing(self.pipeline, s, jobs, self.guidance_scale, self.tau, self.options,
+                     self.check, self.tile, self.encode, self.work) for s in self.schedules]
+            for jobs in (self.jobs, self.fit_jobs))
+        fresh = Findings.begin(model_fingerprint(self.pipeline.transformer),
+                               jobs_hash(self.jobs, self.guidance_scale, self.tau),
+                               self.schedules)
+        self.findings = fresh if self.begun is None else self.begun
+        if not self.findings.fits(fresh):
+            raise ValueError("these measurements are of another model, other pictures or other "
+                             "sizes: begin anew")
+        if self.shortcuts is None or self.findings.shortcuts != self.shortcuts.identity:
+            self._forget_shortcuts()
+        else:
+            register_shortcuts(self.shortcuts)
+        self._races = {d.schedule.pn: self._race(d) for d in self.drawings}
+        self._before = self.findings.seconds, self.findings.pictures
+        self._start = time.monotonic()
+        self._part = "look"
+
+    def run(self) -> Result:
+        """Measure until the time is over, or all is done."""
+        self._start = time.monotonic()
+        self._in("look", self._look)
+        self._in("ways", self._ways)
+        self._tell_result()
+        exits = way_of(self.findings) == "exit"
+        if exits:
+            self._in("choices", partial(self._rounds, self._plain_limit()))
+            self._tell_result()
+            if self.shortcuts is None and self.fit_jobs:
+                self._in("shortcuts", self._fit)
+            self._in("race", partial(self._rounds, len(self.jobs)))
+            self._tell_result()
+        self._in("starts", self._starts)
+        self._in("worth", self._worth)
+        if exits and self._left("worth") > 0:
+            self._in("race", partial(self._rounds, len(self.jobs)), "worth")
+        self._part = "done"
+        self._tell_progress()
+        return self._tell_result()
+
+    def result(self) -> Result:
+        """What was found so far."""
+        self.findings.seconds = self._before[0] + time.monotonic() - self._start
+        self.findings.pictures = self._before[1] + self.work.pictures
+        self._note_times()
+        found = conclude(
+            self.findings, self.shape, target_ssim=self.target_ssim, name=self.name,
+            alpha_min=self.alpha_min, alpha_max=self.alpha_max,
+            prompts=len({p for p, _ in self.jobs}), seeds=len({s for _, s in self.jobs}),
+            provenance={"versions": versions(), **self.provenance})
+        used = None
+        if found is not None:
+            found, used = with_used(self.shape, found, self.shortcuts, self.most_bytes)
+        return Result(found, used, self.findings, self.shortcuts, self.work)
+
+    # The parts
+
+    def _look(self) -> None:
+        most = len(self.jobs) if self.minutes is None else min(LOOKED_AT, len(self.jobs))
+        for drawing, found in self._places():
+            parts.look(drawing, found, most, self._more, self.ratio_scale)
+
+    def _ways(self) -> None:
+        for drawing, found in self._places():
+            parts.try_ways(drawing, found, self.probe_keep, self._more)
+
+    def _rounds(self, most: int) -> None:
+        """Rounds of twice as many pictures each, up to ``most``."""
+        for drawing in self.drawings:
+            drawing.deadline = self._deadline
+        for pictures in _doubling(most):
+            for drawing, found in self._places():
+                race = self._races[drawing.schedule.pn]
+                if pictures <= found.complete or found.settled:
+                    continue
+                race.round(pictures)
+                found.complete = pictures
+                found.settled = race.settled(pictures)
+            self._tell_result()
+
+    def _fit(self) -> None:
+        deadline = None if self.minutes is None else self._deadline
+        found = fit_shortcuts(
+            self.pipeline, self.fit_jobs, self.schedules, deadline=deadline,
+            drawings=self.fitting, most_bytes=self.sum_bytes,
+            on_picture=lambda _: self._tell_progress())
+        if found is None:
+            return
+        register_shortcuts(found)
+        self.shortcuts, self.findings.shortcuts = found, found.identity
+        for drawing, entry in self._places():
+            self._races[drawing.schedule.pn].use(found)
+            entry.complete, entry.settled = 0, False
+
+    def _starts(self) -> None:
+        way = way_of(self.findings)
+        for drawing, found in self._places():
+            off = unconditional_off(found, self.target_ssim) if way == "exit" else 0
+            most = found.looked_at if self.minutes is None else min(STARTS, found.looked_at)
+            parts.try_starts(drawing, found, way, self.probe_keep, off, most, self._more)
+
+    def _worth(self) -> None:
+        for drawing, found in self._places():
+            parts.try_rules(drawing, found, len(self.jobs), self._more, self.findings.shortcuts,
+                            self._leaves(drawing.schedule))
+
+    # Beside them
+
+    def _places(self) -> Iterator[tuple[Drawing, ScheduleFindings]]:
+        for drawing in self.drawings:
+            yield drawing, self.findings.schedules[drawing.schedule.pn]
+
+    def _more(self, number: int) -> bool:
+        """Whether this part goes on with the picture of this number."""
+        self._tell_progress()
+        return time.monotonic() < self._deadline
+
+    def _race(self, drawing: Drawing) -> Race:
+        """Of a schedule, with what is known already; what it draws goes into the findings."""
+        found = self.findings.schedules[drawing.schedule.pn]
+        tried = {State(t.guided, t.skipped, t.shortcuts): alike(t) for t in found.tried}
+
+        def compare(plans: Sequence[Any], number: int) -> list[tuple[float, float]]:
+            values = drawing.compared(plans, number, self._leaves(drawing.schedule))
+            self._tell_progress()
+            return values
+
+        return Race(self.shape, drawing.schedule, compare, FEWEST_TOKENS, self.shortcuts, tried)
+
+    def _leaves(self, schedule: ScaleSchedule) -> frozenset[tuple[int, int]]:
+        return left_for(self.shortcuts, len(schedule))
+
+    def _plain_limit(self) -> int:
+        """Pictures of the choices without shortcuts."""
+        if self.shortcuts is not None:
+            return 0
+        return min(PLAIN_ROUND, len(self.jobs)) if self.minutes and self.fit_jobs \
+            else len(self.jobs)
+
+    def _forget_shortcuts(self) -> None:
+        """Choices of shortcuts that are not at hand."""
+        self.shortcuts = self.findings.shortcuts = None
+        for found in self.findings.schedules.values():
+            found.tried = [t for t in found.tried if not t.shortcuts]
+            if found.spared and (found.spared[0][2] or found.spared[1][2]):
+                found.spared, found.rules = None, {}
+
+    def _note_times(self) -> None:
+        """What is known of the choices, into the findings, with the times that their steps took."""
+        for drawing, found in self._places():
+            race = self._races[drawing.schedule.pn]
+            leaves = self._leaves(drawing.schedule)
+            dense = _time_of(drawing, drawing.dense_plan, leaves)
+            known = {State(t.guided, t.skipped, t.shortcuts): t.time for t in found.tried}
+            found.tried = []
+            for state, values in race.tried.items():
+                taken = _time_of(drawing, race.plan(state), leaves)
+                share = round(taken / dense, 4) if taken and dense else known.get(state)
+                found.tried.append(Tried(
+                    **state._asdict(), likeness=[round(v[0], 5) for v in values],
+                    ssim=[round(v[1], 5) for v in values], time=share))
+
+    def _in(self, part: str, work: Callable[[], None], until: str = "") -> None:
+        """Run a part until its time is over."""
+        self._part, self._deadline = part, self._ends(until or part)
+        self._tell_progress()
+        try:
+            work()
+        except OutOfTimeError:
+            pass
+        finally:
+            for drawing in self.drawings:
+                drawing.deadline = math.inf
+
+    def _ends(self, part: str) -> float:
+        return math.inf if self.minutes is None else \
+            self._start + SHARES[part] * self.minutes * 60
+
+    def _left(self, part: str) -> float:
+        return self._ends(part) - time.monotonic()
+
+    def _tell_progress(self) -> None:
+        if self.on_progress is None:
+            return
+        seconds, done = time.monotonic() - self._start, self._part == "done"
+        share = 1.0 if done else list(SHARES).index(self._part) / len(SHARES)
+        left = None
+        if self.minutes is not None and not done:
+            left = max(self.minutes * 60 - seconds, 0.0)
+            share = min(seconds / (self.minutes * 60), 0.999)
+        self.on_progress(Progress(self._part, "done" if done else WORDS[self._part], share,
+                                  seconds, 0.0 if done else left,
+                                  self._before[1] + self.work.pictures))
+
+    def _tell_result(self) -> Result:
+        found = self.result()
+        if self.on_result is not None:
+            self.on_result(found)
+        return found
 
 
-def calibrate(
-    pipeline: InfinityPipeline,
-    prompts: Sequence[str],
-    seeds: Sequence[int] = (0,),
-    *,
-    schedules: Sequence[ScaleSchedule] = (),
-    target_ssim: float = 0.8,
-    probe_keep: float = 0.5,
-    ratio_scale: RatioScale = "log",
-    alpha_min: float = 0.0,
-    alpha_max: float = 0.9,
-    batch: int = 1,
-    name: str = "",
-    shortcuts: Shortcuts | None = None,
-    provenance: dict[str, Any] | None = None,
-    on_images: OnImage | None = None,
-    **how: Any,
-) -> Calibration:
-    """Calibrate a pipeline's transformer.
+def calibrate(pipeline: InfinityPipeline, prompts: Sequence[str], seeds: Sequence[int] = (0,),
+              *, shortcut_pictures: int = 0, **how: Any) -> Result:
+    """Calibrate on every prompt with every seed.
 
     Args:
-        prompts, seeds: each prompt is drawn with each seed. A handful of prompts runs, but spreads
-            over prompts then mean little; the published calibration used about 50.
-        schedules: one entry for each; default: square, at the pipeline's default budget.
-        target_ssim: pictures at least this similar to the dense one count as unharmed.
-        probe_keep: share of tokens, the least diffuse, that every layer of a pruned scale works
-            on while ways and start scales are tried.
-        ratio_scale, alpha_min, alpha_max: recorded for the planner.
-        batch: images at once.
-        shortcuts: of the model (``fit_shortcuts``), to be found by ``find_shortcuts``; None = none
-            are tried.
-        name: of the model, for the reader; provenance: added to what is recorded.
-        on_images: told of every finished run; there are ``runs_needed`` in all.
-        how: anything else the pipeline takes.
+        shortcut_pictures: that shortcuts are fitted to, of the same prompts with seeds behind
+            those; how: fields of ``Calibrator``.
     """
     if not prompts or not seeds:
         raise ValueError("give at least one prompt and one seed")
-    if not 0 < probe_keep < 1:
-        raise ValueError(f"probe_keep must be between 0 and 1, got {probe_keep}")
-    schedules = schedules or [get_schedule("1.0", pipeline.config["default_pn"])]
-    jobs = [(p, s) for p in prompts for s in seeds]
-    runner = CalibrationRunner(pipeline, jobs, batch, on_images, how)
-    measured = [_measure(runner, schedule, probe_keep) for schedule in schedules]
-    way = max(WAYS, key=lambda w: sum(float(m.ways[w].mean()) for m in measured))
-    fits = [fit_layers(ratio_table(m.trace, representative_scale(m.trace)), ratio_scale)
-            for m in measured]
-    pruned = [_pruned(runner, m, way, probe_keep, target_ssim, fit.layer_classes)
-              for m, fit in zip(measured, fits, strict=True)]
-    choices = [_choices(runner, m, shortcuts) if way == "exit" else () for m in measured]
-    gains = [mixing_gain(
-        pipeline.transformer.shape, m.schedule, found,
-        lambda plan, m=m: runner.compared(plan, m.schedule, m.dense), shortcuts.identity,
-        _detail(fit.layer_classes)) if shortcuts and found else 0.0
-        for m, found, fit in zip(measured, choices, fits, strict=True)]
-    rhos = [rho_table(m.trace) for m in measured]
-    fine = [p >= target_ssim for p in pruned]
-    tried = [_tried(p) for p in pruned]
-    crossing = fit_crossing(rhos, fine, tried)
-    longest = max(range(len(measured)), key=lambda i: len(measured[i].schedule))
-    told = rho_informative(rhos[longest])
-    reason = told.reason
-    informative = told.informative
-    if informative and not (crossing.accuracy is not None
-                            and crossing.accuracy >= max(0.7, (crossing.by_scale or 0) - 0.05)):
-        informative = False
-        reason = "its crossing predicts what may be pruned no better than the scale's number does"
-    return Calibration(
-        model=model_fingerprint(pipeline.transformer),
-        name=name,
-        depth=pipeline.transformer.shape.depth,
-        entries={m.schedule.pn: _entry(m, found, fit, way, target_ssim, tried_, gain)
-                 for m, found, fit, tried_, gain in zip(measured, pruned, fits, choices, gains,
-                                                        strict=True)},
-        tau=crossing.tau,
-        crossing=crossing.direction,
-        rho_informative=informative,
-        rho_reason=reason,
-        rho_accuracy=crossing.accuracy,
-        scale_accuracy=crossing.by_scale,
-        target_ssim=target_ssim,
-        shortcuts=shortcuts.identity if shortcuts and any(
-            c.shortcuts for tried_ in choices for c in tried_) else None,
-        dropped=way,
-        alpha_min=alpha_min,
-        alpha_max=alpha_max,
-        prompts=len(prompts),
-        seeds=len(seeds),
-        provenance={
-            "made": datetime.now(timezone.utc).date().isoformat(),
-            "versions": measured[0].trace.about.versions,
-            "probe": {"keep": probe_keep, "rule": "entropy", "ssim": {
-                m.schedule.pn: {w: round(float(m.ways[w].mean()), 4) for w in WAYS}
-                for m in measured
-            }, "unguided_ssim": {
-                m.schedule.pn: [round(float(x), 4) for x in m.unguided.mean(0)] for m in measured
-            }},
-            "params": {m.schedule.pn: {k: v for k, v in m.trace.about.params.items()
-                                       if k != "schedule"} for m in measured},
-            "seeds": list(seeds),
-            **(provenance or {}),
-        },
-    )
+    jobs = [(p, s) for s in seeds for p in prompts]
+    return Calibrator(pipeline, jobs, fitting_jobs(prompts, seeds, shortcut_pictures), **how).run()
 
 
-def runs_needed(prompts: int, seeds: int, schedules: Sequence[ScaleSchedule], lengths: int = 0
-                ) -> int:
-    """Images that :func:`calibrate` draws at most.
-
-    Args:
-        lengths: how many lengths of shortcuts are tried.
-    """
-    return prompts * seeds * sum(
-        1 + len(WAYS) + _unguided(s) + len(_candidates(s)) + most_choices(s, FEWEST_TOKENS)
-        + (1 + most_choices(s, FEWEST_TOKENS, lengths) if lengths else 0) for s in schedules)
+def fitting_jobs(prompts: Sequence[str], seeds: Sequence[int], pictures: int) -> list[Job]:
+    """For shortcuts: the same prompts, with seeds that calibration does not measure with."""
+    first = max(seeds) + 1001
+    return [(prompts[i % len(prompts)], first + i // len(prompts)) for i in range(pictures)]
 
 
-def _candidates(schedule: ScaleSchedule) -> list[int]:
-    return [s for s, n in enumerate(schedule.tokens) if s > 0 and n >= FEWEST_TOKENS]
+def _doubling(most: int) -> list[int]:
+    """1, 2, 4 ... and ``most``."""
+    powers = (2**k for k in range(most.bit_length()))
+    return [n for n in powers if n < most] + ([most] if most else [])
 
 
-def _unguided(schedule: ScaleSchedule) -> int:
-    return min(MOST_UNGUIDED, len(schedule) - 1)
-
-
-def _tried(pruned: Tensor) -> list[int]:
-    """Scales that were tried as the first pruned one, of [P, S] with NaN elsewhere."""
-    return [s for s in range(pruned.shape[1]) if not pruned[:, s].isnan().any()]
-
-
-def _measure(runner: CalibrationRunner, schedule: ScaleSchedule, keep: float) -> Measured:
-    pipeline, last = runner.pipeline, len(schedule) - 1
-    traces: list[EntropyTrace] = []
-    exits, pictures = [], []
-    for part in batches(runner.jobs, runner.batch):
-        texts, seeds = [p for p, _ in part], [s for _, s in part]
-        recorder = TraceRecorder()
-        sums: list[Tensor] = []
-
-        def take(state: ScaleState, sums: list[Tensor] = sums) -> None:
-            sums.append(state.summed_codes.clone())
-
-        done = pipeline(texts, seed=seeds, schedule=schedule, watch=recorder, on_scale=take,
-                        output_type="pt", **runner.how)
-        dense = done.images.clamp(0, 1).cpu()
-        pictures.append(dense)
-        traces.append(recorder.trace(
-            schedule, pipeline.transformer.shape.depth, prompts=texts, seeds=seeds,
-            model=model_fingerprint(pipeline.transformer), params=done.report.params,
-        ))
-        if runner.on_images:
-            runner.on_images(len(part))
-        exits.append(torch.stack([torch.full((len(part),), math.nan, dtype=torch.float64)] + [
-            ssim(decoded(pipeline, codes), dense) for codes in sums[:-1]
-        ], 1))
-    dense = torch.cat(pictures)
-    ways: dict[Way, Tensor] = {
-        way: runner.similarity(probe_plan(pipeline, schedule, last, keep, way), schedule, dense)
-        for way in WAYS
-    }
-    unguided = torch.stack([
-        runner.similarity(probe_plan(pipeline, schedule, last + 1, keep, "identity", off), schedule,
-                      dense)
-        for off in range(1, _unguided(schedule) + 1)
-    ], 1)
-    return Measured(schedule, EntropyTrace.join(traces), dense, torch.cat(exits), ways, unguided)
-
-
-def _pruned(runner: CalibrationRunner, measured: Measured, way: Way, keep: float, target: float,
-            classes: Sequence[LayerClass]) -> Tensor:
-    """[P, S] SSIM when scale s is pruned, and those after it are (where tokens exit: not run), as
-    plans of this model will do it; NaN where not tried."""
-    schedule = measured.schedule
-    found = torch.full((len(runner.jobs), len(schedule)), math.nan, dtype=torch.float64)
-    off = measured.unconditional_off(target) if way == "exit" else 0
-    guide = _detail(classes)
-    for start in _candidates(schedule):
-        plan = probe_plan(runner.pipeline, schedule, start, keep, way, off, guide)
-        found[:, start] = runner.similarity(plan, schedule, measured.dense)
-    return found
-
-
-def _choices(runner: CalibrationRunner, measured: Measured, shortcuts: Shortcuts | None
-             ) -> tuple[Choice, ...]:
-    """What fewer scales, fewer with guidance, and shortcuts do to these pictures. First without
-    shortcuts, for plans that are to have none."""
-    known: dict[tuple[ScalePlan, ...], tuple[Tensor, Tensor]] = {}
-
-    def measure(plan: SparsityPlan) -> tuple[Tensor, Tensor]:
-        if plan.scales not in known:
-            known[plan.scales] = runner.compared(plan, measured.schedule, measured.dense)
-        return known[plan.scales]
-
-    shape = runner.pipeline.transformer.shape
-    found = explore(shape, measured.schedule, measure, FEWEST_TOKENS)
-    if shortcuts:
-        found += explore(shape, measured.schedule, measure, FEWEST_TOKENS, shortcuts)
-    return tuple(sorted(set(found), key=lambda c: -c.likeness))
-
-
-def _detail(classes: Sequence[LayerClass]) -> tuple[int, ...]:
-    return tuple(i for i, kind in enumerate(classes) if kind == "detail")
-
-
-def _entry(measured: Measured, pruned: Tensor, fit: LayerFit, way: Way, target: float,
-           choices: tuple[Choice, ...], gain: float) -> ScheduleEntry:
-    trace, schedule = measured.trace, measured.schedule
-    means = pruned.mean(0)
-    start, reason = None, f"no scale can be pruned and keep a mean SSIM of {target:g}"
-    for scale in reversed(_tried(pruned)):
-        if means[scale] < target:
-            break
-        start = scale
-        reason = (f"the first scale from which on pruning keeps a mean SSIM of at least "
-                  f"{target:g} (here {float(means[scale]):.3f})")
-    scale = representative_scale(trace)
-    stability = order_stability(ratio_table(trace, scale))
-    scales = tuple(
-        found.model_copy(update={"exit_ssim": spread_of(measured.exit_ssim[:, s]),
-                                 "pruned_ssim": spread_of(pruned[:, s])})
-        for s, found in enumerate(scale_statistics(trace))
-    )
-    return ScheduleEntry(
-        pn=schedule.pn, template=schedule.template, scales=scales, start_scale=start,
-        start_reason=reason, representative_scale=scale, choices=choices,
-        mixing_gain=gain,
-        unconditional_off=measured.unconditional_off(target) if way == "exit" else 0,
-        order_stability=None if math.isnan(stability) else stability,
-        **{name: getattr(fit, name) for name in fit.__dataclass_fields__},
-    )
+def _time_of(drawing: Drawing, plan: Any, leaves: frozenset[tuple[int, int]]) -> float | None:
+    """Seconds of a plan's scales, None where one of them was never run."""
+    found = [drawing.times.get(key) for key in step_keys(plan, leaves)]
+    return None if None in found else math.fsum(found)  # type: ignore[arg-type]

@@ -1,14 +1,16 @@
 """Fits a model's linear shortcuts (``sparsity.shortcuts``) to runs of it: least squares.
 
-A shortcut from one scale to the next is fitted to dense runs. One over scales that are left out is
-fitted to runs without these, for what it starts from differs.
+A shortcut from one scale to the next is fitted to dense runs. One over a scale that is left out is
+fitted to runs without it, for what it starts from differs. All runs of a picture are branches of
+one (``sampling.branches``), and what they leave behind for shortcuts is what is fitted to. More
+pictures can be added at any time; the maps so far can be had at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,15 +19,16 @@ from ..models.config import TransformerConfig
 from ..models.fingerprint import model_fingerprint
 from ..ops.resize_tokens import resize_tokens
 from ..pipeline import InfinityPipeline
-from ..pipeline_inputs import make_generators
-from ..sampling.params import EngineOptions, SamplingParams
-from ..sampling.run import LayerProbe, SamplingRun
+from ..sampling.branches import BranchingRun
 from ..schedules import ScaleSchedule
-from ..sparsity.linear_shortcut import LinearShortcut
+from ..sparsity.cost import count
+from ..sparsity.linear_shortcut import INPUT, LinearShortcut
+from ..sparsity.plan import SparsityPlan
 from ..sparsity.shortcut_inputs import Sizes, shortcut_inputs
 from ..sparsity.shortcuts import CODES, LinearMap, Shortcuts
 from .choices import choice_plan, skippable
-from .measure import FEWEST_TOKENS, OnImage, batches
+from .drawing import Drawing, Job
+from .measure import FEWEST_TOKENS
 from .shortcut_sums import RIDGE, Moments, Spread
 
 SHARES = (0.5, 0.6, 0.7, 0.8)
@@ -34,41 +37,54 @@ MOST_LEFT_OUT = 1
 """Scales that a shortcut passes over at most."""
 MOST_TOKENS = 1024
 """Of a row at a scale that take part, evenly spread."""
-HELD_OUT = 1 / 8
-"""Of the pictures: they say how well the maps predict, and are not fitted to."""
+LEAST_SHARE = 0.005
+"""Of the dense FLOPs, that the longest shortcut of a scale must save for one to be fitted."""
+HELD_OUT = 8
+"""One picture in so many says how well the maps predict, and is not fitted to."""
+HELD_TOKENS = 256
+"""Of a row at a scale of such pictures."""
 LOOKED_AT = 32
-"""Pictures that say in which directions residuals differ most."""
-MOST_BYTES = 8 << 30
-"""Of sums at once; where more are needed, the runs are repeated."""
+"""Pictures at most that say in which directions residuals differ most."""
+MOST_BYTES = 2 << 30
+"""Of sums; where more are needed, shortcuts of the smallest scales are not fitted."""
 
 
 def shortcut_lengths(depth: int) -> tuple[int, ...]:
     """Numbers of layers to leave out, ascending."""
-    return tuple(sorted({min(max(round(share * depth), 1), depth - 1) for share in SHARES}))
+    return tuple(sorted({min(max(round(share * depth), 1), depth - 1) for share in SHARES})) \
+        if depth > 1 else ()
 
 
 @dataclass(frozen=True)
 class Route:
-    """Runs of one schedule without ``skipped``, and the shortcuts that are fitted to them."""
+    """A run of one schedule without ``skipped``, and the shortcuts that are fitted to it."""
 
     schedule: ScaleSchedule
     skipped: tuple[int, ...]
     linear_shortcuts: tuple[LinearShortcut, ...]
 
+    def plan(self, shape: TransformerConfig) -> SparsityPlan:
+        """Nothing is run behind the last scale that is fitted to."""
+        last = max(one.scale for one in self.linear_shortcuts)
+        behind = range(last + 1, len(self.schedule))
+        return choice_plan(shape, self.schedule, len(self.schedule), (*self.skipped, *behind))
 
-def routes(depth: int, schedules: Sequence[ScaleSchedule], fewest_tokens: int = FEWEST_TOKENS
-           ) -> list[Route]:
+
+def routes(shape: TransformerConfig, schedules: Sequence[ScaleSchedule],
+           fewest_tokens: int = FEWEST_TOKENS, most_bytes: int = MOST_BYTES) -> list[Route]:
     """All shortcuts that plans may take, and the runs that they are fitted to.
 
     Args:
         fewest_tokens: scales with fewer never take a shortcut.
+        most_bytes: of sums. The largest scales come first.
     """
+    lengths = shortcut_lengths(shape.depth)
     found: dict[tuple[ScaleSchedule, tuple[int, ...]], list[LinearShortcut]] = {}
-    lengths = shortcut_lengths(depth) if depth > 1 else ()
-    for schedule in schedules:
+    for schedule in schedules if lengths else ():
         free = skippable(schedule, fewest_tokens)
         for scale in range(2, len(schedule)):
-            if schedule.tokens[scale] < fewest_tokens:
+            if schedule.tokens[scale] < fewest_tokens \
+                    or _saved(shape, schedule, scale, lengths[-1]) < LEAST_SHARE:
                 continue
             for left_out in range(MOST_LEFT_OUT + 1):
                 source = scale - 1 - left_out
@@ -76,157 +92,161 @@ def routes(depth: int, schedules: Sequence[ScaleSchedule], fewest_tokens: int = 
                 if source > 0 and all(s in free for s in between):
                     found.setdefault((schedule, between), []).extend(
                         LinearShortcut(source, scale, n) for n in lengths)
-    return [Route(*key, tuple(own)) for key, own in found.items() if own]
+    sizes = Sizes.of(shape)
+    most = max(1, most_bytes // Moments.nbytes(sizes.inputs, sizes.width))
+    wanted = sorted({one for own in found.values() for one in own},
+                    key=lambda one: (-one.scale, -one.source, one.length))[:most]
+    ways = [Route(*key, tuple(one for one in own if one in wanted)) for key, own in found.items()]
+    return [way for way in ways if way.linear_shortcuts]
 
 
-def fitting_runs(shape: TransformerConfig, pictures: int, schedules: Sequence[ScaleSchedule],
-                 fewest_tokens: int = FEWEST_TOKENS) -> int:
-    """Images that :func:`fit_shortcuts` draws."""
-    ways = routes(shape.depth, schedules, fewest_tokens)
-    looked_at = len({way.schedule for way in ways}) * min(LOOKED_AT, pictures)
-    return looked_at + pictures * sum(len(part) for part in _portions(shape, ways))
+class ShortcutFit:
+    """A fit that goes on for as long as pictures are added.
+
+    Args:
+        drawings: one for each schedule; their jobs are drawn.
+        fewest_tokens, most_bytes: see ``routes``.
+
+    Attributes:
+        pictures: that were added, those held out included.
+    """
+
+    def __init__(self, drawings: Sequence[Drawing], fewest_tokens: int = FEWEST_TOKENS,
+                 most_bytes: int = MOST_BYTES) -> None:
+        self.drawings = {drawing.schedule: drawing for drawing in drawings}
+        self.transformer = drawings[0].pipeline.transformer
+        self.shape = self.transformer.shape
+        self.sizes = Sizes.of(self.shape)
+        self.routes = routes(self.shape, list(self.drawings), fewest_tokens, most_bytes)
+        self.fewest_tokens = fewest_tokens
+        self.pictures = self.looked_at = 0
+        self._spreads = {n: Spread() for n in shortcut_lengths(self.shape.depth)}
+        self._directions: dict[int, Tensor] = {}
+        self._sums: dict[LinearShortcut, Moments] = {}
+        self._held: dict[LinearShortcut, list[tuple[Tensor, Tensor]]] = {}
+
+    def look(self, number: int) -> None:
+        """See in which directions the residuals of a job differ most; before any is added."""
+        for schedule in dict.fromkeys(way.schedule for way in self.routes):
+            scales = [s for s, n in enumerate(schedule.tokens) if n >= self.fewest_tokens]
+            drawing = self.drawings[schedule]
+            leaves = {(s, n - 1) for s in scales for n in self._spreads}
+            with drawing.running(number, leaves) as run:
+                for _ in run.draw([drawing.dense_plan]):
+                    for scale in scales:
+                        for length, spread in self._spreads.items():
+                            spread.add(_thinned(run.residual(scale, length - 1)[0].float()))
+        self.looked_at += 1
+
+    def add(self, number: int) -> None:
+        """Take a job's pictures into the sums, or hold them out."""
+        if not self._directions:
+            self._find_directions()
+        held = self.pictures % HELD_OUT == HELD_OUT // 2
+        for schedule in dict.fromkeys(way.schedule for way in self.routes):
+            ways = [way for way in self.routes if way.schedule == schedule]
+            drawing = self.drawings[schedule]
+            leaves = {place for way in ways for one in way.linear_shortcuts
+                      for scale in (one.source, one.scale)
+                      for place in ((scale, INPUT), (scale, one.length - 1))}
+            with drawing.running(number, leaves) as run:
+                for i, _ in run.draw([way.plan(self.shape) for way in ways]):
+                    for one in ways[i].linear_shortcuts:
+                        self._take(run, one, held)
+        self.pictures += 1
+
+    def shortcuts(self) -> Shortcuts | None:
+        """The maps so far; None where there is nothing to fit, or nothing was added."""
+        if not self._sums:
+            return None
+        maps: dict[LinearShortcut, LinearMap] = {}
+        told: dict[str, float] = {}
+        for one in sorted(self._sums):
+            maps[one] = self._sums[one].solve(self.sizes.rank)
+            if self._held.get(one):
+                z, y = (torch.cat(parts) for parts in zip(*self._held[one], strict=True))
+                told[str(one)] = round(_explained(z, y, maps[one]), 4)
+        return Shortcuts(model_fingerprint(self.transformer), self._directions, maps, {
+            "pictures": self.pictures, "sizes": [s.pn for s in self.drawings], "ridge": RIDGE,
+            "explained": told,
+        })
+
+    def _find_directions(self) -> None:
+        found = {n: spread.directions(self.sizes.directions)
+                 for n, spread in self._spreads.items()}
+        embedding = self.transformer.token_embed.weight.detach().float()
+        found[CODES] = torch.linalg.pinv(embedding.cpu()).T[:, : self.sizes.codes]
+        device = self.transformer.null_text.device
+        self._directions = {n: x.half().float().to(device) for n, x in found.items()}
+        self._spreads = {}
+
+    def _take(self, run: BranchingRun, one: LinearShortcut, held: bool) -> None:
+        (x, grid), (outcome, _) = (run.residual(one.scale, layer)
+                                   for layer in (INPUT, one.length - 1))
+        (given, old), (before, _) = (run.residual(one.source, layer)
+                                     for layer in (INPUT, one.length - 1))
+        given, before = (resize_tokens(part.float(), old, grid) for part in (given, before))
+        inputs = shortcut_inputs(x.float(), given, before, grid,
+                                 self._directions[CODES], self._directions[one.length])
+        most = HELD_TOKENS if held else MOST_TOKENS
+        z, y = (_thinned(part, most) for part in (inputs.transpose(1, 2),
+                                                  outcome.float() - before))
+        if held:
+            self._held.setdefault(one, []).append((z.flatten(0, 1).cpu(), y.flatten(0, 1).cpu()))
+        else:
+            self._sums.setdefault(one, Moments()).add(z, y)
 
 
 def fit_shortcuts(
-    pipeline: InfinityPipeline, jobs: Sequence[tuple[str, int]],
-    schedules: Sequence[ScaleSchedule], *, fewest_tokens: int = FEWEST_TOKENS, batch: int = 1,
-    on_images: OnImage | None = None, guidance_scale: Any = None, tau: Any = None,
-    options: EngineOptions | None = None,
+    pipeline: InfinityPipeline, jobs: Sequence[Job], schedules: Sequence[ScaleSchedule], *,
+    fewest_tokens: int = FEWEST_TOKENS, deadline: float | None = None,
+    on_picture: Callable[[int], object] | None = None, drawings: Sequence[Drawing] = (),
+    most_bytes: int = MOST_BYTES,
 ) -> Shortcuts | None:
     """Maps for one model.
 
     Args:
         jobs: prompts and seeds, drawn on every schedule.
-        fewest_tokens: see ``routes``.
-        guidance_scale, tau, options: as of the pipeline's call.
+        fewest_tokens, most_bytes: see ``routes``.
+        deadline: of ``time.monotonic``: no further job is begun behind it.
+        on_picture: told of every job that is done, by its number.
+        drawings: how; default: by the pipeline's defaults.
 
     Returns:
         None for a model of one layer, or schedules whose scales are all small.
     """
-    shape = pipeline.transformer.shape
-    ways = routes(shape.depth, schedules, fewest_tokens)
-    if not ways:
+    drawings = drawings or [Drawing(pipeline, s, jobs) for s in schedules]
+    fit = ShortcutFit(drawings, fewest_tokens, most_bytes)
+    if not fit.routes or not jobs:
         return None
-    sizes, lengths = Sizes.of(shape), shortcut_lengths(shape.depth)
-    draw = _Drawing(pipeline, batch, on_images, options, guidance_scale, tau)
-    spreads = {n: Spread() for n in lengths}
-    for schedule in dict.fromkeys(way.schedule for way in ways):
-        for part in batches(jobs[:LOOKED_AT], batch):
-            draw(part, Route(schedule, (), ()), _Looking(schedule, spreads, fewest_tokens))
-    directions = {n: spread.directions(sizes.directions) for n, spread in spreads.items()}
-    embedding = pipeline.transformer.token_embed.weight.detach().float()
-    directions[CODES] = torch.linalg.pinv(embedding.cpu()).T[:, : sizes.codes]
-    directions = {n: x.half().float() for n, x in directions.items()}  # as they will be kept
-    held_from = len(jobs) - int(len(jobs) * HELD_OUT)
-    maps: dict[LinearShortcut, LinearMap] = {}
-    told: dict[str, float] = {}
-    for portion in _portions(shape, ways):
-        sums: dict[tuple[LinearShortcut, bool], Moments] = {}
-        for way in portion:
-            for held, own in ((False, jobs[:held_from]), (True, jobs[held_from:])):
-                for part in batches(own, batch) if own else ():
-                    draw(part, way, _Summing(way, directions, sums, held))
-        for shortcut in sorted({shortcut for way in portion for shortcut in way.linear_shortcuts}):
-            maps[shortcut] = sums[shortcut, False].solve(sizes.rank)
-            if (shortcut, True) in sums:
-                told[str(shortcut)] = round(sums[shortcut, True].explained(maps[shortcut]), 4)
-    return Shortcuts(model_fingerprint(pipeline.transformer), directions, maps, {
-        "pictures": len(jobs), "sizes": [s.pn for s in schedules], "ridge": RIDGE,
-        "explained": told,
-    })
+    begun = time.monotonic()
+    looking = None if deadline is None else begun + (deadline - begun) / 8
+    for number in range(min(LOOKED_AT, len(jobs))):
+        if number and looking is not None and time.monotonic() > looking:
+            break
+        fit.look(number)
+    for number in range(len(jobs)):
+        if number and deadline is not None and time.monotonic() > deadline:
+            break
+        fit.add(number)
+        if on_picture:
+            on_picture(number)
+    return fit.shortcuts()
 
 
-def _portions(shape: TransformerConfig, ways: Sequence[Route]) -> Iterator[list[Route]]:
-    """Routes whose sums fit in memory together; those of one shortcut stay together."""
-    sizes = Sizes.of(shape)
-    most = max(1, MOST_BYTES // (2 * Moments.nbytes(sizes.inputs, sizes.width)))
-    linear_shortcuts = sorted({shortcut for way in ways for shortcut in way.linear_shortcuts})
-    for first in range(0, len(linear_shortcuts), most):
-        own = set(linear_shortcuts[first : first + most])
-        portion = [Route(way.schedule, way.skipped,
-                         tuple(x for x in way.linear_shortcuts if x in own))
-                   for way in ways]
-        yield [way for way in portion if way.linear_shortcuts]
+def _saved(shape: TransformerConfig, schedule: ScaleSchedule, scale: int, length: int) -> float:
+    """Share of the dense FLOPs that a shortcut saves."""
+    plan = choice_plan(shape, schedule, len(schedule), shortcuts=((scale, length),), identity="")
+    return 1 - count(plan, shape).flop_share
 
 
-@dataclass(frozen=True)
-class _Drawing:
-    """Runs a pipeline's transformer, as far as is looked at."""
-
-    pipeline: InfinityPipeline
-    batch: int
-    on_images: OnImage | None
-    options: EngineOptions | None
-    guidance_scale: Any
-    tau: Any
-
-    def __call__(self, jobs: Sequence[tuple[str, int]], way: Route, probe: LayerProbe) -> None:
-        config, transformer = self.pipeline.config, self.pipeline.transformer
-        params = SamplingParams(
-            way.schedule,
-            config["default_cfg"] if self.guidance_scale is None else self.guidance_scale,
-            config["default_tau"] if self.tau is None else self.tau,
-        )
-        plan = choice_plan(transformer.shape, way.schedule, len(way.schedule), way.skipped)
-        last = max((one.scale for one in way.linear_shortcuts), default=len(way.schedule) - 1)
-        run = SamplingRun(
-            transformer, self.pipeline.encode_prompt([text for text, _ in jobs]), params,
-            plan=plan, options=self.options, probe=probe,
-            generators=make_generators(None, [seed for _, seed in jobs], len(jobs)),
-        )
-        for state in run:
-            if state.index == last:
-                break
-        if self.on_images:
-            self.on_images(len(jobs))
+def _explained(z: Tensor, y: Tensor, found: LinearMap) -> float:
+    """Share of the squares of y [n, C] that a map predicts from z [n, F]."""
+    predicted = (z @ found.down.T) @ found.up.T + found.bias
+    total = float(y.double().square().sum())
+    return 1 - float((y - predicted).double().square().sum()) / total if total else 0.0
 
 
-class _Looking(LayerProbe):
-    """Takes what residuals look like after some numbers of layers."""
-
-    def __init__(self, schedule: ScaleSchedule, spreads: dict[int, Spread], fewest_tokens: int
-                 ) -> None:
-        self.schedule, self.spreads, self.fewest_tokens = schedule, spreads, fewest_tokens
-
-    def block_output(self, scale: int, layer: int, x: Tensor) -> None:
-        if layer + 1 in self.spreads and self.schedule.tokens[scale] >= self.fewest_tokens:
-            self.spreads[layer + 1].add(_thinned(x.float()))
-
-
-class _Summing(LayerProbe):
-    """Takes a run's residuals into the sums of its shortcuts."""
-
-    def __init__(self, way: Route, directions: dict[int, Tensor],
-                 sums: dict[tuple[LinearShortcut, bool], Moments], held: bool) -> None:
-        self.grids, self.directions = way.schedule.grids, directions
-        self.sums, self.held = sums, held
-        self.sources = {shortcut.scale: shortcut.source for shortcut in way.linear_shortcuts}
-        self.linear_shortcuts = set(way.linear_shortcuts)
-        self.known = {0, *(shortcut.length for shortcut in way.linear_shortcuts)}
-        self._now: dict[int, Tensor] = {}
-        self._before: dict[int, Tensor] = {}
-
-    def block_input(self, scale: int, layer: int, x: Tensor) -> None:
-        if layer == 0:
-            self._before, self._now = self._now, {0: x.float().clone()}
-
-    def block_output(self, scale: int, layer: int, x: Tensor) -> None:
-        length = layer + 1
-        if length not in self.known:
-            return
-        self._now[length] = x.float().clone()
-        shortcut = LinearShortcut(self.sources.get(scale, -1), scale, length)
-        if shortcut not in self.linear_shortcuts:
-            return
-        old, grid = self.grids[shortcut.source], self.grids[scale]
-        given, before = (resize_tokens(self._before[n], old, grid) for n in (0, length))
-        inputs = shortcut_inputs(
-            self._now[0], given, before, grid, *(self.directions[n].to(x.device)
-                                                 for n in (CODES, length)))
-        self.sums.setdefault((shortcut, self.held), Moments()).add(
-            _thinned(inputs.transpose(1, 2)), _thinned(self._now[length] - before))
-
-
-def _thinned(x: Tensor) -> Tensor:
+def _thinned(x: Tensor, most: int = MOST_TOKENS) -> Tensor:
     """[R, n, C]: every k-th token, so that no scale outweighs the others by far."""
-    return x[:, :: max(1, -(-x.shape[1] // MOST_TOKENS))]
+    return x[:, :: max(1, -(-x.shape[1] // most))]

@@ -26,8 +26,8 @@ class _Rated(NamedTuple):
     linear_shortcuts: frozenset[LinearShortcut]
 
 
-def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Shortcuts | None
-              ) -> tuple[Calibration, Shortcuts | None]:
+def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Shortcuts | None,
+              most_bytes: int | None = None) -> tuple[Calibration, Shortcuts | None]:
     """The calibration without choices that hardly help any plan, and the shortcuts of the rest.
 
     Leaps are left out one by one, with all choices that take them, as long as the best choice for

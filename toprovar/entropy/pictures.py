@@ -28,7 +28,7 @@ INK = "#333333"
 LETTERS = {"global": "G", "detail": "D", "ambiguous": "?"}
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -73,7 +73,7 @@ def entropy_maps(trace: EntropyTrace, image: int = 0, scales: Sequence[int] | No
                                torch.tensor([0.01, 0.99], dtype=torch.float64)).tolist()
     extra = 1 if picture is not None else 0
     rows, columns = len(layers), len(scales) + extra
-    figure = _figure(1.25 * columns + 0.9, 1.25 * rows + 0.5)
+    figure = new_figure(1.25 * columns + 0.9, 1.25 * rows + 0.5)
     axes: Any = figure.subplots(rows, columns, squeeze=False)
     drawn: Any = None
     for row, layer in enumerate(layers):
@@ -111,7 +111,7 @@ def layer_strip(trace: EntropyTrace, summary: Summary) -> Figure:
     scales = scales or [summary.representative]
     ratios = torch.stack([ratio_table(trace, s).log().mean(0).exp() for s in scales])
     # A wide model gets narrower columns.
-    figure = _figure(max(4.5, min(12.0, 0.42 * len(layers) + 2)), 0.3 * len(scales) + 2.3)
+    figure = new_figure(max(4.5, min(12.0, 0.42 * len(layers) + 2)), 0.3 * len(scales) + 2.3)
     grid = figure.add_gridspec(2, 1, height_ratios=[max(2, len(scales)), 1])
     top, bottom = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
     low, high = float(ratios.min()), float(ratios.max())
@@ -152,7 +152,7 @@ def rho_curve(trace: EntropyTrace, summary: Summary, tau: float | None = None,
     start scale; below it H / log(keys)."""
     scales = [s for s in trace.scales if trace.about.grids[s] != (1, 1)] or list(trace.scales)
     rho = rho_table(trace, scales)
-    figure = _figure(5.2, 4.2)
+    figure = new_figure(5.2, 4.2)
     axes: Any = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
     top, bottom = axes
     for row in rho[:40]:

@@ -99,10 +99,15 @@ class TraceRecorder:
             prompts=tuple(prompts), seeds=tuple(seeds), model=model,
             # As JSON gives it back: no tuples.
             params=json.loads(json.dumps(dict(params or {}))),
-            versions={"toprovar": __version__, "torch": torch.__version__,
-                      "python": platform.python_version()},
+            versions=versions(),
         )
         return EntropyTrace({p: m.cpu() for p, m in self.maps.items()}, keys, about)
+
+
+def versions() -> dict[str, str]:
+    """Of what measures, for the record."""
+    return {"toprovar": __version__, "torch": torch.__version__,
+            "python": platform.python_version()}
 
 
 class TraceInfo(BaseModel):

@@ -27,7 +27,7 @@ from ..sparsity.plan_state import PlanState
 from ..sparsity.shortcuts import Shortcuts
 from .cache import CacheLayout, KVCache
 from .kept_updates import AFTER
-from .memory import Memory
+from .memory import EntropyListener, Memory
 from .params import EngineOptions, SamplingParams
 from .run import SamplingRun
 from .timing import Clock
@@ -50,10 +50,11 @@ class Fork(NamedTuple):
 @dataclass
 class Shared:
     """How much was shared: tokens of scales that were run, and that runs of their own would have
-    taken."""
+    taken; and how many scales were run."""
 
     run: int = 0
     alone: int = 0
+    scales: int = 0
 
 
 class BranchingRun(SamplingRun):
@@ -63,7 +64,8 @@ class BranchingRun(SamplingRun):
         generators: one for each image.
         leaves: (scale, layer or ``INPUT``) of residuals that scales leave for branches, and for
             :meth:`residual`.
-        how: as of ``SamplingRun``.
+        watch: gets the entropies of every branch.
+        options, check: as of ``SamplingRun``.
 
     Attributes:
         shared: what sharing has saved so far.
@@ -73,14 +75,14 @@ class BranchingRun(SamplingRun):
 
     def __init__(self, transformer: InfinityTransformer, text: PackedText, params: SamplingParams,
                  *, generators: Sequence[torch.Generator], leaves: Collection[tuple[int, int]] = (),
-                 options: EngineOptions | None = None, check: Callable[[], None] | None = None
-                 ) -> None:
-        self.leaves, self._random = frozenset(leaves), list(generators)
+                 options: EngineOptions | None = None, check: Callable[[], None] | None = None,
+                 watch: EntropyListener | None = None) -> None:
+        self.leaves, self._random, self._watch = frozenset(leaves), list(generators), watch
         self.shared = Shared()
         self._clocks: list[tuple[Hashable, int, Clock]] = []
         super().__init__(transformer, text, params, options=options, check=check,
                          plan=dense_plan(transformer.shape, params.schedule),
-                         generators=self._random)
+                         generators=self._random, watch=watch)
 
     def draw(self, plans: Sequence[SparsityPlan]) -> Iterator[tuple[int, Tensor]]:
         """Run the plans in an order of its own.
@@ -150,6 +152,7 @@ class BranchingRun(SamplingRun):
             self._run_scale(scale)
         self._clocks.append((key, scale, self.clock))
         self.shared.run += step.plan.tokens
+        self.shared.scales += 1
 
     def _follow(self, plan: SparsityPlan) -> None:
         """Go on by ``plan``, from what the run has."""
@@ -158,7 +161,7 @@ class BranchingRun(SamplingRun):
         memory, change = self.blocks.memory(), self.blocks.selector.change
         self.plan_state = _Branch(plan)
         with torch.inference_mode():
-            self._set_blocks(draws=None)
+            self._set_blocks(self._watch)
         self.blocks.remember(memory)
         self.blocks.selector.change = change
 

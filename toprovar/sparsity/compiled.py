@@ -114,7 +114,7 @@ class CompiledPlan:
     Attributes:
         scales: one step a scale.
         linear_shortcuts: the shortcuts that are taken.
-        left: (scale, layer or ``INPUT``) of residuals that stay to the end of the run (``leaving``).
+        left: (scale, layer or ``INPUT``) of residuals that stay to the end (``leaving``).
     """
 
     scales: tuple[ScaleStep, ...]

@@ -1,0 +1,110 @@
+"""A picture of what a calibration has found: likeness against time, and the plans that budgets
+take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..entropy.calibration import Calibration
+from ..entropy.pictures import INK, MARK, new_figure
+from ..entropy.schedule_entry import Choice, ScheduleEntry
+from ..models.config import TransformerConfig
+from ..schedules import get_schedule
+from ..sparsity.cost import Target, count
+from ..sparsity.strategies.toprovar.before import toprovar_plan
+from ..sparsity.strategies.toprovar.settings import ToProVarSettings
+from .choices import State, cost_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BUDGETS = (0.5, 0.33, 0.25, 0.15)
+"""Shares of the dense work whose plans are shown."""
+LEAST_LIKENESS = 0.5
+"""Choices below are not shown: they are no plans that anybody wants."""
+
+
+def calibration_figure(calibration: Calibration, shape: TransformerConfig, pn: str | None = None
+                       ) -> Figure:
+    """Every choice by its share of the dense run's time (of its work, where no time was measured)
+    and its likeness to the dense picture, with the intervals that are known; and what plans for
+    some budgets come to.
+
+    Args:
+        pn: which entry; None = the one with the most scales.
+    """
+    entry = calibration.entries[pn] if pn else calibration.main
+    figure = new_figure(7.2, 4.6)
+    axes = figure.add_subplot()
+    timed = any(c.time for c in entry.choices)
+    shown = [(_place(shape, entry, c, timed), c) for c in entry.choices
+             if c.likeness >= LEAST_LIKENESS]
+    for marker, colour, name, own in (
+        ("o", "#3b6ea5", "fewer scales, less guidance", [x for x in shown if not x[1].shortcuts]),
+        ("s", "#d08a2e", "with shortcuts", [x for x in shown if x[1].shortcuts]),
+    ):
+        if own:
+            axes.errorbar([x for x, _ in own], [c.likeness for _, c in own],
+                          [c.half_width or 0.0 for _, c in own], fmt=marker, ms=4, lw=0,
+                          elinewidth=0.6, color=colour, alpha=0.75, label=name)
+    _mark_budgets(axes, calibration, shape, entry)
+    measured = max((c.pictures or 0 for c in entry.choices), default=0)
+    axes.set_xlabel("share of the dense run's time" if timed else "share of the dense run's work",
+                    color=INK)
+    axes.set_ylabel("likeness to the dense picture", color=INK)
+    axes.set_xlim(0, 1.05)
+    axes.set_ylim(LEAST_LIKENESS, 1.02)
+    axes.grid(alpha=0.25)
+    pictures = f", {measured} pictures a choice" if measured else ""
+    axes.set_title(f"{calibration.name or calibration.model}, {entry.pn}{pictures}", fontsize=10,
+                   color=INK)
+    if shown:
+        axes.legend(loc="lower right", frameon=False, fontsize=8)
+    return figure
+
+
+def found_in_words(calibration: Calibration, shape: TransformerConfig) -> str:
+    """The same in a few lines: what plans for budgets keep, and what entropy is worth."""
+    lines = [f"dropped tokens: {calibration.dropped}"]
+    for pn, entry in calibration.entries.items():
+        for budget in BUDGETS:
+            plan = _plan(calibration, shape, entry, budget)
+            expected = plan.parameters.get("expected_likeness")
+            if expected is not None:
+                lines.append(f"{pn}: at {budget:.0%} of the work likeness {expected:.3f}")
+        worth = entry.selection
+        if worth is not None:
+            spread = f" ± {worth.half_width:.4f}" if worth.half_width is not None else ""
+            said = {True: "pays" if worth.rule == "entropy" else "does not pay: random is used",
+                    False: "not decided yet: entropy is used"}[worth.decided]
+            lines.append(f"{pn}: choosing tokens by entropy against chance: {worth.gain:+.4f}"
+                         f"{spread} of likeness ({said})")
+    return "\n".join(lines)
+
+
+def _place(shape: TransformerConfig, entry: ScheduleEntry, choice: Choice, timed: bool) -> float:
+    if timed and choice.time:
+        return choice.time
+    if timed and choice.likeness == 1.0 and not choice.skipped and not choice.shortcuts:
+        return 1.0
+    return cost_of(shape, get_schedule(entry.template, entry.pn), State.of(choice))
+
+
+def _plan(calibration: Calibration, shape: TransformerConfig, entry: ScheduleEntry, budget: float
+          ) -> Any:
+    schedule = get_schedule(entry.template, entry.pn)
+    return toprovar_plan(shape, schedule, ToProVarSettings(), calibration, Target(budget))
+
+
+def _mark_budgets(axes: Any, calibration: Calibration, shape: TransformerConfig,
+                  entry: ScheduleEntry) -> None:
+    for budget in BUDGETS if entry.choices else ():
+        plan = _plan(calibration, shape, entry, budget)
+        expected = plan.parameters.get("expected_likeness")
+        if expected is None or expected < LEAST_LIKENESS:
+            continue
+        work = count(plan, shape).flop_share
+        axes.plot([work], [expected], marker="x", ms=7, color=MARK, ls="", clip_on=False,
+                  label="plans for a budget of work" if budget == BUDGETS[0] else None)
+        axes.annotate(f"{budget:.0%}", (work, expected), textcoords="offset points",
+                      xytext=(5, -11), fontsize=8, color=MARK)

@@ -1,0 +1,56 @@
+"""What a calibration tells while it is at work: how far it is, and what it has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..entropy.calibration import Calibration
+from ..sparsity.shortcuts import Shortcuts
+from .drawing import Work
+from .findings import Findings
+
+SHARES = {"look": 0.10, "ways": 0.15, "choices": 0.25, "shortcuts": 0.5, "race": 0.82,
+          "starts": 0.90, "worth": 1.0}
+"""Of the time, by which each part is over; what one leaves goes to the next."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a calibration is.
+
+    Attributes:
+        part: one of ``SHARES``, or "done"; words: the same for people.
+        share: of the whole, 0 to 1; seconds: spent; left: still to come, None if not known.
+        pictures: drawn.
+    """
+
+    part: str
+    words: str
+    share: float
+    seconds: float
+    left: float | None
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found so far.
+
+    Attributes:
+        calibration: None as long as there is too little for one.
+        shortcuts: that its choices use, None = none.
+        findings: to go on from; all_shortcuts: those that these name, used or not.
+        work: what was drawn.
+    """
+
+    calibration: Calibration | None
+    shortcuts: Shortcuts | None
+    findings: Findings
+    all_shortcuts: Shortcuts | None
+    work: Work
+
+
+WORDS = {"look": "drawing in full", "ways": "what dropped tokens get",
+         "choices": "scales and guidance", "shortcuts": "fitting shortcuts",
+         "race": "choosing what to leave out", "starts": "where pruning may start",
+         "worth": "entropy against chance"}
