@@ -76,6 +76,14 @@ def share(name: str, value: Any) -> float:
     return found
 
 
+def positive(name: str, value: Any) -> float:
+    """A number above 0."""
+    found = number(name, value)
+    if found <= 0:
+        raise ValueError(f"{name} must be above 0, got {found:g}")
+    return found
+
+
 def seed_list(seeds: Any, count: int) -> list[int]:
     """Seeds of ``count`` images: each its own, or counted up from one, modulo 2^64.
 

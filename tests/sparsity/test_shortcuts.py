@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.random_shortcuts import random_shortcuts
 from tests.sparsity.test_toprovar import SCHEDULE, SHAPE
-from toprovar.analysis.choices import State, choice_plan, explore
+from toprovar.analysis.choices import choice_plan
 from toprovar.files import DATA
 from toprovar.ops.resize_tokens import resize_tokens
 from toprovar.sparsity.cost import WorkTable, count
@@ -232,56 +232,3 @@ def test_what_shortcuts_cost() -> None:
     assert bare == work.sum()
     mixed = plan_of(s6=step(6, [100, 256, 256], dropped="shortcut"))
     assert WorkTable.of(mixed).jumps[6] == 1
-
-
-def test_choices_with_shortcuts_are_tried_from_the_last_scale_on() -> None:
-    """Longer shortcuts lose more; each is tried only where the scales after it skip as much."""
-    asked: list[SparsityPlan] = []
-
-    def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
-        asked.append(plan)
-        lost = sum(0.01 * s.shortcut + 0.2 * (not s.run) for s in plan.scales)
-        lost += 0.3 * sum(not s.unconditional for s in plan.scales)
-        return torch.tensor([1 - lost]), torch.tensor([1 - lost / 2])
-
-    found = explore(SHAPE, SCHEDULE, measure, 64, maps())
-    assert any(c.shortcuts == ((6, 1),) for c in found)
-    assert any(c.shortcuts == ((5, 2), (6, 2)) for c in found)
-    for choice in found:
-        own = dict(choice.shortcuts)
-        lengths = [own[s] for s in sorted(own) if s not in choice.skipped]
-        assert lengths == sorted(lengths)
-        assert not {s for s, _ in choice.shortcuts} & set(choice.skipped)
-        if own and 6 not in choice.skipped:
-            assert 6 in own
-        assert State.of(choice).linear_shortcuts <= set(FITTED)
-    assert {plan.shortcuts for plan in asked} == {None, maps().identity}
-    assert not any(c.shortcuts for c in explore(SHAPE, SCHEDULE, measure, 64))
-
-
-def test_choices_take_only_shortcuts_that_there_are() -> None:
-    """No shortcut over a scale is at hand: then none is skipped before one that has a shortcut."""
-    def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
-        lost = sum(0.001 * s.shortcut + 0.1 * (not s.run) for s in plan.scales)
-        lost += 0.3 * sum(not s.unconditional for s in plan.scales)
-        return torch.tensor([1 - lost]), torch.tensor([1 - lost])
-
-    few = [shortcut for shortcut in FITTED if shortcut.scale - shortcut.source == 1]
-    found = [State.of(c) for c in explore(SHAPE, SCHEDULE, measure, 64, maps(*few))]
-    assert any(state.skipped and state.shortcuts for state in found)
-    assert all(state.linear_shortcuts <= set(few) for state in found)
-
-
-def test_guidance_ends_earlier_from_the_best_choices() -> None:
-    """Where each step down prefers shortcuts, choices that have both are tried all the same."""
-    def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
-        lost = sum(0.001 * s.shortcut + 0.2 * (not s.run) for s in plan.scales)
-        # The first scale without guidance costs much, the next ones nothing.
-        lost += 0.02 * any(not s.unconditional for s in plan.scales)
-        return torch.tensor([1 - lost]), torch.tensor([1 - lost])
-
-    found = {State.of(c) for c in explore(SHAPE, SCHEDULE, measure, 64, maps())}
-    both = ((5, 2), (6, 2))
-    assert {state.guided for state in found if state.shortcuts == both and not state.skipped} \
-        >= {7, 6, 5, 4, 3, 2}
-    assert not any(c.shortcuts for c in explore(SHAPE, SCHEDULE, measure, 64))

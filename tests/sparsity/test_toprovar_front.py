@@ -9,8 +9,7 @@ import torch
 
 from tests.sparsity.test_toprovar import MODEL, NO_REGIONS, SCHEDULE, SHAPE, calibration
 from tests.tiny import random_text
-from toprovar.analysis.choices import choice_plan, explore
-from toprovar.entropy.schedule_entry import Choice
+from toprovar.analysis.choices import choice_plan
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun
 from toprovar.sparsity.cost import Target
@@ -80,26 +79,6 @@ def test_a_plan_that_leaves_out_a_scale_in_the_middle_runs() -> None:
     run = SamplingRun(MODEL, random_text(1), SamplingParams(SCHEDULE), plan=plan,
                       generators=torch.Generator().manual_seed(1))
     assert [state.index for state in run] == [0, 1, 2, 3, 4, 6]
-
-
-def test_exploring_takes_what_loses_least_for_what_it_saves() -> None:
-    """A likeness made up so that guidance costs nothing and the last scale everything."""
-    seen: list[SparsityPlan] = []
-
-    def measure(plan: SparsityPlan) -> tuple[torch.Tensor, torch.Tensor]:
-        seen.append(plan)
-        lost = 0.5 * (not plan.scales[6].run) + 0.2 * (not plan.scales[4].run)
-        lost += 0.1 * (not plan.scales[5].run)
-        return torch.full((3,), 1 - lost), torch.full((3,), 1 - lost / 2)
-
-    found = explore(SHAPE, SCHEDULE, measure, 64)
-    assert found[0] == Choice(guided=7, likeness=1.0, ssim=1.0)
-    keys = [(c.guided, c.skipped) for c in found]
-    assert len(set(keys)) == len(keys) == len(seen) + 1
-    # Guidance goes first, down to two scales; then the middle, at last the end
-    assert {(g, ()) for g in range(2, 8)} <= set(keys) and (2, (4, 5, 6)) in keys
-    assert (2, (5,)) in keys and (2, (4, 5)) in keys and (7, (4, 5)) not in keys
-    assert dict(zip(keys, found, strict=True))[2, (5,)].ssim == pytest.approx(0.95)
 
 
 def test_without_a_budget_the_cheapest_unharmed_choice() -> None:

@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..printable import printable
-from .analyze_calibration import (
-    add_calibration,
-    calibrate_model,
-    calibration_outputs,
-    check_calibration,
-)
+from .analyze_calibration import add_calibration, calibrate, check_calibration, outputs_of
 from .analyze_tables import show_analysis
 from .early import check_folder, check_model, check_source
 from .measuring import add_measuring, check_measuring, given_prompts, sampling_of, schedules_of
@@ -66,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
     schedules = schedules_of(arguments, pipeline.config["default_pn"])
     if arguments.calibrate:
-        calibrate_model(arguments, pipeline, prompts, schedules)
+        calibrate(arguments, pipeline, prompts, schedules)
     else:
         _analyze(arguments, pipeline, prompts, schedules[0], scales, layers, out)
     return 0
@@ -74,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _outputs(arguments: argparse.Namespace, out: Path | None) -> list[Output]:
     """What will be written, and perhaps less."""
-    found = calibration_outputs(arguments) if arguments.calibrate else []
+    found = outputs_of(arguments) if arguments.calibrate else []
     if out:
         found += [Output("--out", out / "trace.safetensors", TRACE),
                   Output("--out", out / "summary.json", SUMMARY)]

@@ -26,11 +26,23 @@ def add_measuring(parser: argparse.ArgumentParser, bundled: int, pixels: str) ->
         bundled: how many prompts ``--bundled`` alone stands for.
         pixels: when several pixel budgets may be given.
     """
+    add_prompts(parser, bundled)
+    add_sizes(parser, pixels)
+    parser.add_argument("--batch", type=int, default=1, help="pictures at once (default: 1)")
+
+
+def add_prompts(parser: argparse.ArgumentParser, bundled: int) -> None:
+    """Where prompts come from; ``bundled`` as in :func:`add_measuring`."""
     add = parser.add_argument
     add("--prompts", metavar="FILE", help="a text file of prompts, one a line (default: none)")
     add("--bundled", type=int, nargs="?", const=bundled, metavar="N",
         help="N prompts of the embedded model's set, evenly spread (default: none; without N: "
              f"{bundled})")
+
+
+def add_sizes(parser: argparse.ArgumentParser, pixels: str) -> None:
+    """Sizes, seeds and sampling; ``pixels`` as in :func:`add_measuring`."""
+    add = parser.add_argument
     add("--pixels", "--pn", dest="pn", action="append", metavar="PN",
         help=f"pixel budget: 0.06M, 0.25M, 0.60M or 1M; {pixels} (default: the model's)")
     add("--aspect", metavar="W:H", default="1:1",
@@ -39,11 +51,10 @@ def add_measuring(parser: argparse.ArgumentParser, bundled: int, pixels: str) ->
     add("--num-seeds", type=int, default=1, help="pictures of each prompt (default: 1)")
     add("--cfg", type=float, help="guidance strength; 1 = off (default: the model's)")
     add("--tau", type=float, help="temperature (default: the model's)")
-    add("--batch", type=int, default=1, help="pictures at once (default: 1)")
 
 
-def given_prompts(arguments: argparse.Namespace) -> list[str]:
-    """All prompts that were given; a ValueError if there are none."""
+def given_prompts(arguments: argparse.Namespace, none: bool = False) -> list[str]:
+    """All prompts that were given; a ValueError if there are none, unless there may be ``none``."""
     prompts = list(arguments.prompt)
     if arguments.prompts:
         with reading(arguments.prompts, "file of prompts", "give a text file, a prompt a line"):
@@ -63,9 +74,9 @@ def given_prompts(arguments: argparse.Namespace) -> list[str]:
         # Tasks lie one behind the other in the set, so even steps touch all of them.
         prompts += [every[i * len(every) // arguments.bundled].text
                     for i in range(arguments.bundled)]
-    if not prompts:
+    if not prompts and not none:
         raise ValueError("give at least one prompt, or --prompts FILE, or --bundled")
-    return check_prompts("prompt", prompts)
+    return check_prompts("prompt", prompts) if prompts else []
 
 
 def check_measuring(arguments: argparse.Namespace) -> None:
