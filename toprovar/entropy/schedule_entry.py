@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from typing_extensions import Self
 
 from .kinds import LayerClass, RatioScale
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Grown(BaseModel):
+    """Values to which fields were added that files of before do not have: those that are None are
+    left out of what is written, so that such a file stays as it was.
+
+    Attributes:
+        added: names of these fields.
+    """
+
+    model_config = FROZEN
+    added: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _written(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in written(self).items()
+                if value is not None or name not in self.added}
 
 
 class Spread(BaseModel):
@@ -48,7 +72,7 @@ class ScaleStatistics(BaseModel):
     pruned_ssim: Spread | None = None
 
 
-class Choice(BaseModel):
+class Choice(Grown):
     """A way to do less that was tried.
 
     Attributes:
@@ -57,18 +81,53 @@ class Choice(BaseModel):
         shortcuts: (scale, layers that its shortcut leaves out), ascending.
         likeness: mean likeness to the dense pictures (``evaluation.metrics.likeness``); ssim: mean
             SSIM.
+        pictures: how many were measured; half_width: of the 95 % interval of the mean likeness.
+            None in files of before, as is the next.
+        time: measured share of the dense run's time on the device of the calibration.
     """
 
-    model_config = FROZEN
+    added: ClassVar[frozenset[str]] = frozenset({"pictures", "half_width", "time"})
 
     guided: int = Field(ge=1)
     skipped: tuple[int, ...] = ()
     shortcuts: tuple[tuple[int, int], ...] = ()
     likeness: float
     ssim: float
+    pictures: int | None = Field(default=None, ge=1)
+    half_width: float | None = Field(default=None, ge=0)
+    time: float | None = Field(default=None, gt=0)
 
 
-class ScheduleEntry(BaseModel):
+class SelectionWorth(BaseModel):
+    """What choosing tokens by entropy is worth on one schedule, against choosing them at random, at
+    the counts of plans.
+
+    Attributes:
+        rule: the cheapest rule that is as good as the best: "entropy" or "random".
+        gain: mean over pictures of the likeness with entropy less that with random tokens.
+        half_width: of the 95 % interval of the gain (paired, Student's t); None for fewer than two
+            pictures.
+        pictures: how many were compared.
+        share: of the last scale's tokens that were worked on.
+        decided: whether the interval says which it is; else entropy is used.
+    """
+
+    model_config = FROZEN
+
+    rule: Literal["entropy", "random"]
+    gain: float
+    half_width: float | None = Field(default=None, ge=0)
+    pictures: int = Field(ge=1)
+    share: float = Field(gt=0, le=1)
+    decided: bool
+
+    @property
+    def used(self) -> Literal["entropy", "random"]:
+        """The rule that plans go by."""
+        return self.rule if self.decided else "entropy"
+
+
+class ScheduleEntry(Grown):
     """A model on one schedule.
 
     Attributes:
@@ -79,6 +138,8 @@ class ScheduleEntry(BaseModel):
             budget takes the best that it can pay.
         mixing_gain: of letting half the last scale's tokens, by entropy, take a longer shortcut,
             over half-way between the two choices: a share of what lies between them.
+        selection: whether it matters which of the last scale's tokens are worked on; None = not
+            measured.
         representative_scale: the scale whose maps say which layers are Global.
         order_stability: mean Spearman correlation of the layers' order between prompts, there.
         beta, ratio_reference: of ``statistics.layer_score``.
@@ -89,7 +150,7 @@ class ScheduleEntry(BaseModel):
         layer_classes: "ambiguous" where the score lies between, or prompts do not agree.
     """
 
-    model_config = FROZEN
+    added: ClassVar[frozenset[str]] = frozenset({"selection"})
 
     pn: str
     template: str
@@ -99,6 +160,7 @@ class ScheduleEntry(BaseModel):
     unconditional_off: int = Field(default=0, ge=0)
     choices: tuple[Choice, ...] = ()
     mixing_gain: float = Field(default=0.0, ge=0, le=0.5)
+    selection: SelectionWorth | None = None
     representative_scale: int
     order_stability: float | None = None
     beta: float = Field(ge=0)
