@@ -19,7 +19,7 @@ PLANNER = {
     "pixels": "0.06M", "toprovar_planned": "in the run", "toprovar_alpha_min": 0.0,
     "toprovar_alpha_max": 0.9, "toprovar_start_scale": 0, "fastvar_drop": "0.4, 0.5, 1",
     "skipvar_policy": "skip last scales", "skipvar_scales": 1, "toprovar_dropped": "by calibration",
-    "toprovar_resize": "bilinear", "toprovar_rule": "entropy", "toprovar_dimensions": "all",
+    "toprovar_resize": "bilinear", "toprovar_rule": "by calibration", "toprovar_dimensions": "all",
     "toprovar_region": 8, "toprovar_min_share": 0.25, "toprovar_tile": 16,
     "toprovar_unconditional_off": -1, "toprovar_seed": 0, "guided": True, "edits": "",
 }

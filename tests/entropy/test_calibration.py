@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from toprovar.checksums import sealed
 from toprovar.entropy.calibration import Calibration, find_calibration, shortcuts_beside
-from toprovar.entropy.schedule_entry import ScaleStatistics, ScheduleEntry, Spread
+from toprovar.entropy.schedule_entry import (
+    Choice,
+    ScaleStatistics,
+    ScheduleEntry,
+    SelectionWorth,
+    Spread,
+)
 from toprovar.files import DATA
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.shortcuts import find_shortcuts
@@ -178,3 +186,54 @@ def test_the_embedded_models_saved_with_its_shortcuts(tmp_path: Path) -> None:
     calibration.save(tmp_path / "own.json")
     assert set(json.loads((tmp_path / "own.json").read_text())) >= {"sha256", "shortcuts_sha256"}
     assert Calibration.load(tmp_path / "own.json") == calibration
+
+
+MEASURED = Choice(guided=6, likeness=0.95, ssim=0.97, pictures=48, half_width=0.002, time=0.8)
+RANDOM = SelectionWorth(rule="random", gain=0.0003, half_width=0.0008, pictures=24, share=0.5,
+                        decided=True)
+
+
+def test_what_was_measured_besides_is_saved(tmp_path: Path) -> None:
+    bare = Choice(guided=6, likeness=0.95, ssim=0.97)
+    alone = RANDOM.model_copy(update={"half_width": None, "pictures": 1, "decided": False})
+    for choices, worth in (((MEASURED,), RANDOM), ((MEASURED, bare), alone)):
+        calibration = make_calibration(entries={
+            "0.06M": make_entry(choices=choices, selection=worth), "0.25M": make_entry("0.25M", 7)})
+        calibration.save(tmp_path / "c.json")
+        assert Calibration.load(tmp_path / "c.json") == calibration
+        assert "selection" not in calibration.to_json()["entries"]["0.25M"]
+        assert calibration.to_json()["entries"]["0.06M"]["selection"] == worth.model_dump()
+    again = Choice(guided=6, likeness=0.95, ssim=0.97)
+    assert again == bare != MEASURED and hash(again) == hash(bare)
+    assert alone.used == "entropy" and RANDOM.used == "random"
+
+
+def test_a_file_of_before_these_were_measured_stays_as_it_was(tmp_path: Path) -> None:
+    [shipped] = (DATA / "calibrations").glob("*.json")
+    values = json.loads(shipped.read_text())
+    for entry in values["entries"].values():
+        entry.pop("selection", None)
+        for choice in entry["choices"]:
+            for name in ("pictures", "half_width", "time"):
+                choice.pop(name, None)
+    values = {name: value for name, value in values.items() if not name.endswith("sha256")}
+    (tmp_path / "old.json").write_text(json.dumps(sealed(values), indent=1) + "\n")
+    found = Calibration.load(tmp_path / "old.json")
+    entry = found.main
+    assert entry.selection is None and entry.choices[0].pictures is None
+    found.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "old.json").read_bytes()
+
+
+@pytest.mark.parametrize("change", [
+    {"pictures": 0}, {"half_width": -0.1}, {"gain": float("nan")}, {"share": 0.0}, {"share": 1.5},
+    {"rule": "change"}, {"more": 1}])
+def test_a_worth_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        SelectionWorth(**{**RANDOM.model_dump(), **change})
+
+
+@pytest.mark.parametrize("change", [{"pictures": 0}, {"half_width": -0.1}, {"time": 0.0}])
+def test_so_is_a_choice(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Choice(**{**MEASURED.model_dump(), **change})

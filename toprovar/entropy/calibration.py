@@ -148,7 +148,7 @@ class Calibration(BaseModel):
                        for s, g in zip(scales, schedule.grids, strict=True))
         entry = found.model_copy(update={
             "pn": schedule.pn, "template": schedule.template, "scales": scales,
-            "start_scale": start, "choices": (),
+            "start_scale": start, "choices": (), "selection": None,
             "representative_scale": min(found.representative_scale, last),
         })
         return entry, (f"not calibrated for {schedule.pn}: taken from {found.pn}",)

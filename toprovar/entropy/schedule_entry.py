@@ -86,7 +86,7 @@ class Choice(Grown):
         time: measured share of the dense run's time on the device of the calibration.
     """
 
-    added = frozenset({"pictures", "half_width", "time"})
+    added: ClassVar[frozenset[str]] = frozenset({"pictures", "half_width", "time"})
 
     guided: int = Field(ge=1)
     skipped: tuple[int, ...] = ()
@@ -150,7 +150,7 @@ class ScheduleEntry(Grown):
         layer_classes: "ambiguous" where the score lies between, or prompts do not agree.
     """
 
-    added = frozenset({"selection"})
+    added: ClassVar[frozenset[str]] = frozenset({"selection"})
 
     pn: str
     template: str

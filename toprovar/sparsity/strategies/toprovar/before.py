@@ -4,7 +4,7 @@ for all prompts."""
 from __future__ import annotations
 
 from ....entropy.calibration import Calibration
-from ....entropy.schedule_entry import Choice, ScheduleEntry
+from ....entropy.schedule_entry import ScheduleEntry, SelectionWorth
 from ....entropy.statistics import classify, layer_score
 from ....models.config import TransformerConfig
 from ....schedules import ScaleSchedule
@@ -16,6 +16,7 @@ from .frontier import front_plan, safe_plan
 from .settings import (
     ToProVarSettings,
     build_plan,
+    by_choices,
     effective_scores,
     plain_share,
     settled,
@@ -43,9 +44,7 @@ def toprovar_plan(
     """
     depth, last = shape.depth, len(schedule) - 1
     notes: list[str] = []
-    free_off = settings.unconditional_off is None
-    choices: tuple[Choice, ...] = ()
-    gain = 0.0
+    given, entry = settings, None
     if calibration is None:
         if serves(settings):
             return prior_plan(settings, shape, schedule, target, guided)
@@ -61,7 +60,6 @@ def toprovar_plan(
         provenance = {}
     else:
         entry, fit = calibration.entry(schedule)
-        choices, gain = entry.choices, entry.mixing_gain
         settings = settled(settings, calibration, entry)
         notes += fit
         start = settings.start_scale or entry.start_scale
@@ -77,14 +75,18 @@ def toprovar_plan(
         scores = (1.0,) * depth  # a token that exits does so in all layers
         if settings.alpha_max == 0:
             start = None
-    by_choice = (exit_mode and free_off and calibration is not None
-                 and settings.start_scale is None and settings.alpha_max > 0)
-    if by_choice and calibration is not None and target is None:
-        plan = safe_plan(settings, shape, schedule, choices, calibration.target_ssim, guided,
-                         guide=guide, fingerprint=fingerprint, provenance=provenance, notes=notes,
-                         shortcuts=calibration.shortcuts)
+    if calibration and entry and by_choices(given, calibration):
+        about = {"guide": guide, "fingerprint": fingerprint, "provenance": provenance,
+                 "notes": notes, "shortcuts": calibration.shortcuts}
+        plan = safe_plan(
+            settings, shape, schedule, entry.choices, calibration.target_ssim, guided, **about,
+        ) if target is None else front_plan(
+            settings, shape, schedule, entry.choices, target, guided,
+            mixing_gain=entry.mixing_gain, **about)
         if plan is not None:
-            return plan
+            by_itself = given.rule is None and given.dimensions != "scale+layer"
+            return _with_reason(plan, entry.selection) if by_itself else plan
+        settings = settings.model_copy(update={"rule": given.rule or "entropy"})
     if start is None and target is None:
         notes.append("nothing is pruned: " + (
             "alpha_max is 0" if settings.alpha_max == 0
@@ -105,15 +107,10 @@ def toprovar_plan(
     if target is None or settings.exits:
         return build(settings, start)
     wanted = last if start is None else start
-    if by_choice and calibration is not None:
-        plan = front_plan(settings, shape, schedule, choices, target, guided, mixing_gain=gain,
-                          guide=guide, fingerprint=fingerprint, provenance=provenance, notes=notes,
-                          shortcuts=calibration.shortcuts)
-        if plan is not None:
-            return plan
     if exit_mode:
         wanted = last
-        for off in range(settings.unconditional_off or 0) if free_off else ():
+        free = given.unconditional_off is None
+        for off in range(settings.unconditional_off or 0) if free else ():
             plan = build(settings.model_copy(update={"unconditional_off": off}), None)
             if cost(plan) <= target.share:
                 return plan
@@ -130,6 +127,21 @@ def toprovar_plan(
         extra += (f"the target of {target.share:.2f} is out of reach: this plan comes to "
                   f"{cost(plan):.2f}",)
     return plan.model_copy(update={"notes": plan.notes + extra})
+
+
+def _with_reason(plan: SparsityPlan, worth: SelectionWorth | None) -> SparsityPlan:
+    """A plan with a note where the calibration has its tokens chosen at random."""
+    if worth is None or worth.used != "random" or not any(
+            step.rule == "random" and any(map(step.partial, range(plan.model.depth)))
+            for step in plan.scales):
+        return plan
+    gain = f"{round(worth.gain, 4) + 0.0:.4f}"  # never -0.0000
+    if worth.half_width is not None:
+        gain += f" ± {worth.half_width:.4f}"
+    pictures = "1 picture" if worth.pictures == 1 else f"{worth.pictures} pictures"
+    note = ("tokens are chosen at random: on this model and size that is as good as by entropy "
+            f"(gain {gain} of likeness on {pictures}), and costs nothing")
+    return plan.model_copy(update={"notes": (*plan.notes, note)})
 
 
 def _scores(settings: ToProVarSettings, entry: ScheduleEntry

@@ -17,8 +17,7 @@ from .settings import ToProVarSettings, settled
 
 def serves(settings: ToProVarSettings) -> bool:
     """Whether settings leave to the prior what it says."""
-    return (settings.dropped in (None, "exit") and not settings.exits
-            and settings.start_scale is None and settings.alpha_max > 0)
+    return settings.dropped in (None, "exit") and settings.scales_open
 
 
 def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,

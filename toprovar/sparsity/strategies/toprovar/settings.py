@@ -57,7 +57,8 @@ class ToProVarSettings(Settings):
             same counts, tokens at random), "scale" (scales from D on not run), "fixed_exit"
             (scales from ``start_scale`` on not run, whatever the prompt).
         normalization: of H; "sum" is the published form, which ranks nothing.
-        rule: "entropy"; "change" is LD-Pruning's; "entropy_reversed" and "random" are controls.
+        rule: see ScalePlan. None = "entropy", or "random" where tokens leave the last scale alone
+            (``frontier``) and the calibration found that to be as good.
         dropped, resize: see ScalePlan; None = the calibration's, else "exit", which holds on models
             that it was not measured on. The published form is "identity". With "exit" the picture
             is finished from the end: tokens leave the start scale, and later scales are not run.
@@ -106,10 +107,12 @@ class ToProVarSettings(Settings):
     resize: Annotated[Resize, Option(
         "how such updates are resized", "How such updates are resized.", flag="--resize",
         advanced=True)] = "bilinear"
-    rule: Annotated[Rule, Option(
+    rule: Annotated[Rule | None, Option(
         "which tokens are kept",
-        "Which tokens are kept. entropy is the method; the others are for comparison.",
-        flag="--rule", advanced=True)] = "entropy"
+        "Which tokens are kept. entropy is the method; the others are for comparison. by "
+        "calibration: random where that was measured to be as good, as it costs nothing; else "
+        "entropy.", flag="--rule", unset="calibrated, else entropy", advanced=True,
+        node_unset="by calibration")] = None
     dimensions: Annotated[Dimensions, Option(
         "leave dimensions of the method out",
         "Leaves dimensions of the method out, to see what each gives.", flag="--dimensions",
@@ -172,15 +175,30 @@ class ToProVarSettings(Settings):
         """Whether scales are left out whole."""
         return self.dimensions in ("scale", "fixed_exit")
 
+    @property
+    def scales_open(self) -> bool:
+        """Whether it is open which scales are run, and which in part."""
+        return not self.exits and self.start_scale is None and self.alpha_max > 0
+
 
 def settled(settings: ToProVarSettings, calibration: Calibration | None,
             entry: ScheduleEntry | None) -> ToProVarSettings:
     """Settings with what the calibration, or without one the prior, decides filled in."""
     dropped = settings.dropped or (calibration.dropped if calibration else PRIOR_DROPPED)
-    off = settings.unconditional_off
+    off, rule = settings.unconditional_off, settings.rule
     if off is None:
         off = entry.unconditional_off if entry and dropped == "exit" else 0
-    return settings.model_copy(update={"dropped": dropped, "unconditional_off": off})
+    if rule is None:
+        worth = entry.selection if entry and by_choices(settings, calibration) else None
+        rule = worth.used if worth else "entropy"
+    return settings.model_copy(update={"dropped": dropped, "unconditional_off": off, "rule": rule})
+
+
+def by_choices(settings: ToProVarSettings, calibration: Calibration | None) -> bool:
+    """Whether settings, not settled yet, leave it to the calibration's choices which scales are
+    run, and let tokens leave the last of them alone (``frontier``)."""
+    return (calibration is not None and (settings.dropped or calibration.dropped) == "exit"
+            and settings.scales_open and settings.unconditional_off is None)
 
 
 KeepShare = Callable[[int, int], float]
@@ -251,7 +269,7 @@ def _scale(settings: ToProVarSettings, depth: int, s: int, grid: tuple[int, int]
         region = region if least else 0
     return ScalePlan(
         grid=grid, keep=keep, unconditional=unconditional,
-        rule="random" if settings.dimensions == "scale+layer" else settings.rule,
+        rule="random" if settings.dimensions == "scale+layer" else settings.rule or "entropy",
         dropped=settings.dropped or "identity", guide=guide if leaves else (),
         resize=settings.resize, region=region, min_per_region=least,
     )
