@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toprovar import InfinityPipeline, bundled_model
-from toprovar.analysis import analyze, calibrate, fit_shortcuts, runs_needed
+from toprovar.analysis import Result, analyze, calibrate
 from toprovar.analysis.crossing import PUBLISHED_TAU, balanced_accuracy, fit_crossing
 from toprovar.entropy.calibration import Calibration, find_calibration
 from toprovar.entropy.trace import EntropyTrace, TraceRecorder
@@ -21,7 +21,6 @@ from toprovar.ops.attention.reference import entropy
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun
 from toprovar.schedules import get_schedule
-from toprovar.sparsity.shortcuts import Shortcuts, register_shortcuts
 
 SMALL = get_schedule("1.0", "0.06M")
 PROMPTS = ["a red apple", "a cat and a dog"]
@@ -110,29 +109,47 @@ def test_only_what_is_asked_for(pipeline: InfinityPipeline) -> None:
 
 
 @pytest.fixture(scope="module")
-def shortcuts(pipeline: InfinityPipeline) -> Shortcuts:
-    found = fit_shortcuts(pipeline, [(PROMPTS[n % 2], 90 + n) for n in range(16)], [SMALL], batch=2)
-    assert found is not None
-    register_shortcuts(found)
-    return found
+def result(pipeline: InfinityPipeline) -> Result:
+    return calibrate(pipeline, PROMPTS, schedules=[SMALL], name="test", shortcut_pictures=16,
+                     provenance={"command": "a test"})
 
 
 @pytest.fixture(scope="module")
-def calibration(pipeline: InfinityPipeline, shortcuts: Shortcuts) -> Calibration:
-    return calibrate(pipeline, PROMPTS, schedules=[SMALL], batch=2, name="test",
-                     shortcuts=shortcuts, provenance={"command": "a test"})
+def calibration(result: Result) -> Calibration:
+    assert result.calibration is not None
+    return result.calibration
 
 
-def test_shortcuts_of_the_embedded_model(shortcuts: Shortcuts, calibration: Calibration) -> None:
+def test_shortcuts_of_the_embedded_model(result: Result, calibration: Calibration) -> None:
     """They predict most of what the layers change on pictures that they were not fitted to, and
     calibration has tried them."""
-    told = shortcuts.about["explained"]
-    assert shortcuts.lengths == (5, 6, 7, 8) and told["5-6-5"] > told["5-6-8"] > 0.4
-    assert calibration.dropped == "exit" and calibration.shortcuts == shortcuts.identity
-    known = {(c.guided, c.skipped, c.shortcuts): c for c in calibration.main.choices}
+    fitted, used = result.all_shortcuts, result.shortcuts
+    assert fitted is not None and used is not None
+    told = fitted.about["explained"]
+    assert fitted.lengths == (5, 6, 7, 8) and told["5-6-5"] > told["5-6-8"] > 0.4
+    assert set(used.maps) < set(fitted.maps) and result.findings.shortcuts == fitted.identity
+    assert calibration.dropped == "exit" and calibration.shortcuts == used.identity
+    known = {(t.guided, t.skipped, t.shortcuts): t
+             for t in result.findings.schedules["0.06M"].tried}
     last, none = known[7, (), ((6, 5),)], known[7, (6,), ()]
-    assert last.likeness > none.likeness + 0.05  # half the last scale's work is worth a lot
+    assert last.likeness[0] > none.likeness[0] + 0.05  # half the last scale's work is worth a lot
     assert 0 <= calibration.main.mixing_gain <= 0.5
+
+
+def test_choices_are_of_all_pictures(result: Result, calibration: Calibration) -> None:
+    tried = result.findings.schedules["0.06M"].tried
+    assert any(len(t.likeness) < 2 for t in tried) or len(tried) < len(calibration.main.choices) * 2
+    choices = calibration.main.choices
+    assert choices[0].likeness == 1.0 and all(c.pictures == 2 for c in choices[1:])
+    assert all(c.half_width is not None and c.time is not None and 0 < c.time < 1.5
+               for c in choices[1:])
+    assert result.work.alone > result.work.run > 0
+
+
+def test_what_entropy_is_worth_is_measured(calibration: Calibration) -> None:
+    worth = calibration.main.selection
+    assert worth is not None and worth.pictures == 2 and worth.share == 0.5
+    assert worth.half_width is not None and abs(worth.gain) < 0.5
 
 
 def test_calibration(pipeline: InfinityPipeline, calibration: Calibration) -> None:
@@ -188,21 +205,24 @@ def test_the_box_holds_a_calibration_of_the_embedded_model(pipeline: InfinityPip
     assert found.depth == pipeline.transformer.shape.depth
 
 
-def test_runs_needed_bounds_what_is_run(pipeline: InfinityPipeline) -> None:
-    done: list[int] = []
+def test_a_target_that_nothing_reaches(pipeline: InfinityPipeline) -> None:
+    """Prune nothing; and there is nothing to fit."""
     found = calibrate(pipeline, PROMPTS[:1], seeds=[1, 2], schedules=[SMALL],
-                      on_images=done.append, target_ssim=1.0)
-    ways = 2 * (1 + 3 + 3 + 3)  # dense, ways to drop, scales unguided, start scales
-    tried = 2 * (len(found.main.choices) - 1) if found.dropped == "exit" else 0
-    assert sum(done) == ways + tried <= runs_needed(1, 2, [SMALL])
-    # A target that nothing reaches: prune nothing, and there is nothing to fit
+                      target_ssim=1.0).calibration
+    assert found is not None and (found.prompts, found.seeds) == (1, 2)
     assert found.start_scale == {"0.06M": None} and "no scale" in found.main.start_reason
     assert found.rho_accuracy is None and not found.rho_informative
     assert found.tau == PUBLISHED_TAU
+    assert found.shortcuts is None and not any(c.shortcuts for c in found.main.choices)
+
+
+def test_what_cannot_be_calibrated_is_refused(pipeline: InfinityPipeline) -> None:
     with pytest.raises(ValueError, match="probe_keep"):
         calibrate(pipeline, PROMPTS, schedules=[SMALL], probe_keep=1.0)
     with pytest.raises(ValueError, match="at least one prompt"):
         calibrate(pipeline, [])
+    with pytest.raises(ValueError, match="minutes"):
+        calibrate(pipeline, PROMPTS, minutes=0)
 
 
 def test_crossing_finds_the_rule_that_made_the_labels() -> None:

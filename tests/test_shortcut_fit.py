@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,12 +13,14 @@ from benchmarks.random_shortcuts import random_shortcuts
 from tests.sampling.test_sparse import SCHEDULE
 from tests.sparsity.test_toprovar import SHAPE, calibration
 from tests.tiny import tiny_pipeline
-from toprovar.analysis import fit_shortcuts, fitting_runs, shortcut_fit, shortcut_use, with_used
+from toprovar.analysis import fit_shortcuts, shortcut_fit, shortcut_use, with_used
 from toprovar.analysis.choices import State, cost_of
 from toprovar.analysis.shortcut_sums import RIDGE, Moments, Spread
+from toprovar.models.config import TransformerConfig
 from toprovar.models.fingerprint import model_fingerprint
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.linear_shortcut import LinearShortcut
+from toprovar.sparsity.shortcut_inputs import Sizes
 
 JOBS = [(f"a thing {n}", n) for n in range(16)]
 
@@ -79,45 +83,72 @@ def test_nothing_can_be_fitted_to_nothing(empty: Callable[[int], object]) -> Non
         empty(1)
 
 
+SHAPE_10 = TransformerConfig(depth=10, width=320, num_heads=5, bits_per_token=16)
+
+
 def test_the_runs_that_shortcuts_are_fitted_to() -> None:
     large = get_schedule("1.0", "0.25M")
     ways = {(way.schedule.pn, way.skipped): {shortcut[:2] for shortcut in way.linear_shortcuts}
-            for way in shortcut_fit.routes(10, [SCHEDULE, large])}
+            for way in shortcut_fit.routes(SHAPE_10, [SCHEDULE, large], most_bytes=1 << 40)}
     assert ways == {
         ("0.06M", ()): {(3, 4), (4, 5), (5, 6)}, ("0.06M", (4,)): {(3, 5)},
         ("0.06M", (5,)): {(4, 6)},
         ("0.25M", ()): {(s - 1, s) for s in range(4, 10)},
         **{("0.25M", (s,)): {(s - 1, s + 1)} for s in range(5, 9)},
     }
-    lengths = {one.length for way in shortcut_fit.routes(10, [SCHEDULE])
+    lengths = {one.length for way in shortcut_fit.routes(SHAPE_10, [SCHEDULE])
                for one in way.linear_shortcuts}
     assert lengths == {5, 6, 7, 8}
-    assert shortcut_fit.routes(1, [SCHEDULE]) == []
+    assert shortcut_fit.routes(replace(SHAPE_10, depth=1), [SCHEDULE]) == []
 
 
-def test_a_fit_predicts_what_the_layers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_little_memory_the_largest_scales_come_first() -> None:
+    sizes = Sizes.of(SHAPE_10)
+    room = 6 * Moments.nbytes(sizes.inputs, sizes.width)
+    ways = shortcut_fit.routes(SHAPE_10, [SCHEDULE], most_bytes=room)
+    found = [one for way in ways for one in way.linear_shortcuts]
+    assert len(found) == 6 and {one.scale for one in found} == {6}
+    assert [one.length for one in found if one.source == 5] == [5, 6, 7, 8]
+
+
+def test_a_route_runs_no_scale_that_nothing_is_fitted_to() -> None:
+    for way in shortcut_fit.routes(SHAPE_10, [SCHEDULE]):
+        last = max(one.scale for one in way.linear_shortcuts)
+        plan = way.plan(SHAPE_10)
+        assert [s.run for s in plan.scales] == [s not in way.skipped and s <= last
+                                                for s in range(7)]
+
+
+def test_a_fit_predicts_what_the_layers_do() -> None:
     pipeline = tiny_pipeline()
     told: list[int] = []
-    found = fit_shortcuts(pipeline, JOBS, [SCHEDULE], batch=2, on_images=told.append)
+    found = fit_shortcuts(pipeline, JOBS, [SCHEDULE], on_picture=told.append)
     assert found is not None and found.model == model_fingerprint(pipeline.transformer)
-    shape = pipeline.transformer.shape
-    assert sum(told) == fitting_runs(shape, 16, [SCHEDULE]) == 4 * 16
+    assert told == list(range(16)) and found.about["pictures"] == 16
     assert {shortcut[:2] for shortcut in found.maps} == {(3, 4), (4, 5), (5, 6), (3, 5), (4, 6)}
     assert found.lengths == (2,)
     explained = found.about["explained"]
     assert set(explained) == {str(shortcut) for shortcut in found.maps}
     assert min(explained.values()) > 0.3, explained
-    # Where sums of all linear_shortcuts do not fit in memory, they are made one after the other.
-    monkeypatch.setattr(shortcut_fit, "MOST_BYTES", 1)
-    again = fit_shortcuts(pipeline, JOBS, [SCHEDULE], batch=2)
+    again = fit_shortcuts(pipeline, JOBS, [SCHEDULE])
     assert again is not None and again.identity == found.identity
-    assert fitting_runs(shape, 16, [SCHEDULE]) == 6 * 16
+
+
+def test_a_fit_may_end_at_any_time() -> None:
+    pipeline = tiny_pipeline()
+    told: list[int] = []
+    found = fit_shortcuts(pipeline, JOBS, [SCHEDULE], deadline=time.monotonic() - 1,
+                          on_picture=told.append)
+    assert found is not None and told == [0] and found.about["pictures"] == 1
+    more = fit_shortcuts(pipeline, JOBS, [SCHEDULE])
+    assert more is not None and min(more.about["explained"].values()) > 0
 
 
 def test_without_pictures_to_spare_nothing_is_held_out() -> None:
     small = fit_shortcuts(tiny_pipeline(), JOBS[:1], [SCHEDULE])
     assert small is not None and small.about["explained"] == {}
     assert fit_shortcuts(tiny_pipeline(), JOBS[:1], [SCHEDULE], fewest_tokens=1000) is None
+    assert fit_shortcuts(tiny_pipeline(), [], [SCHEDULE]) is None
 
 
 def test_shortcuts_that_hardly_help_are_not_kept() -> None:

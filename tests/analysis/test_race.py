@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -63,7 +64,7 @@ def test_steps_that_save_next_to_nothing_are_passed_over() -> None:
     found.round(1)
     costs = [cost_of(SHAPE, SCHEDULE, s) for s in [State(7), *found.tried]]
     guided = sorted({s.guided for s in found.tried if not s.skipped} | {7})
-    for few, more in zip(guided, guided[1:], strict=False):
+    for few, more in itertools.pairwise(guided):
         saved = cost_of(SHAPE, SCHEDULE, State(more)) - cost_of(SHAPE, SCHEDULE, State(few))
         assert saved >= LEAST_SAVED
     assert min(costs) < 0.15

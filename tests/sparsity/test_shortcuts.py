@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.random_shortcuts import random_shortcuts
 from tests.sparsity.test_toprovar import SCHEDULE, SHAPE
-from toprovar.analysis.choices import choice_plan
+from toprovar.analysis.choices import State, choice_plan
 from toprovar.files import DATA
 from toprovar.ops.resize_tokens import resize_tokens
 from toprovar.sparsity.cost import WorkTable, count

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import MOST_IMAGES, positive, seed_list, share, whole
+from ..arguments import positive, seed_list, share, whole
 from .calibrating import Wanted, calibrate_model, calibration_outputs, check_calibration_file
 from .early import check_model, check_sampling
 from .measuring import MOST_PICTURES, add_prompts, add_sizes, given_prompts, schedules_of
