@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..planner import Planner
 
 LIKE_OTHERS = "--STRATEGY-NAME"
-"""Spelling of an option that names none of its own, such as ``--short-left-out``."""
+"""Spelling of an option that names none of its own, such as ``--short-left-out``; ``--left-out``
+where a strategy has the command for itself."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,29 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True)
+class Fit:
+    """A JSON file by which a strategy decides, fitted to a model's own pictures: what
+    ``toprovar fit-NAME`` writes.
+
+    Attributes:
+        summary: of the command.
+        result: the file, in messages, such as "decision models".
+        known: (an object out of JSON) -> whether it is such a file, which may be written anew.
+        settings: further options of the command, as fields with an ``Option`` each.
+        bundled: prompts that ``--bundled`` alone stands for.
+        module: where it is fitted, which may import what stands above strategies: a module with
+            the functions of ``analysis.fits.Fitting``; "" = that of the strategy's name there.
+    """
+
+    summary: str
+    result: str
+    known: Callable[[Mapping[str, Any]], bool]
+    settings: type[Settings] = Settings
+    bundled: int = 60
+    module: str = ""
+
+
+@dataclass(frozen=True)
 class PlanContext:
     """What a plan is asked for.
 
@@ -205,6 +229,7 @@ class Strategy(Generic[S]):
         summary: one sentence for lists.
         settings: their class; every field carries an ``Option``.
         resources, shorthands: further options.
+        fit: what it decides by, where that is fitted to a model.
         recordings: how recorded runs of its official code are run again; None = there are none.
         rank: place in lists; since: release of the planner's node in which its inputs came, which
             stand behind those of earlier ones, so that saved graphs keep their values. Without
@@ -219,6 +244,7 @@ class Strategy(Generic[S]):
     settings: ClassVar[type[Settings]] = Settings
     resources: ClassVar[tuple[Resource, ...]] = ()
     shorthands: ClassVar[tuple[Shorthand, ...]] = ()
+    fit: ClassVar[Fit | None] = None
     recordings: ClassVar[Recordings | None] = None
     rank: ClassVar[int] = 100
     since: ClassVar[int] = 1000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from ..base import Option, PlanContext, Recordings, Resource, Settings, Shorthand, Strategy
-from .decision import CLASSES, FEATURES, DecisionModel, DecisionModels, find_decisions
+from ..base import Fit, Option, PlanContext, Recordings, Resource, Settings, Shorthand, Strategy
+from .decision import CLASSES, FEATURES, TARGET, DecisionModel, DecisionModels, find_decisions
 
 if TYPE_CHECKING:
     from ....models.config import TransformerConfig
@@ -63,6 +63,27 @@ class SkipVarSettings(Settings):
         return values if skip is None else values | {"policy": "skip", "scales": skip}
 
 
+class FitSettings(Settings):
+    """Of ``toprovar fit-skipvar``."""
+
+    model_config = ConfigDict(allow_inf_nan=True)  # told in the same words as other faults
+
+    target: Annotated[float, Option(
+        "SSIM to the dense picture to be kept", metavar="TARGET")] = TARGET
+
+    @field_validator("target")
+    @classmethod
+    def _share(cls, target: float) -> float:
+        if not 0 < target <= 1:
+            raise ValueError("must be above 0 and at most 1")
+        return target
+
+
+def _decisions(content: Mapping[str, Any]) -> bool:
+    """Whether a file of this content holds decision models by name."""
+    return all(isinstance(model, dict) and "skip" in model for model in content.values())
+
+
 def _recorded(run: Mapping[str, Any], shape: TransformerConfig, schedule: ScaleSchedule,
               vae: Callable[[], Any]) -> Planner:
     """Decided inside the run, too, by a model that always answers as the recording was forced to:
@@ -99,6 +120,9 @@ class SkipVar(Strategy[SkipVarSettings]):
     resources: ClassVar[tuple[Resource, ...]] = (Resource(
         "decisions", "--decisions", "decision model of 'toprovar fit-skipvar' (default: the one in "
         "the box)", DecisionModels.load, decided=True),)
+    fit: ClassVar[Fit | None] = Fit(
+        "fit SkipVAR's decision models to a model's own pictures", "decision models", _decisions,
+        FitSettings)
     recordings: ClassVar[Recordings | None] = Recordings(
         _recorded, _known, _values, bits_from="greedy")  # theirs begin where they leave that run
 
