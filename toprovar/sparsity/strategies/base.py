@@ -2,7 +2,7 @@
 
 A method is one module of this package, or one folder, that names its strategies in ``STRATEGIES``.
 Command line options, node inputs, comparisons and help texts are derived from what stands here; no
-other file needs to know of it.
+other file needs to know of it. A fit alone (``Fit``) stands elsewhere, as it drives the pipeline.
 """
 
 from __future__ import annotations
