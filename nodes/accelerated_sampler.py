@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .support.host import ExecutionBlocker, from_pil, io, to_pil
 from .support.schema import Conditioning, Model, Plan, Report, Size, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
+from .support.strategy_inputs import STRATEGIES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ class AcceleratedSampler(io.ComfyNode):
                         "calibration, or by the prior for Infinity models, one plan for all "
                         "prompts; dense where that would not be faster.",
             search_aliases=["KSampler", "sampler", "infinity", "generate", "text to image",
-                            "toprovar", "fastvar", "skipvar"],
+                            *STRATEGIES],
             inputs=_inputs(),
             outputs=[
                 io.Image.Output(display_name="image", tooltip="Decoded with the model's own VAE."),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import toprovar
+from toprovar.sparsity.strategies.registry import all_strategies
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,3 +46,25 @@ def test_the_engine_does_not_import_what_stands_above_it() -> None:
 def test_comfyui_reads_the_version_that_the_package_has() -> None:
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     assert f'\nversion = "{toprovar.__version__}"' in project
+
+
+def test_only_a_methods_own_files_name_it() -> None:
+    """Its module or folder among the strategies, and its fit. Words for readers may name it
+    anywhere: documentation and comments."""
+    words = {"auto", "dense", "stop", "toprovar", "window"}  # which mean other things as well
+    methods = all_strategies().keys() - words
+    assert len(methods) >= 5
+    for path in [*(ROOT / "toprovar").rglob("*.py"), *(ROOT / "nodes").rglob("*.py")]:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        owned = {method for method in methods if method in parts}
+        tree = ast.parse(path.read_text("utf-8"))
+        texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if id(node) in texts:
+                continue
+            names = " ".join(
+                str(value) for field, value in ast.iter_fields(node)
+                if field in ("id", "attr", "name", "module", "arg", "value", "asname")
+                and isinstance(value, str)).lower().replace("-", "").replace("_", "")
+            named = {method for method in methods - owned if method in names}
+            assert not named, f"{path}:{getattr(node, 'lineno', '?')} names {named}"

@@ -1,4 +1,5 @@
-"""Whether files that come with the package are as they were shipped.
+"""Whether files that come with the package are as they were shipped: the embedded model, and what
+was measured of it or fitted to it, which lies in folders of ``data/``.
 
 ``data/hashes.json`` has their SHA-256. Reading the embedded model's 46 MB for it takes 0.05 s, once
 in a process. ``python -m toprovar.box`` writes the list anew after one of them was changed.
@@ -18,7 +19,6 @@ from .files import DATA, replace_file
 
 ROOT = DATA.parent
 LIST = DATA / "hashes.json"
-FOLDERS = ("bundled", "data/calibrations", "data/skipvar")
 KINDS = (".json", ".safetensors")
 
 
@@ -64,8 +64,8 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _files() -> Iterator[Path]:
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*")):
+    for folder in (ROOT / "bundled", *sorted(p for p in DATA.iterdir() if p.is_dir())):
+        for path in sorted(folder.rglob("*")):
             if path.suffix in KINDS and path.is_file():
                 yield path
 

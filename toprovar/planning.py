@@ -31,9 +31,8 @@ def make_plan(
         speedup: of the scale loop, by a cost model of this device (measured if none is given).
         budget: share of a dense run's FLOPs instead.
         settings: the strategy's, such as ``ToProVarSettings``.
-        options: single settings by name, which win over ``settings``; and resources:
-            ``calibration`` (toprovar; None = the one in the box for these weights), ``decisions``
-            (skipvar; alike).
+        options: single settings by name, which win over ``settings``; and what the strategy's
+            ``resources`` hold, by name (None = what is in the box for these weights, if anything).
 
     Raises:
         ValueError: an unknown strategy or option, settings that exclude each other, or something

@@ -96,6 +96,7 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
     """
     from ...toprovar.sparsity.cost import count
     from ...toprovar.sparsity.plan import SparsityPlan
+    from ...toprovar.sparsity.planner import decodes
 
     guided = model.guided(cfg)
     chosen = run_plan(model, plan, schedule, guided)
@@ -107,8 +108,7 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
     calls = total if chosen.adaptive else 1
     scales = sum(s.run for s in fixed.scales) if fixed is not None else len(schedule)
     rows = (2 if guided else 1) * (total if calls == 1 else 1)
-    model.wake(schedule, rows, fixed,
-               with_vae=preview or getattr(chosen, "name", "") == "skipvar")
+    model.wake(schedule, rows, fixed, with_vae=preview or decodes(chosen))
     watcher = Watcher(model, scales * calls, preview, overlay)
     done = model.pipeline(
         prompt_features=positive.features,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from importlib import import_module
 
 import pytest
 
-from toprovar.cli import COMMANDS
+from toprovar.cli import command, commands
 
 
 def parsers(parser: argparse.ArgumentParser, name: str
@@ -23,10 +22,10 @@ def parsers(parser: argparse.ArgumentParser, name: str
 
 def every_option() -> Iterator[tuple[str, argparse.Action, object]]:
     """("generate --seed", its action, its default) of all options of all commands."""
-    for command in COMMANDS:
+    for each in commands():
         whole = argparse.ArgumentParser()
-        import_module(f"toprovar.cli.{command.replace('-', '_')}").add_arguments(whole)
-        for name, parser in parsers(whole, command):
+        command(each).add_arguments(whole)
+        for name, parser in parsers(whole, each):
             for action in parser._actions:
                 if action.option_strings and not isinstance(action, argparse._HelpAction):
                     yield (f"{name} {action.option_strings[0]}", action,
@@ -37,7 +36,7 @@ OPTIONS = list(every_option())
 
 
 def test_all_commands_are_walked() -> None:
-    assert {place.split()[0] for place, *_ in OPTIONS} == set(COMMANDS)
+    assert {place.split()[0] for place, *_ in OPTIONS} == set(commands())
     assert "plan make --budget" in {place for place, *_ in OPTIONS}
 
 

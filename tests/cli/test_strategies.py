@@ -15,7 +15,7 @@ from pydantic import Field
 from toprovar.cli.strategy_options import dest, flags
 from toprovar.entropy.kinds import Normalization
 from toprovar.sparsity.plan import Resize, Rule, Way
-from toprovar.sparsity.strategies.base import Option, Settings, Strategy
+from toprovar.sparsity.strategies.base import Fit, Option, Settings, Strategy
 from toprovar.sparsity.strategies.options import options_of, settings_of
 from toprovar.sparsity.strategies.registry import (
     all_strategies,
@@ -37,7 +37,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from toprovar.sparsity.plan import ModelTag, SparsityPlan, dense_scales, schedule_name
-from toprovar.sparsity.strategies.base import Option, Settings, Strategy
+from toprovar.sparsity.strategies.base import Fit, Option, Settings, Strategy
 
 
 class ToySettings(Settings):
@@ -45,11 +45,20 @@ class ToySettings(Settings):
         default=0.25, ge=0, le=0.9)
 
 
+class ToyFit(Settings):
+    level: Annotated[float, Option("how bright a picture should be")] = Field(
+        default=0.5, ge=0, le=1)
+    halves: Annotated[tuple[float, ...], Option("weights of its halves")] = (0.5, 0.5)
+
+
 class Toy(Strategy[ToySettings]):
     name: ClassVar[str] = "toy"
     summary: ClassVar[str] = "a toy that drops tokens at random"
     settings: ClassVar[type[Settings]] = ToySettings
     targets: ClassVar[bool] = False
+    fit: ClassVar[Fit | None] = Fit(
+        "fit the toy's strength to pictures", "the toy's strengths", lambda own: "strength" in own,
+        ToyFit, bundled=7, module="toy_fit")
 
     def plan(self, settings, context):
         *most, last = dense_scales(context.schedule, context.shape.depth)
@@ -63,6 +72,38 @@ class Toy(Strategy[ToySettings]):
 
 STRATEGIES = (Toy(),)
 '''
+TOY_FIT = '''
+import json
+from pathlib import Path
+
+
+class Found(dict):
+    def save(self, path):
+        Path(path).write_text(json.dumps(self))
+
+
+def check():
+    print("nothing is missing")
+
+
+def runs_of(images):
+    return images
+
+
+def fit(pipeline, prompts, seeds, *, schedules, batch, provenance, on_images, level, halves, **how):
+    shades = []
+    for prompt in prompts:
+        for seed in seeds:
+            drawn = pipeline(prompt, seed=seed, schedule=schedules[0], output_type="pt", **how)
+            shades.append(float(drawn.images.mean()))
+            on_images(1)
+    return Found(strength=min(max(shades), level), pictures=len(shades), halves=halves,
+                 provenance=provenance)
+
+
+def told(found):
+    yield f"{found['pictures']} pictures were measured"
+'''
 
 
 @pytest.fixture
@@ -72,6 +113,7 @@ def with_toy(tmp_path: Path) -> dict[str, str]:
     about = site / "toy_method-1.0.dist-info"
     about.mkdir(parents=True)
     (site / "toy_method.py").write_text(TOY)
+    (site / "toy_fit.py").write_text(TOY_FIT)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-method\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[toprovar.strategies]\ntoy = toy_method\n")
     paths = [str(site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -106,6 +148,30 @@ def test_another_packages_method_is_planned_and_compared(
         "toy,fastvar", "--no-warm-up")
     rows = json.loads((tmp_path / "compare.json").read_text())["strategies"]
     assert [row["name"] for row in rows] == ["dense", "toy", "fastvar"]
+
+
+def test_another_packages_method_is_fitted_by_a_command(
+    with_toy: dict[str, str], tmp_path: Path, tiny_model: Path
+) -> None:
+    assert "fit the toy's strength to pictures" in run(with_toy, tmp_path, "--help")
+    told = " ".join(run(with_toy, tmp_path, "fit-toy", "--help").split())
+    assert "the toy's strengths (JSON)" in told and "without N: 7" in told
+    assert "--level X how bright a picture should be (default: 0.5)" in told
+    command = ["fit-toy", "a red cat", "--model", tiny_model, "--num-seeds", "2", "--halves",
+               "0.25,1", "--out", "own.json"]
+    told = run(with_toy, tmp_path, *command)
+    assert "nothing is missing\n" in told and "2 pictures were measured\n" in told
+    found = json.loads((tmp_path / "own.json").read_text())
+    assert found["pictures"] == 2 and found["halves"] == [0.25, 1]
+    assert found["provenance"]["command"].startswith("toprovar fit-toy --pixels 0.06M")
+    assert found["provenance"]["command"].endswith("--num-seeds 2 --level 0.5 --halves 0.25,1")
+    run(with_toy, tmp_path, *command)  # its own file is written anew, another kind is not
+    (tmp_path / "own.json").write_text("{}")
+    for more, wrong in (([], "is not the toy's strengths of 'toprovar fit-toy'"),
+                        (["--level", "2"], "--level must be between 0 and 1, got 2.0")):
+        done = subprocess.run([sys.executable, "-m", "toprovar", *map(str, command), *more],
+                              env=with_toy, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and wrong in done.stderr, done.stderr
 
 
 def test_the_example_of_the_guide_works(
@@ -208,6 +274,13 @@ class Bare(Settings):
 class Odd(Settings):
     knob: Annotated[dict[str, int], Option("of a kind that has no input")] = Field(
         default_factory=dict)
+
+
+def test_a_fit_that_cannot_be_shown_is_refused() -> None:
+    fit = Fit("x", "x", lambda own: True, Bare)
+    kind: Any = type("Made", (Strategy,), {"name": "made", "summary": "x", "fit": fit})
+    with pytest.raises(TypeError, match="Bare: the setting knob has no Option"):
+        check_strategy(kind())
 
 
 @pytest.mark.parametrize(("name", "settings", "wrong"), [

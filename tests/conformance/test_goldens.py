@@ -12,8 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from tests.conformance.make_family import Odd, make_family
 from toprovar.cli import main
-from toprovar.conformance import check_folder
+from toprovar.conformance import check_folder, methods
 from toprovar.conformance.extras import check_rope_grid, check_schedules
+from toprovar.sparsity.plan import dense_plan
+from toprovar.sparsity.strategies.base import Recordings
+from toprovar.sparsity.strategies.dense import Dense
 
 
 def test_the_2b_like_family(fixtures: Path) -> None:
@@ -165,3 +168,30 @@ def test_runs_on_anothers_weights(fixtures: Path) -> None:
     for needed in ("fastervar_greedy bits.10", "fastervar_forced restored_rows.width40.last_chunk",
                    "fastervar_guided_forced fresh_rows.10"):
         assert any(c.name == f"runs/{needed}" for c in report.checks)
+
+
+def test_a_methods_runs_are_compared_where_its_strategy_says_how(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = make_family(tmp_path / "odd", Odd())
+    folder = family / "runs" / "forced"
+    settings = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**settings, "halved": 2}))
+    golden = load_file(folder / "expected.safetensors")
+    save_file({**golden, "halves": torch.tensor([2.5])}, folder / "expected.safetensors")
+
+    class Toy(Dense):
+        recordings = Recordings(
+            lambda run, shape, schedule, vae: dense_plan(shape, schedule).model_copy(
+                update={"parameters": {"halved": run["halved"]}}),
+            lambda run, goldens: "halved" in run and "halves" in goldens,
+            lambda plan: {"halves": [plan.parameters["halved"] + 0.5]})
+
+    known = {"toy": Toy()}
+    monkeypatch.setattr(methods, "all_strategies", lambda: known)
+    report = check_folder(family)
+    assert report.passed and "runs/forced halves" in {c.name for c in report.checks}
+    del known["toy"]  # a dense run, whose golden nobody knows
+    assert [c.name for c in check_folder(family).misses] == ["runs/forced halves"]
+    (folder / "run.json").write_text(json.dumps({**settings, "method": "toy"}))
+    assert check_folder(family).unsupported == ("runs/forced: toy is not supported yet",)

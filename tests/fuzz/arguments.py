@@ -6,7 +6,6 @@ import argparse
 import io
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 
 from toprovar import EngineOptions
+from toprovar.cli import command as named_command
 from toprovar.cli import main
 from toprovar.models.text import PackedText
 
@@ -86,7 +86,7 @@ def _actions(words: list[str]) -> Iterator[argparse.Action]:
     """The options of a command, as its own parser has them: new ones are tried without a word
     here."""
     parser = argparse.ArgumentParser()
-    import_module(f"toprovar.cli.{words[0].replace('-', '_')}").add_arguments(parser)
+    named_command(words[0]).add_arguments(parser)
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             yield from action.choices[words[1]]._actions

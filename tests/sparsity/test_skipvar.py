@@ -15,7 +15,7 @@ from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import SamplingRun, ScaleState
 from toprovar.schedules import ScaleSchedule, get_schedule
 from toprovar.sparsity.plan import SparsityPlan
-from toprovar.sparsity.planner import Planner, RunContext
+from toprovar.sparsity.planner import Planner, RunContext, decodes
 from toprovar.sparsity.strategies.skipvar.decision import (
     DecisionModel,
     DecisionModels,
@@ -155,6 +155,11 @@ def test_the_run_that_decides_equals_the_policy_it_picked(
     assert f"diff_hf {features.diff_hf:.4f}" in plan.notes[-1] and "scale 3" in plan.notes[-1]
     assert plan.predicted is not None
     assert (plan.predicted.token_layer_share < 1) == bool(policy)
+
+
+def test_only_a_run_that_decides_needs_the_autoencoder() -> None:
+    assert decodes(director(DecisionModel.always()))
+    assert not decodes(skipvar_plan(tiny_transformer().shape, SCHEDULE, skip=1))
 
 
 def test_patches_are_unfolded_before_they_are_looked_at() -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.tiny import tiny_pipeline
-from toprovar.analysis.skipvar_fit import fit_decision, fit_regression, fit_skipvar, label
-from toprovar.analysis.skipvar_measure import PolicySamples, measure_policies
+from toprovar.analysis.fits.skipvar import fit
+from toprovar.analysis.fits.skipvar.decisions import fit_decision, fit_regression, label
+from toprovar.analysis.fits.skipvar.measure import PolicySamples, measure_policies
 from toprovar.cli import main
 from toprovar.evaluation.metrics import ssim
 from toprovar.schedules import ScaleSchedule, get_schedule
@@ -137,12 +138,12 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="at least one prompt"):
         measure_policies(pipeline, [], [0], SCHEDULE)
     with pytest.raises(ValueError, match="budgets must differ"):
-        fit_skipvar(pipeline, ["a"], schedules=[SCHEDULE, get_schedule("1.5", "0.06M")])
+        fit(pipeline, ["a"], schedules=[SCHEDULE, get_schedule("1.5", "0.06M")])
     with pytest.raises(ValueError, match="target must be above 0"):
         fit_decision(made_up(4), 0)
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(ValueError, match="needs scikit-learn: pip install 'toprovar"):
-        fit_skipvar(pipeline, ["a"], schedules=[SCHEDULE])
+        fit(pipeline, ["a"], schedules=[SCHEDULE])
 
 
 def test_the_command_writes_a_file_that_decides(

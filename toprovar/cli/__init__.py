@@ -1,5 +1,6 @@
 """The command line: ``toprovar`` and ``python -m toprovar``. Each command is a module with
-``add_arguments(parser)`` and ``run(arguments) -> exit status``, imported when it is called for."""
+``add_arguments(parser)`` and ``run(arguments) -> exit status``, imported when it is called for; a
+strategy that can be fitted gives one more, ``fit-NAME``."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Protocol, cast
 
 from .. import __version__
 from ..printable import one_line, printable
@@ -19,11 +21,40 @@ COMMANDS = {
     "compare": "every strategy on one prompt: contact sheet and figures",
     "calibrate": "measure in minutes what a model's plans need to know",
     "analyze": "measure attention entropy on prompts",
-    "fit-skipvar": "fit SkipVAR's decision models to a model's own pictures",
     "convert": "official checkpoints to the diffusers layout, and back",
     "conformance": "compare the engine with recorded results of the official code",
     "doctor": "what was found on this machine and what will be used",
 }
+FIT = "fit-"
+
+
+class Command(Protocol):
+    """What a command is made of: a module, as a rule."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, arguments: argparse.Namespace) -> int: ...
+
+
+def commands() -> dict[str, str]:
+    """What each command does, those that strategies give among them."""
+    from ..sparsity.strategies.registry import fits
+
+    found = {}
+    for name, summary in COMMANDS.items():
+        found[name] = summary
+        if name == "analyze":  # fits measure a model, too
+            found |= {f"{FIT}{strategy}": fit.summary for strategy, fit in fits().items()}
+    return found
+
+
+def command(name: str) -> Command:
+    """One of ``commands``, imported."""
+    if name in COMMANDS:
+        return cast(Command, import_module(f".{name}", __name__))
+    from .fit import FitCommand
+
+    return FitCommand(name.removeprefix(FIT))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,18 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"toprovar {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        command = subparsers.add_parser(name, help=summary, description=summary,
-                                        allow_abbrev=False)
+    for name, summary in commands().items():
+        own = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name in argv[:1]:
-            import_module(_module(name), __name__).add_arguments(command)
+            command(name).add_arguments(own)
     arguments = parser.parse_args(argv)
     handler = logging.StreamHandler()
     handler.setFormatter(_SafeFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         with terminable():
-            return import_module(_module(arguments.command), __name__).run(arguments)
+            return command(arguments.command).run(arguments)
     except (ValueError, OSError) as error:
         print(f"toprovar {arguments.command}: {one_line(_told(error))}", file=sys.stderr)
         return 2
@@ -70,7 +100,3 @@ class _SafeFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
-
-
-def _module(command: str) -> str:
-    return "." + command.replace("-", "_")

@@ -6,12 +6,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..picture_files import picture_text
+
+if TYPE_CHECKING:
+    from ..sparsity.strategies.base import Fit
 
 _MOST_BYTES = 64 << 20
 """Of a description in JSON; what is larger is none of this program's."""
@@ -107,7 +110,7 @@ def _picture(path: Path) -> bool:
         return False
 
 
-def _json(fits: Callable[[dict[str, Any]], bool]) -> Callable[[Path], bool]:
+def _json(fits: Callable[[Mapping[str, Any]], bool]) -> Callable[[Path], bool]:
     def check(path: Path) -> bool:
         if path.stat().st_size > _MOST_BYTES:
             return False
@@ -148,5 +151,8 @@ TRACE = Kind("a trace of 'toprovar analyze'", _safetensors(lambda about: "toprov
 CALIBRATION = Kind("a calibration", _with("model", "entries", "rho_informative"))
 SHORTCUTS = Kind("a file of shortcuts",
                  _safetensors(lambda about: about.get("format") == "toprovar-shortcuts"))
-DECISIONS = Kind("decision models of 'toprovar fit-skipvar'", _json(
-    lambda content: all(isinstance(v, dict) and "skip" in v for v in content.values())))
+
+
+def fitted(name: str, fit: Fit) -> Kind:
+    """What is fitted for the strategy of a name."""
+    return Kind(f"{fit.result} of 'toprovar fit-{name}'", _json(fit.known))

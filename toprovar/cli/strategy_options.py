@@ -22,7 +22,7 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(name, strategy.summary)
         for option in known:
             if not option.option.advanced:
-                _add(group, option)
+                add_option(group, option)
         for one in strategy.shorthands:
             group.add_argument(one.flag, dest=dest(name, one.name), type=int, metavar="N",
                                help=one.help + " (default: none)")
@@ -32,10 +32,11 @@ def add_strategy_options(parser: argparse.ArgumentParser) -> None:
             group = parser.add_argument_group(f"{name}, for experts")
             for option in known:
                 if option.option.advanced:
-                    _add(group, option)
+                    add_option(group, option)
 
 
-def _add(group: Any, known: Known) -> None:
+def add_option(group: Any, known: Known) -> None:
+    """A setting as an option of a parser, or of a group in one."""
     if known.flag is None:
         return
     how: dict[str, Any] = {}
@@ -61,8 +62,8 @@ def _default(known: Known) -> str:
 
 
 def dest(strategy: str, name: str) -> str:
-    """Of an option, in parsed arguments."""
-    return f"{strategy}_{name}"
+    """Of an option, in parsed arguments; ``strategy`` as ``Known`` has it."""
+    return f"{strategy}_{name}" if strategy else name
 
 
 def flags(strategy: Strategy[Any]) -> Iterator[tuple[str, str, bool, Known | Shorthand | Resource]]:
@@ -110,13 +111,18 @@ def parsed(arguments: argparse.Namespace, strategy: str) -> tuple[Settings, dict
             files[name] = own[name]
         elif isinstance(one, Shorthand):
             values[name] = whole(flag, own[name], one.low, one.high)
-        elif one.kind is bool:
-            values[name] = own[name] == "yes"
-        elif one.kind is tuple:
-            values[name] = _numbers(flag, own[name], one.default)
         else:
-            values[name] = own[name]
+            values[name] = value_of(one, own[name])
     return settings_of(method, values, spelt), files
+
+
+def value_of(known: Known, given: Any) -> Any:
+    """Of a setting, from what stands on the command line."""
+    if known.kind is bool:
+        return given == "yes"
+    if known.kind is tuple:
+        return _numbers(known.flag or known.name, given, known.default)
+    return given
 
 
 def loaded(strategy: str, files: dict[str, str]) -> dict[str, Any]:

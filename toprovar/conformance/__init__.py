@@ -12,7 +12,7 @@ import torch
 from .check import Check
 from .extras import check_rope_grid, check_schedules, check_vae_roundtrip, probes
 from .family import Family
-from .methods import GUESTS, METHODS
+from .methods import DENSE, guests
 from .runs import check_run
 
 
@@ -68,7 +68,7 @@ def check_folder(
         folder: a family (it has a config.json), or a folder of families.
         on_check: told of each comparison as it is made.
     """
-    device = torch.device(device)
+    device, hosts = torch.device(device), guests()
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     checks: list[Check] = []
@@ -81,7 +81,7 @@ def check_folder(
             if on_check:
                 on_check(check)
 
-    if (folder / "config.json").exists() or folder.name in GUESTS:
+    if (folder / "config.json").exists() or folder.name in hosts:
         families = [folder]
     else:
         families = sorted(p.parent for p in folder.glob("*/config.json"))
@@ -89,17 +89,17 @@ def check_folder(
                                  ("rope_grid.safetensors", check_rope_grid)):
             if (folder / file).exists():
                 add(check_file(folder / file))
-        families += [folder / name for name in GUESTS if (folder / name).is_dir()]
+        families += [folder / name for name in hosts if (folder / name).is_dir()]
         if not families and not checks:
             raise ValueError(f"{folder} holds no fixtures: expected config.json, or folders that "
                              "have one")
     for path in families:
         prefix = "" if path == folder else f"{path.name}/"
-        host = GUESTS.get(path.name) if not (path / "config.json").exists() else None
+        host = hosts.get(path.name) if not (path / "config.json").exists() else None
         family = Family(path.parent / host, device, path / "runs") if host else Family(path, device)
         inside = {} if host else probes(family)
         for run in family.runs():
-            if run.method not in METHODS:
+            if run.method != DENSE and run.recordings is None:
                 unsupported.append(f"{prefix}runs/{run.name}: {run.method} is not supported yet")
                 continue
             add(check_run(family, run, inside.get(run.name)), prefix)

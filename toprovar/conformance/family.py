@@ -17,6 +17,8 @@ from ..checkpoints.load import load_autoencoder, load_transformer
 from ..models.autoencoder import InfinityAutoencoder
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
+from ..sparsity.strategies.base import Recordings
+from .methods import method_of, recordings
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,13 @@ class RunFolder:
 
     @property
     def method(self) -> str:
-        """Name of the method that the run was recorded with, such as "dense" or "fastvar"."""
-        if "method" in self.settings:
-            return str(self.settings["method"])
-        if "skip_label" in self.settings or "uncond_label" in self.settings:
-            return "skipvar"
-        if any(key.startswith("kept.") or key.startswith("kept_count.") for key in self.expected):
-            return "fastvar"
-        return "dense"
+        """Name of the method that the run was recorded with; "dense" if none."""
+        return method_of(self.settings, self.expected)
+
+    @property
+    def recordings(self) -> Recordings | None:
+        """What the method's strategy says of its runs; None if dense, or not supported."""
+        return recordings().get(self.method)
 
 
 class Family:
@@ -122,8 +123,8 @@ class Family:
         they were not recorded."""
         lender = run.settings.get("forced_bits_from")
         found = {} if lender else unpack_bits(run.expected)
-        if run.method == "skipvar" and 0 not in found:
-            lender = "greedy"  # recorded only from where they leave that run
+        if run.recordings and run.recordings.bits_from and 0 not in found:
+            lender = run.recordings.bits_from
         if lender:
             lent = load_file(self.lender(lender) / "expected.safetensors")
             found = unpack_bits(lent) | found

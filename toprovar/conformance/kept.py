@@ -1,4 +1,4 @@
-"""Which tokens FastVAR kept, against what was recorded."""
+"""Which tokens a run kept, against what was recorded."""
 
 from __future__ import annotations
 

@@ -1,53 +1,33 @@
-"""What a recorded run leaves out, as a plan or a strategy for the engine."""
+"""Which method a run was recorded with, and what its strategy says of such runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
+from typing import Any
 
-from ..schedules import ScaleSchedule
-from ..sparsity.plan import SparsityPlan
-from ..sparsity.planner import Planner
-from ..sparsity.strategies.fastervar import fastervar_plan
-from ..sparsity.strategies.fastvar import OFFICIAL_LAYERS, fastvar_plan
-from ..sparsity.strategies.skipvar.decision import DecisionModel
-from ..sparsity.strategies.skipvar.features import vae_decoder
-from ..sparsity.strategies.skipvar.policies import SkipVar
-from .family import Family, RunFolder
+from ..sparsity.strategies.base import Recordings
+from ..sparsity.strategies.registry import all_strategies
+
+DENSE = "dense"
 
 
-def plan_for(family: Family, run: RunFolder, schedule: ScaleSchedule
-             ) -> Planner | None:
-    """The plan or strategy that a run was recorded with; None = dense."""
-    make = METHODS[run.method]
-    return make(family, run, schedule) if make else None
+def recordings() -> dict[str, Recordings]:
+    """By the name of the strategy; runs of methods that are not here are not supported."""
+    return {name: one.recordings for name, one in all_strategies().items() if one.recordings}
 
 
-def _skipvar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Planner:
-    """The adaptive strategy with a model that always answers as the recording was forced to: it
-    takes the features, too."""
-    model = DecisionModel.always(run.settings["skip_label"], run.settings["uncond_label"])
-    return SkipVar(model, vae_decoder(family.vae))
+def method_of(settings: Mapping[str, Any], goldens: Collection[str]) -> str:
+    """The method's name, where run.json does not give it by what only its runs have.
+
+    Args:
+        settings: run.json; goldens: names of the golden tensors.
+    """
+    if "method" in settings:
+        return str(settings["method"])
+    return next((name for name, one in recordings().items()
+                 if one.known and one.known(settings, goldens)), DENSE)
 
 
-def _fastvar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> SparsityPlan:
-    """The fork's hard-coded layers, also on a model of six."""
-    return fastvar_plan(family.transformer.shape, schedule, layers=OFFICIAL_LAYERS)
-
-
-def _fastervar(family: Family, run: RunFolder, schedule: ScaleSchedule) -> SparsityPlan:
-    """The fork's groups, which are chunks. Guidance of exactly 0 leaves the unconditional row."""
-    mixed = run.settings["executed_scales"][-1]
-    return fastervar_plan(family.transformer.shape, schedule, run.settings["alpha"], by_chunk=True,
-                          guided=run.settings["cfg_list"][mixed] != 0)
-
-
-METHODS: dict[str, Callable[[Family, RunFolder, ScaleSchedule],
-                            Planner] | None] = {
-    "dense": None,
-    "fastvar": _fastvar,
-    "fastervar": _fastervar,
-    "skipvar": _skipvar,
-}
-"""By ``RunFolder.method``; runs of methods that are not here are reported as not supported."""
-GUESTS = {"fastervar": "infinity_1m"}
-"""Folders of runs without weights of their own, and the family beside them whose they are."""
+def guests() -> dict[str, str]:
+    """Folders of runs without weights of their own, and the family beside them whose they are."""
+    return {name: one.weights_from for name, one in recordings().items() if one.weights_from}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,13 @@ from ..ops.bit_sampling import exponential_noise
 from ..sampling.bits import chooser
 from ..sampling.params import SamplingParams
 from ..sampling.run import LayerProbe, SamplingRun, ScaleState
-from ..schedules import find_schedule, get_schedule
+from ..schedules import ScaleSchedule, find_schedule, get_schedule
 from ..sparsity.plan import SparsityPlan
-from ..sparsity.strategies.skipvar.decision import FEATURES
+from ..sparsity.planner import Planner
 from .check import Check, Recorder, compare, compare_best
 from .family import Family, RunFolder
 from .kept import KeptRecorder
-from .methods import plan_for
+from .methods import DENSE
 from .mixed import MIXED, MixedRecorder
 
 HANDLED_ELSEWHERE = ("bits.", "packed_bits.", "forced_bits.", "packed_forced_bits.",
@@ -39,6 +40,16 @@ def run_params(run: RunFolder) -> SamplingParams:
         tuple(settings["cfg_insertion_layer"]), settings["top_k"], settings["top_p"],
         "sample" if settings["mode"] == "sample" else "greedy",
     )
+
+
+def plan_for(family: Family, run: RunFolder, schedule: ScaleSchedule) -> Planner | None:
+    """What a recorded run left out; None = dense."""
+    if run.method == DENSE:
+        return None
+    if run.recordings is None:
+        raise ValueError(f"{run.path}: runs of {run.method} are not supported yet")
+    return run.recordings.plan(run.settings, family.transformer.shape, schedule,
+                               lambda: family.vae)
 
 
 def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -> list[Check]:
@@ -86,7 +97,9 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
         checks.append(Check(f"{prefix} executed_scales", 0.0 if ran == executed else math.inf, 0.0))
     if mixed is not None:
         checks += mixed.counts(prefix, run.settings, sampling.runner.cache.lengths)
-    results = Results(family, sampling.summed_codes, sampling.plan_state.plan)
+    values = run.recordings.values if run.recordings else None
+    results = Results(family, sampling.summed_codes,
+                      values(sampling.plan_state.plan) if values else {})
     for key in wanted:
         if kept is not None and key.startswith("kept"):
             checks.append(kept.check(prefix, key, run.expected[key]))
@@ -140,11 +153,12 @@ def _noise_checks(prefix: str, run: RunFolder) -> list[Check]:
 
 
 class Results:
-    """What a finished run is compared by: codes, picture (decoded when first asked for) and what
-    its plan was decided by."""
+    """What a finished run is compared by: codes, picture (decoded when first asked for) and
+    numbers of its method (``Recordings.values``)."""
 
-    def __init__(self, family: Family, codes: Tensor, plan: SparsityPlan) -> None:
-        self.family, self.codes, self.plan = family, codes, plan
+    def __init__(self, family: Family, codes: Tensor, values: Mapping[str, Sequence[float]]
+                 ) -> None:
+        self.family, self.codes, self.values = family, codes, values
         self._image: Tensor | None = None
 
     @property
@@ -187,11 +201,11 @@ class Results:
                 crops = _crops(self.bgr().permute(0, 3, 1, 2), 64, PLACES)
                 crops = {place: crop.permute(0, 2, 3, 1) for place, crop in crops.items()}
                 return compare_best(name, "level", crops, golden)
-            case "features" if "diff_hf" in self.plan.parameters:
-                features = [self.plan.parameters[name] for name in FEATURES]
-                return compare(name, "feature", torch.tensor(features, dtype=torch.float64), golden)
             case "image_shape":
                 return compare(name, "exact", torch.tensor(self.bgr().shape), golden)
+            case _ if key in self.values:
+                own = torch.tensor(self.values[key], dtype=torch.float64)
+                return compare(name, "feature", own, golden)
         return None
 
 

@@ -6,13 +6,14 @@ from typing import Protocol, runtime_checkable
 
 from .plan_state import PlanState, RunContext
 
-__all__ = ["PlanState", "Planner", "RunContext", "begin"]
+__all__ = ["PlanState", "Planner", "RunContext", "begin", "decodes"]
 
 
 @runtime_checkable
 class Planner(Protocol):
     """A way to plan runs. Holds settings only: what a run finds out lives in its plan state. A
-    ``SparsityPlan`` is the planner of runs that follow it."""
+    ``SparsityPlan`` is the planner of runs that follow it. One that decodes pictures inside the
+    run has ``decodes = True`` as well."""
 
     @property
     def name(self) -> str: ...
@@ -25,6 +26,11 @@ class Planner(Protocol):
     def start(self, context: RunContext) -> PlanState:
         """Begin a run."""
         ...
+
+
+def decodes(planner: Planner) -> bool:
+    """Whether it decodes pictures inside the run, and so wants the autoencoder on its device."""
+    return bool(getattr(planner, "decodes", False))
 
 
 def begin(planner: Planner, context: RunContext) -> tuple[PlanState, tuple[str, ...]]:

@@ -13,8 +13,8 @@ from .special import AttentionWindow, Mixtures
 Rule = Literal["entropy", "change", "entropy_reversed", "variance", "random"]
 """entropy: lowest attention entropy first. change: first where the scale before changed the summed
 codes most (the latent discrepancy of LD-Pruning, arXiv 2606.00310). variance: largest squared
-distance from the mean token first (FastVAR). random: by the plan's seed. entropy_reversed is a
-control."""
+distance from the mean token first (FastVAR, arXiv 2503.23367). random: by the plan's seed.
+entropy_reversed is a control."""
 Way = Literal["identity", "cached", "exit"]
 """What tokens that are not worked on may get in any model."""
 Dropped = Literal["identity", "cached", "exit", "shortcut"]

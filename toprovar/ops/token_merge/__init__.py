@@ -45,7 +45,8 @@ def merge_update_(
         cached: [R, h * w, C] updates of an earlier scale, gates included.
         grid: (h, w) of ``cached``.
         new_grid: (h2, w2) of ``x``.
-        mode: how the cache is resized, as in ``resize_tokens``; FastVAR's is "area".
+        mode: how the cache is resized, as in ``resize_tokens``; "area" in FastVAR (arXiv
+            2503.23367).
         gate: [R, C] factor on ``fresh``, or None for 1.
         out: [R, N, C] of any float dtype: receives the update, for the next scale. Not without
             ``fresh``.

@@ -2,12 +2,12 @@
 
 A method is one module of this package, or one folder, that names its strategies in ``STRATEGIES``.
 Command line options, node inputs, comparisons and help texts are derived from what stands here; no
-other file needs to know of it.
+other file needs to know of it. A fit alone (``Fit``) stands elsewhere, as it drives the pipeline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from ..planner import Planner
 
 LIKE_OTHERS = "--STRATEGY-NAME"
-"""Spelling of an option that names none of its own, such as ``--fastvar-drop``."""
+"""Spelling of an option that names none of its own, such as ``--short-left-out``; ``--left-out``
+where a strategy has the command for itself."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Shorthand:
-    """A command line option that settings take beside their fields (``SkipVarSettings``).
+    """A command line option that settings take beside their fields.
 
     Attributes:
         low, high: bounds of the whole number that it takes.
@@ -97,10 +98,56 @@ class Resource:
     decided: bool = False
 
 
+@dataclass(frozen=True)
+class Recordings:
+    """How runs that were recorded with a method's official code are run again, to be compared.
+
+    Attributes:
+        plan: (run.json, shape, schedule, () -> autoencoder) -> what the run left out.
+        known: (run.json, names of its goldens) -> whether a run that does not name its method was
+            recorded with this one; None = such runs always name it.
+        values: the plan as it was at the end -> numbers that were recorded of the method itself,
+            by the golden's name.
+        bits_from: the run whose bits these share before their own begin; None = they have all.
+        weights_from: the family whose weights those runs have that lie, without any of their own,
+            in a folder of the strategy's name; None = there is none.
+    """
+
+    plan: Callable[[Mapping[str, Any], TransformerConfig, ScaleSchedule, Callable[[], Any]],
+                   Planner]
+    known: Callable[[Mapping[str, Any], Collection[str]], bool] | None = None
+    values: Callable[[SparsityPlan], Mapping[str, Sequence[float]]] | None = None
+    bits_from: str | None = None
+    weights_from: str | None = None
+
+
 class Settings(BaseModel):
     """Of a strategy that has none; the base of all others."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A JSON file by which a strategy decides, fitted to a model's own pictures: what
+    ``toprovar fit-NAME`` writes.
+
+    Attributes:
+        summary: of the command.
+        result: the file, in messages, such as "decision models".
+        known: (an object out of JSON) -> whether it is such a file, which may be written anew.
+        settings: further options of the command, as fields with an ``Option`` each.
+        bundled: prompts that ``--bundled`` alone stands for.
+        module: where it is fitted, which may import what stands above strategies: a module with
+            the functions of ``analysis.fits.Fitting``; "" = that of the strategy's name there.
+    """
+
+    summary: str
+    result: str
+    known: Callable[[Mapping[str, Any]], bool]
+    settings: type[Settings] = Settings
+    bundled: int = 60
+    module: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +229,8 @@ class Strategy(Generic[S]):
         summary: one sentence for lists.
         settings: their class; every field carries an ``Option``.
         resources, shorthands: further options.
+        fit: what it decides by, where that is fitted to a model.
+        recordings: how recorded runs of its official code are run again; None = there are none.
         rank: place in lists; since: release of the planner's node in which its inputs came, which
             stand behind those of earlier ones, so that saved graphs keep their values. Without
             one they stand last.
@@ -195,6 +244,8 @@ class Strategy(Generic[S]):
     settings: ClassVar[type[Settings]] = Settings
     resources: ClassVar[tuple[Resource, ...]] = ()
     shorthands: ClassVar[tuple[Shorthand, ...]] = ()
+    fit: ClassVar[Fit | None] = None
+    recordings: ClassVar[Recordings | None] = None
     rank: ClassVar[int] = 100
     since: ClassVar[int] = 1000
     targets: ClassVar[bool] = True

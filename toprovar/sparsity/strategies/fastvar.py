@@ -7,8 +7,8 @@ others get the sub-layer's output of the scale before those two, resized by area
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from ...models.config import TransformerConfig
 from ...schedules import ScaleSchedule
 from ..plan import ModelTag, ScalePlan, SparsityPlan, schedule_name
 from ..solve import CLOSE, solve
-from .base import Option, PlanContext, Settings, Strategy
+from .base import Option, PlanContext, Recordings, Settings, Strategy
 
 OFFICIAL_DROP = (0.4, 0.5, 1.0, 1.0)
 """Share of tokens dropped on the last four scales; 1 = the scale is not run."""
@@ -130,12 +130,24 @@ class FastVarSettings(Settings):
     )] = OFFICIAL_DROP
 
 
+def _recorded(run: Mapping[str, Any], shape: TransformerConfig, schedule: ScaleSchedule,
+              vae: Callable[[], Any]) -> SparsityPlan:
+    """The fork's hard-coded layers, also on a model of six."""
+    return fastvar_plan(shape, schedule, layers=OFFICIAL_LAYERS)
+
+
+def _known(run: Mapping[str, Any], goldens: Collection[str]) -> bool:
+    """Only these were recorded with the tokens that they kept."""
+    return any(name.startswith(("kept.", "kept_count.")) for name in goldens)
+
+
 class FastVar(Strategy[FastVarSettings]):
     """As published, and turned up or down for a target."""
 
     name: ClassVar[str] = "fastvar"
     summary: ClassVar[str] = "fixed shares of the last scales' tokens are dropped"
     settings: ClassVar[type[Settings]] = FastVarSettings
+    recordings: ClassVar[Recordings | None] = Recordings(_recorded, _known)
     rank: ClassVar[int] = 2
     since: ClassVar[int] = 1
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from .base import Settings, Strategy
+from .base import Fit, Settings, Strategy
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,10 @@ def check_strategy(strategy: Strategy[Any]) -> None:
     """Refuse one that lacks something.
 
     Raises:
-        TypeError: it is no Strategy, has no proper name, or a field of its settings no Option.
+        TypeError: it is no Strategy, has no proper name, or a field of its settings or of its
+            fit's has no Option.
     """
-    from .options import options_of
+    from .options import options_in, options_of
 
     if not isinstance(strategy, Strategy) or not issubclass(strategy.settings, Settings):
         raise TypeError(f"expected a Strategy with Settings, got {strategy!r}")
@@ -70,6 +71,13 @@ def check_strategy(strategy: Strategy[Any]) -> None:
         raise TypeError(f"a strategy's name is lower-case letters and digits, got "
                         f"{strategy.name!r}")
     options_of(strategy)
+    if strategy.fit is not None:
+        options_in(strategy.fit.settings)
+
+
+def fits() -> dict[str, Fit]:
+    """Of the strategies that decide by what is fitted to a model, by name."""
+    return {name: one.fit for name, one in all_strategies().items() if one.fit is not None}
 
 
 def names() -> tuple[str, ...]:

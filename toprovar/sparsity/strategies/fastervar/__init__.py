@@ -7,8 +7,9 @@ before, resized. Everything earlier is run in full.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -17,7 +18,7 @@ from ....models.config import TransformerConfig
 from ....schedules import ScaleSchedule
 from ...plan import ModelTag, ScalePlan, SparsityPlan, dense_scales, schedule_name
 from ...special import Mixtures
-from ..base import Option, PlanContext, Settings, Strategy
+from ..base import Option, PlanContext, Recordings, Settings, Strategy
 from ..stop import side_shares
 from .ranks import TABLE_GROUPS, rank
 
@@ -125,12 +126,21 @@ class FasterVarSettings(Settings):
         advanced=True)] = False
 
 
+def _recorded(run: Mapping[str, Any], shape: TransformerConfig, schedule: ScaleSchedule,
+              vae: Callable[[], Any]) -> SparsityPlan:
+    """The fork's groups, which are chunks. Guidance of exactly 0 leaves the unconditional row."""
+    mixed = run["executed_scales"][-1]
+    return fastervar_plan(shape, schedule, run["alpha"], by_chunk=True,
+                          guided=run["cfg_list"][mixed] != 0)
+
+
 class FasterVar(Strategy[FasterVarSettings]):
     """As published, and by other rows of its table for a target."""
 
     name: ClassVar[str] = "fastervar"
     summary: ClassVar[str] = "a late scale works on random mixtures of its tokens"
     settings: ClassVar[type[Settings]] = FasterVarSettings
+    recordings: ClassVar[Recordings | None] = Recordings(_recorded, weights_from="infinity_1m")
     rank: ClassVar[int] = 5
     since: ClassVar[int] = 2
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from ..base import Option, PlanContext, Resource, Settings, Shorthand, Strategy
-from .decision import CLASSES, DecisionModels, find_decisions
+from ..base import Fit, Option, PlanContext, Recordings, Resource, Settings, Shorthand, Strategy
+from .decision import CLASSES, FEATURES, TARGET, DecisionModel, DecisionModels, find_decisions
 
 if TYPE_CHECKING:
+    from ....models.config import TransformerConfig
+    from ....schedules import ScaleSchedule
+    from ...plan import SparsityPlan
     from ...planner import Planner
 
 UNDECIDED = (
@@ -60,6 +63,48 @@ class SkipVarSettings(Settings):
         return values if skip is None else values | {"policy": "skip", "scales": skip}
 
 
+class FitSettings(Settings):
+    """Of ``toprovar fit-skipvar``."""
+
+    model_config = ConfigDict(allow_inf_nan=True)  # told in the same words as other faults
+
+    target: Annotated[float, Option(
+        "SSIM to the dense picture to be kept", metavar="TARGET")] = TARGET
+
+    @field_validator("target")
+    @classmethod
+    def _share(cls, target: float) -> float:
+        if not 0 < target <= 1:
+            raise ValueError("must be above 0 and at most 1")
+        return target
+
+
+def _decisions(content: Mapping[str, Any]) -> bool:
+    """Whether a file of this content holds decision models by name."""
+    return all(isinstance(model, dict) and "skip" in model for model in content.values())
+
+
+def _recorded(run: Mapping[str, Any], shape: TransformerConfig, schedule: ScaleSchedule,
+              vae: Callable[[], Any]) -> Planner:
+    """Decided inside the run, too, by a model that always answers as the recording was forced to:
+    so the features are taken."""
+    from .features import vae_decoder
+    from .policies import SkipVar
+
+    model = DecisionModel.always(run["skip_label"], run["uncond_label"])
+    return SkipVar(model, vae_decoder(vae()))
+
+
+def _known(run: Mapping[str, Any], goldens: Collection[str]) -> bool:
+    return "skip_label" in run or "uncond_label" in run
+
+
+def _values(plan: SparsityPlan) -> Mapping[str, Sequence[float]]:
+    if "diff_hf" not in plan.parameters:  # the run was too short to decide
+        return {}
+    return {"features": [plan.parameters[name] for name in FEATURES]}
+
+
 class SkipVar(Strategy[SkipVarSettings]):
     """As published, with its fixed policies for targets."""
 
@@ -75,6 +120,11 @@ class SkipVar(Strategy[SkipVarSettings]):
     resources: ClassVar[tuple[Resource, ...]] = (Resource(
         "decisions", "--decisions", "decision model of 'toprovar fit-skipvar' (default: the one in "
         "the box)", DecisionModels.load, decided=True),)
+    fit: ClassVar[Fit | None] = Fit(
+        "fit SkipVAR's decision models to a model's own pictures", "decision models", _decisions,
+        FitSettings)
+    recordings: ClassVar[Recordings | None] = Recordings(
+        _recorded, _known, _values, bits_from="greedy")  # theirs begin where they leave that run
 
     def check(self, settings: SkipVarSettings, given: Mapping[str, str], target: bool) -> None:
         if "decisions" in given and settings.policy != "adaptive":

@@ -25,6 +25,8 @@ from ...plan import FROZEN
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 20
+TARGET = 0.84
+"""SSIM to the dense picture that a fit keeps by default."""
 FEATURES = ("diff_hf", "hf_ratio")
 CLASSES = (0, 1, 2, 3)
 """How many scales at the end are left out, or run without guidance."""

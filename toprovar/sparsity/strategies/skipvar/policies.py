@@ -82,6 +82,7 @@ class SkipVar:
     cost_model: CostModel | None = None
     name: str = "skipvar"
     adaptive: bool = True
+    decodes: bool = True
 
     def start(self, context: RunContext) -> PlanState:
         """Begin a run; dense, with a note, where the schedule is too short to decide.

@@ -1,4 +1,4 @@
-"""Fits SkipVAR's decision models to a model's own pictures.
+"""Decision models from what was measured.
 
 A picture's label is the policy that saves most and stays like the dense picture. How well a
 decision does is measured on prompts that were held out of its fit.
@@ -16,62 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.fingerprint import model_fingerprint
-from ..pipeline import InfinityPipeline
-from ..schedules import ScaleSchedule, get_schedule
-from ..sparsity.strategies.skipvar.decision import (
+from ....sparsity.strategies.skipvar.decision import (
     CLASSES,
     DecisionModel,
-    DecisionModels,
     Regression,
     constant,
 )
-from .measure import OnImage
-from .skipvar_measure import PolicySamples, measure_policies
+from .measure import PolicySamples
 
 FOLDS = 5
 FEWEST = 20
 """Pictures that a regression is fitted to, at least, before all are taken in place of those it is
 asked about."""
-
-
-def fit_skipvar(
-    pipeline: InfinityPipeline, prompts: Sequence[str], seeds: Sequence[int] = (0,), *,
-    schedules: Sequence[ScaleSchedule] = (), target: float = 0.84, batch: int = 1,
-    provenance: dict[str, Any] | None = None, on_images: OnImage | None = None, **how: Any,
-) -> DecisionModels:
-    """Measure the policies on prompts and seeds and fit a decision model for each schedule.
-
-    Args:
-        schedules: default: square, at the pipeline's default budget. Pixel budgets must differ.
-        target: SSIM to the dense picture to be kept.
-        batch: images at once; provenance: added to what is recorded.
-        on_images: told of every finished run, ``skipvar_measure.runs_of`` for each picture.
-        how: anything else the pipeline takes.
-    """
-    check_fitting()
-    schedules = schedules or [get_schedule("1.0", pipeline.config["default_pn"])]
-    if len({s.pn for s in schedules}) < len(schedules):
-        raise ValueError("the schedules' pixel budgets must differ, got "
-                         f"{', '.join(s.pn for s in schedules)}")
-    model = model_fingerprint(pipeline.transformer)
-    return DecisionModels({
-        schedule.pn: fit_decision(
-            measure_policies(pipeline, prompts, seeds, schedule, batch=batch,
-                             on_images=on_images, **how),
-            target, model, provenance,
-        )
-        for schedule in schedules
-    })
-
-
-def check_fitting() -> None:
-    """Refuse before anything is drawn."""
-    try:
-        import sklearn.linear_model  # noqa: F401
-    except ImportError:
-        raise ValueError("fitting SkipVAR's decisions needs scikit-learn: "
-                         "pip install 'toprovar[analysis]'") from None
 
 
 def fit_decision(samples: PolicySamples, target: float, model: str | None = None,
@@ -196,6 +152,3 @@ def _share(right: Sequence[bool]) -> float | None:
 
 def _mean(values: Tensor) -> float:
     return float(values.mean())
-
-
-__all__ = ["check_fitting", "fit_decision", "fit_regression", "fit_skipvar", "label"]

@@ -9,14 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..evaluation.metrics import ssim
-from ..pipeline import InfinityPipeline
-from ..sampling.run import ScaleState
-from ..schedules import ScaleSchedule
-from ..sparsity.strategies.skipvar.decision import CLASSES
-from ..sparsity.strategies.skipvar.features import measure_features, small_codes, vae_decoder
-from ..sparsity.strategies.skipvar.policies import MIN_SCALES, NEW, OLD, feature_size, skipvar_plan
-from .measure import OnImage, batches
+from ....evaluation.metrics import ssim
+from ....pipeline import InfinityPipeline
+from ....sampling.run import ScaleState
+from ....schedules import ScaleSchedule
+from ....sparsity.strategies.skipvar.decision import CLASSES
+from ....sparsity.strategies.skipvar.features import measure_features, small_codes, vae_decoder
+from ....sparsity.strategies.skipvar.policies import (
+    MIN_SCALES,
+    NEW,
+    OLD,
+    feature_size,
+    skipvar_plan,
+)
+from ...measure import OnImage, batches
 
 
 @dataclass(frozen=True)
