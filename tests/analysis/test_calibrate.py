@@ -86,7 +86,9 @@ def test_going_on_from_earlier_measurements(pipeline: Any, tmp_path: Path) -> No
     second = calibrator(pipeline, begun=begun, shortcuts=shortcuts).run()
     assert second.findings.pictures > first.findings.pictures
     entry = second.findings.schedules["0.06M"]
-    assert entry.looked_at == 1 and len(entry.unguided) == 1  # not measured again
+    assert entry.looked_at == len(entry.unguided) == len(JOBS)
+    ways = first.findings.schedules["0.06M"].ways
+    assert all(entry.ways[way][:1] == ways[way] for way in ways)  # not measured again
     assert all(list(t.likeness)[: len(old)] == old
                for t, old in zip(entry.tried, before, strict=False) if not t.shortcuts)
     # Whole measurements leave nothing to do.

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -118,7 +118,7 @@ class Calibrator:
         fresh = Findings.begin(model_fingerprint(self.pipeline.transformer),
                                jobs_hash(self.jobs, self.guidance_scale, self.tau),
                                self.schedules)
-        self.findings = fresh if self.begun is None else self.begun
+        self.findings = fresh if self.begun is None else self.begun.model_copy(deep=True)
         if not self.findings.fits(fresh):
             raise ValueError("these measurements are of another model, other pictures or other "
                              "sizes: begin anew")
@@ -166,7 +166,8 @@ class Calibrator:
         used = None
         if found is not None:
             found, used = with_used(self.shape, found, self.shortcuts, self.most_bytes)
-        return Result(found, used, self.findings, self.shortcuts, self.work)
+        return Result(found, used, self.findings.model_copy(deep=True), self.shortcuts,
+                      replace(self.work))
 
     # The parts
 

@@ -43,8 +43,9 @@ More = Callable[[int], bool]
 
 def look(drawing: Drawing, found: ScheduleFindings, most: int, more: More,
          ratio_scale: RatioScale) -> None:
-    """Entropies and unfinished pictures of up to ``most`` pictures, once."""
-    if found.looked_at:
+    """Entropies and unfinished pictures of up to ``most`` pictures. Maps are not kept, so that all
+    are drawn again where more are wanted than were looked at; fewer than then change nothing."""
+    if found.looked_at >= most:
         return
     traces: list[EntropyTrace] = []
     exits: list[list[float | None]] = []
@@ -54,8 +55,9 @@ def look(drawing: Drawing, found: ScheduleFindings, most: int, more: More,
         trace, unfinished = drawing.look(number, TraceRecorder())
         traces.append(trace)
         exits.append(unfinished)
-    _conclude_trace(found, EntropyTrace.join(traces), ratio_scale)
-    found.exit_ssim = exits
+    if len(traces) > found.looked_at:
+        _conclude_trace(found, EntropyTrace.join(traces), ratio_scale)
+        found.exit_ssim = exits
 
 
 def try_ways(drawing: Drawing, found: ScheduleFindings, keep: float, more: More) -> None:
