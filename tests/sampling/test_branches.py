@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.random_shortcuts import random_shortcuts
 from tests.tiny import random_text, tiny_transformer
@@ -14,6 +14,7 @@ from toprovar.analysis.choices import State, choice_plan
 from toprovar.analysis.probes import WAYS, probe_plan, sparing_plan
 from toprovar.entropy.trace import TraceRecorder
 from toprovar.models.fingerprint import model_fingerprint
+from toprovar.sampling import workspace
 from toprovar.sampling.branches import BranchingRun, left_for, step_keys
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun
@@ -153,3 +154,27 @@ def test_a_plan_of_another_size_is_refused() -> None:
     run = BranchingRun(MODEL, random_text(4), PARAMS, generators=[torch.Generator()])
     with pytest.raises(ValueError, match="was made for the schedule"):
         next(run.draw([dense_plan(SHAPE, get_schedule("1.0", "0.25M"))]))
+
+
+def test_branches_replay_recorded_scales(plans: list[SparsityPlan], device: str) -> None:
+    """On a tape, or as CUDA graphs: new prompts and seeds on scales that were recorded before."""
+    model = tiny_transformer()
+    nn.Module.to(model, device)
+    try:
+        for seed, length, replays in ((1, 5, False), (2, 3, False), (3, 6, True)):
+            run = BranchingRun(
+                model, random_text(length, seed=seed).to(device), PARAMS, leaves=LEAVES,
+                generators=[torch.Generator().manual_seed(seed)],
+                options=EngineOptions(graphs=True, fused=True))
+            for i, codes in run.draw(plans):
+                alone = SamplingRun(
+                    model, random_text(length, seed=seed).to(device), PARAMS, plan=plans[i],
+                    generators=[torch.Generator().manual_seed(seed)],
+                    options=EngineOptions(graphs=False, fused=True))
+                for _ in alone:
+                    pass
+                torch.testing.assert_close(codes, alone.summed_codes)
+            assert run.replayed == (run.shared.scales if replays else run.replayed)
+            run.release()
+    finally:
+        workspace.release(model)

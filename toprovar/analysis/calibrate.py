@@ -31,6 +31,7 @@ from ..models.text import PackedText
 from ..pipeline import InfinityPipeline
 from ..sampling.branches import left_for, step_keys
 from ..schedules import ScaleSchedule, get_schedule
+from ..sparsity.plan import Way
 from ..sparsity.shortcuts import Shortcuts, register_shortcuts
 from . import parts
 from .choices import State
@@ -64,6 +65,7 @@ class Calibrator:
         probe_keep: share of tokens, the least diffuse, that a pruned scale works on while ways and
             start scales are tried.
         ratio_scale, alpha_min, alpha_max: recorded for the planner.
+        dropped: what dropped tokens get; None = by which way pictures stay most like dense ones.
         name: of the model, for the reader; provenance: added to what is recorded.
         begun: findings to go on from, with ``shortcuts``, all that were fitted then.
         most_bytes: of the shortcuts' file; None = as many as help plans.
@@ -85,6 +87,7 @@ class Calibrator:
     ratio_scale: RatioScale = "log"
     alpha_min: float = 0.0
     alpha_max: float = 0.9
+    dropped: Way | None = None
     name: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
     begun: Findings | None = None
@@ -137,7 +140,7 @@ class Calibrator:
         self._in("look", self._look)
         self._in("ways", self._ways)
         self._tell_result()
-        exits = way_of(self.findings) == "exit"
+        exits = self.way == "exit"
         if exits:
             self._in("choices", partial(self._rounds, self._plain_limit()))
             self._tell_result()
@@ -159,8 +162,8 @@ class Calibrator:
         self.findings.pictures = self._before[1] + self.work.pictures
         self._note_times()
         found = conclude(
-            self.findings, self.shape, target_ssim=self.target_ssim, name=self.name,
-            alpha_min=self.alpha_min, alpha_max=self.alpha_max,
+            self.findings, self.shape, way=self.dropped, target_ssim=self.target_ssim,
+            name=self.name, alpha_min=self.alpha_min, alpha_max=self.alpha_max,
             prompts=len({p for p, _ in self.jobs}), seeds=len({s for _, s in self.jobs}),
             provenance={"versions": versions(), **self.provenance})
         used = None
@@ -168,6 +171,11 @@ class Calibrator:
             found, used = with_used(self.shape, found, self.shortcuts, self.most_bytes)
         return Result(found, used, self.findings.model_copy(deep=True), self.shortcuts,
                       replace(self.work))
+
+    @property
+    def way(self) -> Way:
+        """What dropped tokens get, by what was measured so far."""
+        return self.dropped or way_of(self.findings)
 
     # The parts
 
@@ -209,7 +217,7 @@ class Calibrator:
             entry.complete, entry.settled = 0, False
 
     def _starts(self) -> None:
-        way = way_of(self.findings)
+        way = self.way
         for drawing, found in self._places():
             off = unconditional_off(found, self.target_ssim) if way == "exit" else 0
             most = found.looked_at if self.minutes is None else min(STARTS, found.looked_at)

@@ -44,7 +44,8 @@ def unconditional_off(found: ScheduleFindings, target: float) -> int:
 
 
 def conclude(
-    findings: Findings, shape: TransformerConfig, *, target_ssim: float, name: str = "",
+    findings: Findings, shape: TransformerConfig, *, target_ssim: float, way: Way | None = None,
+    name: str = "",
     alpha_min: float = 0.0, alpha_max: float = 0.9, prompts: int = 1, seeds: int = 1,
     provenance: dict[str, Any] | None = None,
 ) -> Calibration | None:
@@ -52,13 +53,14 @@ def conclude(
 
     Args:
         target_ssim: pictures at least this similar to the dense one count as unharmed.
+        way: what dropped tokens get; None = ``way_of``.
         prompts, seeds: how many were given; the rest as of ``Calibration``.
     """
     done = {pn: found for pn, found in findings.schedules.items()
             if found.layers is not None and found.ways}
     if not done:
         return None
-    way = way_of(findings)
+    way = way or way_of(findings)
     rhos = [torch.tensor([[math.nan if x is None else x for x in row] for row in found.rho],
                          dtype=torch.float64) for found in done.values()]
     pruned = [_pruned(found) for found in done.values()]
