@@ -43,7 +43,7 @@ def test_what_a_trace_cannot_tell_is_the_models_own(monkeypatch: pytest.MonkeyPa
     own = plain.main.model_copy(update={"start_scale": 4, "start_reason": "measured",
                                         "unconditional_off": 2})
     known = plain.model_copy(update={"entries": {own.pn: own}, "dropped": "exit", "tau": 0.6})
-    monkeypatch.setattr(module, "find_calibration", lambda model: known)
+    monkeypatch.setattr(module, "find_calibration", lambda model, pn=None: known)
     found = trace_calibration(trace, summary)
     assert found.main.start_scale == 4 and found.main.start_reason == "measured"
     assert found.main.unconditional_off == 2 and found.dropped == "exit" and found.tau == 0.6

@@ -108,7 +108,7 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
         traces.append(recorder.trace(schedule, depth, prompts=[text], seeds=[seed + number],
                                      model=fingerprint, params=done.report.params))
     trace = EntropyTrace.join(traces)
-    known = find_calibration(fingerprint)
+    known = find_calibration(fingerprint, pn=schedule.pn)
     return Traced(trace, summarise(trace, known.entry(schedule)[0] if known else None), schedule,
                   torch.cat(latents))
 

@@ -191,3 +191,17 @@ def test_guidance_is_given_up_while_half_of_the_tolerance_is_left() -> None:
 def test_findings_have_no_numbers_that_json_has_not() -> None:
     with pytest.raises(ValueError, match="finite"):
         findings(ways={"exit": [math.nan]})
+
+
+def test_of_several_the_one_that_was_measured_at_the_size(pipeline: Any, tmp_path: Path) -> None:
+    fingerprint = model_fingerprint(pipeline.transformer)
+    found = calibrator(pipeline, minutes=1e-4, fit_jobs=()).run()
+    assert found.calibration is not None
+    entry = found.calibration.main
+    other = found.calibration.model_copy(update={
+        "name": "other", "entries": {"0.25M": entry.model_copy(update={"pn": "0.25M"})}})
+    save_result(found, result_file("b", fingerprint, [SCHEDULE]))
+    other.save(result_file("a", fingerprint, [SCHEDULE]))  # is found first
+    names = [getattr(find_calibration(fingerprint, pn=pn), "name", None)
+             for pn in ("0.06M", "0.25M", "1M", None)]
+    assert names == ["tiny", "other", "other", "other"]

@@ -42,7 +42,7 @@ from .measure import FEWEST_TOKENS
 from .progress import SHARES, WORDS, Progress, Result
 from .race import Race
 from .shortcut_fit import MOST_BYTES, fit_shortcuts
-from .shortcut_use import with_used
+from .shortcut_use import file_limit, with_used
 
 LOOKED_AT = 16
 """Pictures that entropies are taken from where time is short."""
@@ -68,7 +68,7 @@ class Calibrator:
         dropped: what dropped tokens get; None = by which way pictures stay most like dense ones.
         name: of the model, for the reader; provenance: added to what is recorded.
         begun: findings to go on from, with ``shortcuts``, all that were fitted then.
-        most_bytes: of the shortcuts' file; None = as many as help plans.
+        most_bytes: of the shortcuts' file; None = ``shortcut_use.file_limit``.
         sum_bytes: of memory that fitting may take.
         check: called before every layer or scale; what it raises ends the calibration, and
             :meth:`result` has what was found until then.
@@ -168,7 +168,8 @@ class Calibrator:
             provenance={"versions": versions(), **self.provenance})
         used = None
         if found is not None:
-            found, used = with_used(self.shape, found, self.shortcuts, self.most_bytes)
+            limit = file_limit(self.shape.width) if self.most_bytes is None else self.most_bytes
+            found, used = with_used(self.shape, found, self.shortcuts, limit)
         return Result(found, used, self.findings.model_copy(deep=True), self.shortcuts,
                       replace(self.work))
 

@@ -58,7 +58,8 @@ def unguided_scales(schedule: ScaleSchedule) -> int:
 def sparing_pair(choices: Sequence[Choice], count: int) -> tuple[State, State] | None:
     """The choice, and the cheaper one, between which plans lie that spare a part of the last
     scale's tokens: those tokens take a longer shortcut or, where no two choices differ by that
-    alone, exit. The pair that lies farthest apart, the likest of these; None if there is none.
+    alone, exit. The pair that lies farthest apart, the likest of these; without any, the likest
+    choice but the dense run, and the same with its tokens exiting. None if there is no choice.
 
     Args:
         count: scales of the schedule.
@@ -80,7 +81,13 @@ def sparing_pair(choices: Sequence[Choice], count: int) -> tuple[State, State] |
                 found.append((1, long - short, choice.likeness, state, other))
             elif other.skipped == tuple(sorted({*state.skipped, last})) and not long:
                 found.append((0, 0, choice.likeness, state, other))
-    return max(found)[3:] if found else None
+    if found:
+        return max(found)[3:]
+    first = max((c for c in choices if c.likeness < 1), key=lambda c: c.likeness, default=None)
+    if first is None:
+        return None
+    state = State.of(first)
+    return state, state.without(max(s for s in range(count) if s not in state.skipped))
 
 
 def sparing_plan(shape: TransformerConfig, schedule: ScaleSchedule, pair: tuple[State, State],

@@ -13,6 +13,8 @@ from ..sparsity.linear_shortcut import LinearShortcut
 from ..sparsity.shortcuts import Shortcuts
 from .choices import State, cost_of
 
+MOST_BYTES, MOST_BYTES_WIDE = 100_000_000, 150_000_000
+"""Of a file of shortcuts: what people send to one another; of models wider than 2048."""
 MOST_LOST = 0.0075
 """Likeness that plans may lose at some cost, for there to be fewer shortcuts to keep."""
 
@@ -24,6 +26,11 @@ class _Rated(NamedTuple):
     choice: Choice
     cost: float
     linear_shortcuts: frozenset[LinearShortcut]
+
+
+def file_limit(width: int) -> int:
+    """Bytes that a model's file of shortcuts should not exceed."""
+    return MOST_BYTES if width <= 2048 else MOST_BYTES_WIDE
 
 
 def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Shortcuts | None,

@@ -25,7 +25,8 @@ def trace_calibration(trace: EntropyTrace, summary: Summary) -> Calibration:
         ValueError: the trace's size is not a listed one.
     """
     about = trace.about
-    schedule, known = find_schedule(about.grids), find_calibration(about.model)
+    schedule = find_schedule(about.grids)
+    known = find_calibration(about.model, pn=schedule.pn)
     own = known.entry(schedule)[0] if known else None
     if own is not None:
         start, reason = own.start_scale, own.start_reason

@@ -94,7 +94,7 @@ def _analyze(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
             raise ValueError(f"{arguments.calibration} is of the model {calibration.model}, this "
                              f"is {fingerprint}: calibrate this one with --calibrate FILE")
     else:
-        calibration = find_calibration(fingerprint)
+        calibration = find_calibration(fingerprint, pn=schedule.pn)
     seeds = range(arguments.seed, arguments.seed + arguments.num_seeds)
     with tqdm(total=len(prompts) * len(seeds), desc="pictures", disable=arguments.json) as bar:
         found = analyze(

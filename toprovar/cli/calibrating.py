@@ -132,8 +132,7 @@ def _bar(quiet: bool) -> Iterator[Any]:
     """A progress bar of the whole, with what is being done."""
     from tqdm import tqdm
 
-    bar = tqdm(total=1000, disable=quiet, bar_format="{desc}: {percentage:3.0f}%|{bar}| "
-               "{postfix}")
+    bar = tqdm(total=1000, disable=quiet, bar_format="{desc}{percentage:3.0f}%|{bar}|{postfix}")
 
     def told(progress: Progress) -> None:
         bar.set_description(progress.words, refresh=False)

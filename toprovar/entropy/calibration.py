@@ -195,22 +195,27 @@ def shortcuts_beside(path: str | Path) -> Path:
     return Path(path).with_suffix(".safetensors")
 
 
-def find_calibration(model: str, files: Iterable[str | Path] = ()) -> Calibration | None:
+def find_calibration(model: str, files: Iterable[str | Path] = (), pn: str | None = None
+                     ) -> Calibration | None:
     """The calibration of these weights: from ``files``, the user's folder, or the box; None if
     there is none. A damaged file in a folder is named in a warning and passed over.
 
     Args:
         model: fingerprint.
+        pn: the pixel budget that it is wanted for: of several, one that was measured there goes
+            first.
     """
     box, own = calibration_folders()
-    for path in files:
-        if (found := Calibration.load(path)).model == model:
-            return found
-    for path in (*sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
-        found = _read(path, _changed(path), _changed(shortcuts_beside(path)))
+    others: list[Calibration] = []
+    for path in (*files, *sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
+        given = path in files
+        found = Calibration.load(path) if given else _read(
+            Path(path), _changed(Path(path)), _changed(shortcuts_beside(path)))
         if found is not None and found.model == model:
-            return found
-    return None
+            if given or pn is None or pn in found.entries:
+                return found
+            others.append(found)
+    return others[0] if others else None
 
 
 def _changed(path: Path) -> int:

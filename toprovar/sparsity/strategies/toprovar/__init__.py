@@ -40,7 +40,7 @@ CALIBRATION = Resource(
 def _calibration(context: PlanContext) -> Calibration | None:
     found = context.given.get("calibration")
     if found is None:
-        return find_calibration(context.fingerprint())
+        return find_calibration(context.fingerprint(), pn=context.schedule.pn)
     if found.depth != context.shape.depth:
         raise ValueError(f"the calibration is of a model of {found.depth} layers, this one has "
                          f"{context.shape.depth}")
