@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 MOST_BYTES = 16 << 20
-REMEDY = "make one with 'toprovar analyze --calibrate FILE'"
+REMEDY = "make one with 'toprovar calibrate'"
 SHORTCUTS_SHA256 = "shortcuts_sha256"
 """The entry of a file that is the SHA-256 of the file of shortcuts beside it."""
 

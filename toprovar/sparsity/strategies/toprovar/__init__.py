@@ -23,7 +23,7 @@ def adopt_calibration(path: str, found: Calibration, depth: int, fingerprint: st
 
     if found.depth != depth:
         raise ValueError(f"{path}: calibrates a model of {found.depth} layers, this one has "
-                         f"{depth}: make one with 'toprovar analyze --calibrate FILE'")
+                         f"{depth}: make one with 'toprovar calibrate'")
     beside = Path(path).with_suffix(".safetensors")
     if found.shortcuts and beside.is_file():
         register_shortcuts(Shortcuts.load(beside))

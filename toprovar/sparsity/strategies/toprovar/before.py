@@ -52,7 +52,7 @@ def toprovar_plan(
         if settings.start_scale is None and (target is None or settings.dropped != "exit"):
             raise ValueError(
                 "a ToProVAR plan made before the run with these settings needs a calibration of "
-                "the model (make one with 'toprovar analyze --calibrate FILE'), or a start_scale"
+                "the model (make one with 'toprovar calibrate'), or a start_scale"
             )
         start, scores, fingerprint = settings.start_scale, (1.0,) * depth, None
         guide: tuple[int, ...] = ()

@@ -34,7 +34,7 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
         "provenance": {"prior": prior.name, "measured_on": list(prior.models)},
     }
     note = (f"this model has no calibration: planned by the prior for {prior.name}; "
-            "'toprovar analyze --calibrate FILE' measures what the model itself bears")
+            "'toprovar calibrate' measures what the model itself bears")
     choices, (whole, strength) = prior.choices(count), prior.default(count)
     off, settings = settings.unconditional_off, settled(settings, None, None)
     if off is not None:
