@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sizes(parser, "more than one may be given")
     add("--minutes", type=float, default=5.0,
         help="when to stop; what was found by then is used, and the next calibration of the same "
-             "model, prompts and sizes goes on from there (default: 5)")
+             "model, prompts and sizes goes on from there (default: 5.0)")
     add("--target-ssim", type=float, default=0.8,
         help="similarity to the dense picture that counts as unharmed (default: 0.8)")
     add("--no-shortcuts", action="store_true",
