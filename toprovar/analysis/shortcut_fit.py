@@ -26,7 +26,7 @@ from ..sparsity.linear_shortcut import INPUT, LinearShortcut
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.shortcut_inputs import Sizes, shortcut_inputs
 from ..sparsity.shortcuts import CODES, LinearMap, Shortcuts
-from .choices import choice_plan, skippable
+from .choices import LEAST_SAVED, choice_plan, skippable
 from .drawing import Drawing, Job
 from .measure import FEWEST_TOKENS
 from .shortcut_sums import RIDGE, Moments, Spread
@@ -37,8 +37,8 @@ MOST_LEFT_OUT = 1
 """Scales that a shortcut passes over at most."""
 MOST_TOKENS = 1024
 """Of a row at a scale that take part, evenly spread."""
-LEAST_SHARE = 0.005
-"""Of the dense FLOPs, that the longest shortcut of a scale must save for one to be fitted."""
+LEFT_OUT_WORTH = 0.6
+"""Of a shortcut over a scale that is left out, against one from the scale before."""
 HELD_OUT = 8
 """One picture in so many says how well the maps predict, and is not fitted to."""
 HELD_TOKENS = 256
@@ -76,7 +76,7 @@ def routes(shape: TransformerConfig, schedules: Sequence[ScaleSchedule],
 
     Args:
         fewest_tokens: scales with fewer never take a shortcut.
-        most_bytes: of sums. The largest scales come first.
+        most_bytes: of sums. Shortcuts of the largest scales come first.
     """
     lengths = shortcut_lengths(shape.depth)
     found: dict[tuple[ScaleSchedule, tuple[int, ...]], list[LinearShortcut]] = {}
@@ -84,7 +84,7 @@ def routes(shape: TransformerConfig, schedules: Sequence[ScaleSchedule],
         free = skippable(schedule, fewest_tokens)
         for scale in range(2, len(schedule)):
             if schedule.tokens[scale] < fewest_tokens \
-                    or _saved(shape, schedule, scale, lengths[-1]) < LEAST_SHARE:
+                    or _saved(shape, schedule, scale, lengths[-1]) < LEAST_SAVED:
                 continue
             for left_out in range(MOST_LEFT_OUT + 1):
                 source = scale - 1 - left_out
@@ -94,8 +94,12 @@ def routes(shape: TransformerConfig, schedules: Sequence[ScaleSchedule],
                         LinearShortcut(source, scale, n) for n in lengths)
     sizes = Sizes.of(shape)
     most = max(1, most_bytes // Moments.nbytes(sizes.inputs, sizes.width))
-    wanted = sorted({one for own in found.values() for one in own},
-                    key=lambda one: (-one.scale, -one.source, one.length))[:most]
+    worth: dict[LinearShortcut, float] = {}
+    for (schedule, between), own in found.items():
+        for one in own:
+            tokens = schedule.tokens[one.scale] / sum(schedule.tokens)
+            worth[one] = max(worth.get(one, 0.0), tokens * LEFT_OUT_WORTH ** len(between))
+    wanted = sorted(worth, key=lambda one: (-worth[one], one))[:most]
     ways = [Route(*key, tuple(one for one in own if one in wanted)) for key, own in found.items()]
     return [way for way in ways if way.linear_shortcuts]
 
