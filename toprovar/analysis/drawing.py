@@ -103,17 +103,22 @@ class Drawing:
         """
         found: list[Alike] = [(1.0, 1.0)] * len(plans)
         dense, first = self._dense.get(number), 0
-        if dense is None:  # first, as the others are compared with it
+        if dense is None:
             plans, first = [self.dense_plan, *plans], 1
+        early: list[tuple[int, Tensor]] = []  # of plans that end before the dense one does
+        device = self.pipeline.transformer.null_text.device
         for i, codes in self.branches(plans, number, leaves):
             picture = self.picture(codes)
             if i < first:
                 dense = self._dense[number] = picture.cpu()
                 self.work.dense += 1
-                continue
-            assert dense is not None
-            picture, own = picture.float(), dense.to(codes.device).float()
-            found[i - first] = float(likeness(picture, own)), float(ssim(picture, own))
+            elif dense is None:
+                early.append((i - first, picture.cpu()))
+            else:
+                found[i - first] = _alike(picture, dense)
+        assert dense is not None
+        for i, picture in early:
+            found[i] = _alike(picture.to(device), dense)
         return found
 
     def look(self, number: int, recorder: TraceRecorder) -> tuple[EntropyTrace, list[float | None]]:
@@ -186,3 +191,8 @@ class Drawing:
         self.pipeline.wake("transformer", device)
         return self._texts[prompt].to(device)
 
+
+
+def _alike(picture: Tensor, dense: Tensor) -> Alike:
+    picture, own = picture.float(), dense.to(picture.device).float()
+    return float(likeness(picture, own)), float(ssim(picture, own))
