@@ -188,8 +188,8 @@ class Shortcuts:
             if not {CODES, shortcut.length} <= set(self.directions):
                 raise ValueError(f"directions for {shortcut} are missing")
             rank = found.down.shape[0]
-            inputs = Sizes(width, self.directions[CODES].shape[1],
-                           self.directions[shortcut.length].shape[1], rank).inputs
+            inputs = Sizes.seen(width, self.directions[CODES].shape[1],
+                                self.directions[shortcut.length].shape[1], rank).inputs
             shapes = tuple(tuple(x.shape) for x in found)
             if shapes != ((rank, inputs), (width, rank), (width,)):
                 raise ValueError(f"{shortcut} has shapes {shapes}, expected "
