@@ -23,7 +23,8 @@ from ..sampling.run import LayerProbe, SamplingRun
 from ..schedules import ScaleSchedule
 from ..sparsity.linear_shortcut import LinearShortcut
 from ..sparsity.shortcut_inputs import Sizes, shortcut_inputs
-from ..sparsity.shortcuts import CODES, LinearMap, Shortcuts
+from ..sparsity.shortcut_maps import ShortcutMap, quantized
+from ..sparsity.shortcuts import CODES, Shortcuts
 from .choices import choice_plan, skippable
 from .measure import FEWEST_TOKENS, OnImage, batches
 from .shortcut_sums import RIDGE, Moments, Spread
@@ -118,7 +119,7 @@ def fit_shortcuts(
     directions[CODES] = torch.linalg.pinv(embedding.cpu()).T[:, : sizes.codes]
     directions = {n: x.half().float() for n, x in directions.items()}  # as they will be kept
     held_from = len(jobs) - int(len(jobs) * HELD_OUT)
-    maps: dict[LinearShortcut, LinearMap] = {}
+    maps: dict[LinearShortcut, ShortcutMap] = {}
     told: dict[str, float] = {}
     for portion in _portions(shape, ways):
         sums: dict[tuple[LinearShortcut, bool], Moments] = {}
@@ -127,7 +128,9 @@ def fit_shortcuts(
                 for part in batches(own, batch) if own else ():
                     draw(part, way, _Summing(way, directions, sums, held))
         for shortcut in sorted({shortcut for way in portion for shortcut in way.linear_shortcuts}):
-            maps[shortcut] = sums[shortcut, False].solve(sizes.rank)
+            fitted_to = sums[shortcut, False]
+            maps[shortcut] = quantized(fitted_to.solve(sizes.rank), fitted_to.input_scale,
+                                       fitted_to.input_mean)
             if (shortcut, True) in sums:
                 told[str(shortcut)] = round(sums[shortcut, True].explained(maps[shortcut]), 4)
     return Shortcuts(model_fingerprint(pipeline.transformer), directions, maps, {
