@@ -230,3 +230,34 @@ def test_shortcuts_that_hardly_help_are_not_kept() -> None:
     bare = calibration(dropped="exit", choices=[choice(1.0), choice(0.8, skipped=(6,))])
     found, kept = with_used(SHAPE, bare, maps)
     assert kept is None and found.shortcuts is None and len(found.main.choices) == 2
+
+
+def test_shortcuts_are_left_out_until_they_are_small_enough() -> None:
+    """Three lengths, each worth more than may be lost: the least first."""
+    def choice(likeness: float, *shortcuts: tuple[int, int]) -> dict[str, object]:
+        return {"guided": 7, "skipped": (), "shortcuts": shortcuts, "likeness": likeness,
+                "ssim": likeness}
+
+    own = calibration(dropped="exit", shortcuts="0", choices=[
+        choice(1.0), choice(0.97, (6, 1)), choice(0.90, (6, 2)), choice(0.88, (5, 2), (6, 2))])
+    first, second, third = (LinearShortcut(5, 6, 1), LinearShortcut(5, 6, 2),
+                            LinearShortcut(4, 5, 2))
+    maps = random_shortcuts(own.model, SHAPE, [first, second, third], eight_bits=True)
+    assert maps.nbytes == maps.bytes_of(maps.maps) == sum(
+        x.nbytes for part in (maps.directions.values(), *maps.maps.values()) for x in part)
+
+    def kept(most: int | None) -> set[LinearShortcut]:
+        found, left = with_used(SHAPE, own, maps, most)
+        assert found.shortcuts == (left.identity if left else None)
+        assert left is None or most is None or left.nbytes <= most
+        used = {one for c in found.main.choices for one in State.of(c).linear_shortcuts}
+        assert used == (set(left.maps) if left else set())
+        assert found.main.choices[0].likeness == 1.0
+        return used
+
+    assert kept(None) == kept(maps.nbytes) == {first, second, third}
+    two = kept(maps.nbytes - 1)
+    assert len(two) == 2
+    one = kept(maps.bytes_of(two) - 1)
+    assert len(one) == 1 and one < two
+    assert kept(maps.bytes_of(one) - 1) == kept(0) == set()
