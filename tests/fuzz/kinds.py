@@ -131,6 +131,8 @@ FILES: dict[str, Kind] = {
     "prior": Kind("own.json", mutate.damage_json, lambda path, _: Prior.load(path), weight=0.5),
     "shortcuts": Kind("shortcuts.safetensors", mutate.damage_safetensors,
                       lambda path, _: Shortcuts.load(path), weight=2),
+    "shortcuts of 16 bits": Kind("old_shortcuts.safetensors", mutate.damage_safetensors,
+                                 lambda path, _: Shortcuts.load(path)),
     "decision models": Kind("decisions.json", mutate.damage_json, _decisions, weight=2),
     "trace": Kind("trace.safetensors", mutate.damage_safetensors, _trace, weight=2),
     "prompts, lines": Kind("prompts.txt", mutate.damage_text, _prompt_lines),

@@ -60,8 +60,9 @@ def _measurements(folder: Path, pipeline: Any) -> None:
     shutil.copyfile(DATA / "skipvar" / "infinity-emoji.json", folder / "decisions.json")
     linear_shortcuts = [LinearShortcut(s - 1, s, 1) for s in (4, 5)]
     shape = pipeline.transformer.shape
-    random_shortcuts(model_fingerprint(pipeline.transformer), shape, linear_shortcuts).save(
-        folder / "shortcuts.safetensors")
+    for name, eight_bits in (("shortcuts", True), ("old_shortcuts", False)):
+        random_shortcuts(model_fingerprint(pipeline.transformer), shape, linear_shortcuts,
+                         eight_bits=eight_bits).save(folder / f"{name}.safetensors")
     make_trace(images=1, depth=2).save(folder / "trace.safetensors")
 
 

@@ -82,25 +82,29 @@ def test_surroundings_are_the_tokens_around_each_one() -> None:
                     assert torch.equal(found[:, :, down + 1, across + 1, 5 * row + column], there)
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_a_prediction_by_its_definition(rows: int) -> None:
+@pytest.mark.parametrize(("rows", "width"), [(1, WIDTH), (3, WIDTH), (2, 640)])
+def test_a_prediction_by_its_definition(rows: int, width: int) -> None:
     shortcut, old, grid = LinearShortcut(4, 5, 2), (8, 8), (12, 12)
-    placed = maps(shortcut).at(shortcut, CPU, torch.float64)
-    x = torch.randn(rows, 144, WIDTH, dtype=torch.float64)
-    given, before = torch.randn(2, rows, 64, WIDTH, dtype=torch.float64)
+    shape = replace(SHAPE, width=width, pool_heads=0, mlp_hidden=0)
+    own = random_shortcuts("m", shape, FITTED)
+    placed = own.at(shortcut, CPU, torch.float64)
+    x = torch.randn(rows, 144, width, dtype=torch.float64)
+    given, before = torch.randn(2, rows, 64, width, dtype=torch.float64)
     here, there = (resize_tokens(t, old, grid, "bilinear") for t in (before, given))
     seen = here @ placed.directions
     parts = [surroundings(t, grid, side).transpose(1, 2) for t, side in (
         (x @ placed.codes, 3), (there @ placed.codes, 3))]
-    parts += [here, surroundings(seen, grid, 3).transpose(1, 2),
-              surroundings(seen[..., : max(1, seen.shape[-1] // 4)], grid, 7).transpose(1, 2)]
+    near = round(width / 5)
+    parts += [seen if width == 640 else here,  # of wide models all directions at the token itself
+              surroundings(seen[..., :near], grid, 3).transpose(1, 2),
+              surroundings(seen[..., : max(1, near // 4)], grid, 7).transpose(1, 2)]
     inputs = torch.cat(parts, -1)
-    assert inputs.shape[-1] == Sizes.of(SHAPE).inputs == placed.down.shape[1]
+    assert inputs.shape[-1] == Sizes.of(shape).inputs == placed.down.shape[1]
     expected = here + inputs @ (placed.up @ placed.down).T + placed.bias
     torch.testing.assert_close(predict(x, given, before, old, grid, placed), expected)
-    own = maps(shortcut)
-    one = own.at(shortcut, CPU, torch.float64)
-    assert one is own.at(shortcut, CPU, torch.float64)  # at one address
+    assert placed is own.at(shortcut, CPU, torch.float64)  # at one address
+    others = own.at(LinearShortcut(3, 5, 2), CPU, torch.float64)
+    assert others.directions is placed.directions and others.codes is placed.codes
 
 
 @pytest.mark.parametrize("harm", ["cut", "text", "other", "old", "numbers", "name", "part", "none",
@@ -177,7 +181,7 @@ def test_the_box_holds_those_that_its_calibration_names() -> None:
     known = Calibration.load(DATA / "calibrations" / "infinity-emoji.json")
     assert known.shortcuts is not None
     found = find_shortcuts(known.shortcuts)
-    assert found.model == known.model
+    assert found.model == known.model and found.identity == "0edeb6dd663cf95f"
     used = {one for e in known.entries.values() for c in e.choices
             for one in State.of(c).linear_shortcuts}
     assert used == set(found.maps)

@@ -25,11 +25,12 @@ from ..sparsity.cost import count
 from ..sparsity.linear_shortcut import INPUT, LinearShortcut
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.shortcut_inputs import Sizes, shortcut_inputs
-from ..sparsity.shortcuts import CODES, LinearMap, Shortcuts
+from ..sparsity.shortcut_maps import ShortcutMap, quantized
+from ..sparsity.shortcuts import CODES, Shortcuts
 from .choices import LEAST_SAVED, choice_plan, skippable
 from .drawing import Drawing, Job
 from .measure import FEWEST_TOKENS
-from .shortcut_sums import RIDGE, Moments, Spread
+from .shortcut_sums import UNTRIED, Moments, Spread
 
 SHARES = (0.5, 0.6, 0.7, 0.8)
 """Of the layers, that shortcuts are fitted for."""
@@ -146,7 +147,7 @@ class ShortcutFit:
         """Take a job's pictures into the sums, or hold them out."""
         if not self._directions:
             self._find_directions()
-        held = self.pictures % HELD_OUT == HELD_OUT // 2
+        held = self.pictures % HELD_OUT == 1
         for schedule in dict.fromkeys(way.schedule for way in self.routes):
             ways = [way for way in self.routes if way.schedule == schedule]
             drawing = self.drawings[schedule]
@@ -163,15 +164,22 @@ class ShortcutFit:
         """The maps so far; None where there is nothing to fit, or nothing was added."""
         if not self._sums:
             return None
-        maps: dict[LinearShortcut, LinearMap] = {}
+        maps: dict[LinearShortcut, ShortcutMap] = {}
         told: dict[str, float] = {}
+        ridges: dict[tuple[int, int], float] = {}  # alike for all lengths, near enough
         for one in sorted(self._sums):
-            maps[one] = self._sums[one].solve(self.sizes.rank)
-            if self._held.get(one):
-                z, y = (torch.cat(parts) for parts in zip(*self._held[one], strict=True))
-                told[str(one)] = round(_explained(z, y, maps[one]), 4)
+            sums, held = self._sums[one], self._held.get(one)
+            z, y = (torch.cat(parts) for parts in zip(*held, strict=True)) if held else (None, None)
+            if one[:2] not in ridges:
+                ridges[one[:2]] = UNTRIED if z is None or y is None else sums.best_ridge(z, y)
+            maps[one] = quantized(sums.solve(self.sizes.rank, ridges[one[:2]]),
+                                  sums.input_scale, sums.input_mean)
+            if z is not None and y is not None:
+                told[str(one)] = round(Moments.explained_of(z, y, maps[one]), 4)
         return Shortcuts(model_fingerprint(self.transformer), self._directions, maps, {
-            "pictures": self.pictures, "sizes": [s.pn for s in self.drawings], "ridge": RIDGE,
+            "pictures": self.pictures, "sizes": [s.pn for s in self.drawings],
+            "ridges": {f"{source}-{scale}": ridge
+                       for (source, scale), ridge in sorted(ridges.items())},
             "explained": told,
         })
 
@@ -242,13 +250,6 @@ def _saved(shape: TransformerConfig, schedule: ScaleSchedule, scale: int, length
     """Share of the dense FLOPs that a shortcut saves."""
     plan = choice_plan(shape, schedule, len(schedule), shortcuts=((scale, length),), identity="")
     return 1 - count(plan, shape).flop_share
-
-
-def _explained(z: Tensor, y: Tensor, found: LinearMap) -> float:
-    """Share of the squares of y [n, C] that a map predicts from z [n, F]."""
-    predicted = (z @ found.down.T) @ found.up.T + found.bias
-    total = float(y.double().square().sum())
-    return 1 - float((y - predicted).double().square().sum()) / total if total else 0.0
 
 
 def _thinned(x: Tensor, most: int = MOST_TOKENS) -> Tensor:

@@ -40,7 +40,16 @@ def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Sho
     Leaps are left out one by one, with all choices that take them, as long as the best choice for
     any cost is at most ``MOST_LOST`` worse than the best of all. Then choices with shortcuts go for
     which another one costs no more and is at least as good.
+
+    Args:
+        most_bytes: of the shortcuts that are left (``Shortcuts.nbytes``; the file's head comes to
+            some ten kilobytes more). Where they take more, leaps are left out beyond what may be
+            lost, still the least loss first. None = no bound.
     """
+    def small(linear_shortcuts: list[LinearShortcut]) -> bool:
+        return most_bytes is None or shortcuts is None or not linear_shortcuts or \
+            shortcuts.bytes_of(linear_shortcuts) <= most_bytes
+
     rated = sorted((_Rated(pn, choice, cost_of(shape, get_schedule(entry.template, entry.pn),
                                                State.of(choice)), State.of(choice).linear_shortcuts)
                     for pn, entry in calibration.entries.items() for choice in entry.choices),
@@ -53,10 +62,10 @@ def with_used(shape: TransformerConfig, calibration: Calibration, shortcuts: Sho
                                                     strict=True))
                 for shortcut in linear_shortcuts}
         least = min(linear_shortcuts, key=lambda shortcut: (lost[shortcut], shortcut))
-        if lost[least] > MOST_LOST:
+        if lost[least] > MOST_LOST and small(_linear_shortcuts(_unbeaten(rated))):
             break
         rated = fewer[least]
-    rated = [one for one in rated if not one.linear_shortcuts or not _beaten(one, rated)]
+    rated = _unbeaten(rated)
     linear_shortcuts = _linear_shortcuts(rated)
     kept = shortcuts.only(linear_shortcuts) if shortcuts and linear_shortcuts else None
     entries = {
@@ -83,6 +92,11 @@ def _best(places: list[_Rated], rated: list[_Rated]) -> list[float]:
             best[one.pn] = max(best.get(one.pn, 0.0), one.choice.likeness)
         found.append(best.get(place.pn, 0.0))
     return found
+
+
+def _unbeaten(rated: list[_Rated]) -> list[_Rated]:
+    """Those without shortcuts, and those with that no other one makes useless."""
+    return [one for one in rated if not one.linear_shortcuts or not _beaten(one, rated)]
 
 
 def _beaten(one: _Rated, rated: list[_Rated]) -> bool:

@@ -142,7 +142,7 @@ class CostModel(BaseModel):
     (conditional row only), ``choice + move R N`` where tokens are picked (per picking) and
     ``update R N`` where a stored update is added or kept, N being all tokens of the scale. A scale
     takes ``scale + scale_token N`` besides, with a shortcut ``R N (update + token / 5)`` more: its
-    products are about a fifth of a block's.
+    products are about a fifth of a block's in a narrow model, fewer in a wide one.
 
     Attributes:
         device, dtype: what was measured; error: largest relative error of the fit on its own

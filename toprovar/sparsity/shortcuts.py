@@ -14,41 +14,37 @@ transformers by linear maps (Din et al., arXiv 2303.09435), here across scales.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from ..files import calibration_folders, replace_file
+from ..files import calibration_folders
 from ..models.config import TransformerConfig
 from ..ops.resize_tokens import resize_tokens
 from ..printable import one_line
-from ..reading import parse_json, reading
+from ..reading import reading
 from .linear_shortcut import LinearShortcut
+from .shortcut_file import (
+    Content,
+    identity_of,
+    read_file,
+    tensors_of,
+    told_identity,
+    version_of,
+    write_file,
+)
 from .shortcut_inputs import Grid, Sizes, shortcut_inputs
+from .shortcut_maps import ShortcutMap, as_kept, as_linear, check_map
 
 logger = logging.getLogger(__name__)
 
-FORMAT, VERSION = "toprovar-shortcuts", "2"
-MOST_BYTES = 8 << 30
 CODES = 0
 """In place of a number of layers: the directions of a scale's input."""
-
-
-class LinearMap(NamedTuple):
-    """``down`` [r, inputs], ``up`` [C, r], ``bias`` [C]."""
-
-    down: Tensor
-    up: Tensor
-    bias: Tensor
 
 
 class Placed(NamedTuple):
@@ -69,7 +65,7 @@ class Shortcuts:
         model: fingerprint of the transformer.
         directions: [C, k] of the residual after each number of layers, and of a scale's input
             (``CODES``: to its codes, up to a constant).
-        maps: for every shortcut.
+        maps: for every shortcut, all of 8 bits or none.
         about: how they were made, for the reader: names and values that JSON knows.
 
     Attributes:
@@ -77,24 +73,15 @@ class Shortcuts:
     """
 
     def __init__(self, model: str, directions: Mapping[int, Tensor],
-                 maps: Mapping[LinearShortcut, LinearMap],
+                 maps: Mapping[LinearShortcut, ShortcutMap],
                  about: Mapping[str, Any] | None = None) -> None:
         self.model, self.about = model, dict(about or {})
         self.directions = {n: x.half().contiguous() for n, x in sorted(directions.items())}
-        self.maps = {
-            shortcut: LinearMap(found.down.half().contiguous(), found.up.half().contiguous(),
-                            found.bias.float().contiguous())
-            for shortcut, found in sorted(maps.items())}
-        digest = hashlib.sha256(model.encode())
-        for name, tensor in self._tensors().items():
-            if not tensor.isfinite().all():
-                raise ValueError(f"{name} holds numbers that are not finite")
-            digest.update(f"{name} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.cpu().numpy().astype(
-                "<f2" if tensor.dtype == torch.float16 else "<f4").tobytes())
+        self.maps = {shortcut: as_kept(found) for shortcut, found in sorted(maps.items())}
+        self.identity = identity_of(model, tensors_of(self.directions, self.maps))
         self._check_shapes()
-        self.identity = digest.hexdigest()[:16]
         self._placed: dict[tuple[LinearShortcut, torch.device, torch.dtype], Placed] = {}
+        self._seen: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
 
     @property
     def width(self) -> int:
@@ -106,15 +93,22 @@ class Shortcuts:
         """Numbers of layers that can be left out, ascending."""
         return tuple(sorted({shortcut.length for shortcut in self.maps}))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all numbers, as they are stored."""
+        return self.bytes_of(self.maps)
+
+    def bytes_of(self, wanted: Iterable[LinearShortcut]) -> int:
+        """Of what is needed for ``wanted``."""
+        return sum(x.nbytes for x in tensors_of(*self._needed(wanted)).values())
+
     def only(self, wanted: Iterable[LinearShortcut]) -> Shortcuts:
         """Those that are needed for ``wanted``."""
-        kept = {shortcut: self.maps[shortcut] for shortcut in wanted}
-        needed = {CODES, *(shortcut.length for shortcut in kept)}
+        directions, kept = self._needed(wanted)
         told = self.about.get("explained", {})
         about = self.about | {"explained": {name: told[name] for name in map(str, sorted(kept))
                                             if name in told}}
-        return Shortcuts(self.model, {n: x for n, x in self.directions.items() if n in needed},
-                         kept, about)
+        return Shortcuts(self.model, directions, kept, about)
 
     def check_fits(self, shape: TransformerConfig, wanted: Iterable[LinearShortcut],
                    fingerprint: str) -> None:
@@ -135,48 +129,44 @@ class Shortcuts:
         """What a shortcut takes, of ``dtype`` on ``device``: the same tensors at every call."""
         key = (shortcut, device, dtype)
         if key not in self._placed:
-            self._placed[key] = Placed(*(x.to(device, dtype) for x in (
-                self.directions[CODES], self.directions[shortcut.length], *self.maps[shortcut])))
+            found = self.maps[shortcut]
+            own = as_linear(type(found)(*(x.to(device) for x in found)))
+            self._placed[key] = Placed(*(self._directions_at(n, device, dtype)
+                                         for n in (CODES, shortcut.length)),
+                                       *(x.to(dtype) for x in own))
         return self._placed[key]
+
+    def _directions_at(self, n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+        key = (n, device, dtype)
+        if key not in self._seen:
+            self._seen[key] = self.directions[n].to(device, dtype)
+        return self._seen[key]
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file; it is whole or absent."""
-        replace_file(path, save({n: x.cpu() for n, x in self._tensors().items()}, {
-            "format": FORMAT, "version": VERSION, "model": self.model, "identity": self.identity,
-            "about": json.dumps(self.about),
-        }))
+        write_file(path, Content(self.model, self.identity, self.directions, self.maps,
+                                 self.about))
 
     @classmethod
     def load(cls, path: str | Path) -> Shortcuts:
         """Read and check a file; a ValueError names what is wrong with it."""
         with reading(path, "file of shortcuts", "make one with 'toprovar analyze --calibrate "
                      "FILE'"):
-            if Path(path).stat().st_size > MOST_BYTES:
-                raise ValueError("it is larger than any shortcuts are")
-            with safetensors.safe_open(path, "pt") as file:
-                head = file.metadata() or {}
-                if head.get("format") != FORMAT:
-                    raise ValueError("its head does not say so")
-                if head.get("version") != VERSION:
-                    raise ValueError(f"version {head.get('version')!r}, this program reads "
-                                     f"{VERSION!r}")
-                names = set(file.keys())
-                tensors = {name: file.get_tensor(name).clone() for name in sorted(names)}
-            found = cls(head.get("model", ""), *_sorted_out(tensors),
-                        parse_json(head.get("about", "{}")))
-            if found.identity != head.get("identity"):
+            content = read_file(path)
+            found = cls(content.model, content.directions, content.maps, content.about)
+            if found.identity != content.identity:
                 raise ValueError("its numbers are not those that were written: get it anew")
         return found
 
-    def _tensors(self) -> dict[str, Tensor]:
-        named = {f"directions.{n}": x for n, x in self.directions.items()}
-        for shortcut, found in self.maps.items():
-            named |= {f"{shortcut}.{part}": x for part, x in found._asdict().items()}
-        return named
+    def _needed(self, wanted: Iterable[LinearShortcut]
+                ) -> tuple[dict[int, Tensor], dict[LinearShortcut, ShortcutMap]]:
+        """Directions and maps of ``wanted``."""
+        kept = {shortcut: self.maps[shortcut] for shortcut in wanted}
+        needed = {CODES, *(shortcut.length for shortcut in kept)}
+        return {n: x for n, x in self.directions.items() if n in needed}, kept
 
     def _check_shapes(self) -> None:
-        if not self.maps:
-            raise ValueError("there are no shortcuts in it")
+        version_of(self.maps)
         width = self.width
         for n, x in self.directions.items():
             if x.ndim != 2 or x.shape[0] != width or not 0 < x.shape[1] <= width:
@@ -187,35 +177,9 @@ class Shortcuts:
                 raise ValueError(f"there is no shortcut like {shortcut}")
             if not {CODES, shortcut.length} <= set(self.directions):
                 raise ValueError(f"directions for {shortcut} are missing")
-            rank = found.down.shape[0]
-            inputs = Sizes(width, self.directions[CODES].shape[1],
-                           self.directions[shortcut.length].shape[1], rank).inputs
-            shapes = tuple(tuple(x.shape) for x in found)
-            if shapes != ((rank, inputs), (width, rank), (width,)):
-                raise ValueError(f"{shortcut} has shapes {shapes}, expected "
-                                 f"{((rank, inputs), (width, rank), (width,))}")
-
-
-def _sorted_out(tensors: Mapping[str, Tensor]
-                ) -> tuple[dict[int, Tensor], dict[LinearShortcut, LinearMap]]:
-    """Directions and maps of a file's tensors."""
-    directions: dict[int, Tensor] = {}
-    parts: dict[LinearShortcut, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        first, _, second = name.partition(".")
-        try:
-            if first == "directions":
-                directions[int(second)] = tensor
-            else:
-                source, scale, length = map(int, first.split("-"))
-                parts.setdefault(LinearShortcut(source, scale, length), {})[second] = tensor
-        except ValueError:
-            raise ValueError(f"unexpected tensor {name}") from None
-    for shortcut, own in parts.items():
-        if set(own) != set(LinearMap._fields):
-            raise ValueError(f"{shortcut} consists of {', '.join(sorted(own))}, expected "
-                             f"{', '.join(LinearMap._fields)}")
-    return directions, {shortcut: LinearMap(**own) for shortcut, own in parts.items()}
+            sizes = Sizes.seen(width, *(self.directions[n].shape[1]
+                                        for n in (CODES, shortcut.length)), rank=1)
+            check_map(str(shortcut), found, width, sizes.inputs)
 
 
 def predict(x: Tensor, before_input: Tensor, before: Tensor, old_grid: Grid, grid: Grid,
@@ -256,7 +220,7 @@ def find_shortcuts(identity: str) -> Shortcuts:
         return _REGISTERED[identity]
     folders = calibration_folders()
     for path in (p for folder in folders for p in sorted(folder.glob("*.safetensors"))):
-        if _identity_of(path) == identity:
+        if told_identity(path) == identity:
             try:
                 return _loaded(path, path.stat().st_mtime_ns)
             except (OSError, ValueError) as error:  # perhaps another folder has them whole
@@ -266,15 +230,6 @@ def find_shortcuts(identity: str) -> Shortcuts:
         f"safetensors file that lay beside its calibration into {folders[-1]}, or make a "
         "plan of your own"
     )
-
-
-def _identity_of(path: Path) -> str | None:
-    """What a file says of itself; None if it is no file of shortcuts, or gone."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("identity")
-    except (OSError, safetensors.SafetensorError):
-        return None
 
 
 @lru_cache(maxsize=8)
