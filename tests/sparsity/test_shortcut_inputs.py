@@ -42,7 +42,7 @@ def test_maps_of_wide_models_are_bounded(name: str, codes: int, inputs: int, eac
               for one in way.linear_shortcuts}
     lengths = {one.length for one in fitted}
     directions = 2 * shape.width * (codes + len(lengths) * sizes.directions)
-    assert len(fitted) == 52 and 52 * each + directions < most  # 88 and 122 MB
+    assert len(fitted) == 48 and 48 * each + directions < most  # 82 and 113 MB
 
 
 @pytest.mark.parametrize(("width", "near", "own", "directions", "rank"), [

@@ -196,10 +196,10 @@ class Calibrator:
         for pictures in _doubling(most):
             for drawing, found in self._places():
                 race = self._races[drawing.schedule.pn]
-                if pictures <= found.complete or found.settled:
+                if pictures <= found.raced or found.settled:
                     continue
                 race.round(pictures)
-                found.complete = pictures
+                found.complete = found.raced = pictures
                 found.settled = race.settled(pictures)
             self._tell_result()
 
@@ -215,7 +215,7 @@ class Calibrator:
         self.shortcuts, self.findings.shortcuts = found, found.identity
         for drawing, entry in self._places():
             self._races[drawing.schedule.pn].use(found)
-            entry.complete, entry.settled = 0, False
+            entry.raced, entry.settled = 0, False
 
     def _starts(self) -> None:
         way = self.way

@@ -65,7 +65,8 @@ class ScheduleFindings(BaseModel):
         ways: SSIM [n] for each way to drop half the tokens of the last scale.
         unguided: [n][k] SSIM when the last 1, 2 ... scales have no guidance.
         pruned: by scale, SSIM [n] when pruning starts there.
-        tried: choices; complete: pictures on which a whole round of them was measured.
+        tried: choices; complete: pictures on which a whole round of them was measured; raced: the
+            same of rounds with the shortcuts that there are; settled: more would change nothing.
         rules: likeness [n] of a plan that spares a part of the last scale's tokens, by rule.
         spared: the choice, the cheaper one, and the share that is worked on there.
     """
@@ -84,6 +85,7 @@ class ScheduleFindings(BaseModel):
     pruned: dict[int, list[float]] = Field(default_factory=dict)
     tried: list[Tried] = Field(default_factory=list)
     complete: int = 0
+    raced: int = 0
     settled: bool = False
     rules: dict[str, list[float]] = Field(default_factory=dict)
     spared: tuple[StateKey, StateKey, float] | None = None

@@ -9,7 +9,7 @@ from ..sparsity.shortcut_maps import LinearMap, ShortcutMap, as_linear
 
 RIDGE = 1e-4
 """Of each input's variance, added to it: keeps the solution small where inputs are alike."""
-RIDGES = (1e-4, 1e-3, 1e-2, 0.1)
+RIDGES = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
 """Of which tokens that are held out choose one."""
 UNTRIED = 0.1
 """Ridge where none is held out: few tokens, so that the fit is to be modest."""
