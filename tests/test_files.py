@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from toprovar.files import replace_file
+from toprovar import files
+from toprovar.files import add_calibration_folder, calibration_folders, replace_file
 
 posix = pytest.mark.skipif(os.name == "nt", reason="files of POSIX")
 
@@ -77,3 +78,14 @@ except signals.Terminated as error:
 @pytest.mark.parametrize(("name", "number"), [("SIGTERM", 15), ("SIGHUP", 1)])
 def test_signals_end_a_command_in_order(name: str, number: int) -> None:
     assert subprocess.run([sys.executable, "-c", ENDED, name]).returncode == number
+
+
+def test_added_folders_of_calibrations_come_last_and_once(monkeypatch: pytest.MonkeyPatch,
+                                                          tmp_path: Path) -> None:
+    monkeypatch.setattr(files, "_ADDED", [])
+    monkeypatch.setenv("TOPROVAR_CACHE", str(tmp_path))
+    before = calibration_folders()
+    assert before[1:] == (tmp_path / "calibrations",)
+    for name in ("b", "a", "b"):
+        add_calibration_folder(str(tmp_path / name))
+    assert calibration_folders() == (*before, tmp_path / "b", tmp_path / "a")

@@ -11,6 +11,7 @@ from pathlib import Path
 DATA = Path(__file__).parent / "data"
 """By place, not by the package's name: in ComfyUI it has another."""
 PIPELINE_INDEX = "model_index.json"
+_ADDED: list[Path] = []
 
 
 def cache_folder() -> Path:
@@ -23,9 +24,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "toprovar"
 
 
-def calibration_folders() -> tuple[Path, Path]:
-    """Where calibrations of models are looked for: in the box, and in the user's folder."""
-    return DATA / "calibrations", cache_folder() / "calibrations"
+def calibration_folders() -> tuple[Path, ...]:
+    """Where calibrations of models are looked for: in the box, in the user's folder, and in those
+    that were added."""
+    return DATA / "calibrations", cache_folder() / "calibrations", *_ADDED
+
+
+def add_calibration_folder(path: str | Path) -> None:
+    """Look for calibrations in one more folder, from now on in this process; harmless when
+    repeated."""
+    if Path(path) not in _ADDED:
+        _ADDED.append(Path(path))
 
 
 def check_pipeline_folder(folder: str | Path) -> Path:

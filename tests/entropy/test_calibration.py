@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from benchmarks.random_shortcuts import random_shortcuts
+from tests.tiny import tiny_transformer
+from toprovar import files
 from toprovar.checksums import sealed
 from toprovar.entropy.calibration import Calibration, find_calibration, shortcuts_beside
 from toprovar.entropy.schedule_entry import (
@@ -18,8 +21,9 @@ from toprovar.entropy.schedule_entry import (
     SelectionWorth,
     Spread,
 )
-from toprovar.files import DATA
+from toprovar.files import DATA, add_calibration_folder
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.linear_shortcut import LinearShortcut
 from toprovar.sparsity.shortcuts import find_shortcuts
 
 
@@ -177,6 +181,33 @@ def test_shortcuts_have_their_checksum(tmp_path: Path, monkeypatch: pytest.Monke
     flip(folder / "c.json")
     caplog.clear()
     assert find_calibration(calibration.model) is None and "c.json" in caplog.text
+
+
+def test_an_added_folder_goes_before_the_users_and_the_box(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOPROVAR_CACHE", str(tmp_path))
+    monkeypatch.setattr(files, "_ADDED", [])
+    add_calibration_folder(tmp_path / "added")  # not there yet
+    add_calibration_folder(tmp_path / "later")
+    [shipped] = (DATA / "calibrations").glob("*.json")
+    calibration = Calibration.load(shipped)
+    assert find_calibration(calibration.model) == calibration
+    for name in ("calibrations", "later", "added"):  # each before those of before
+        own = calibration.model_copy(update={"name": name})
+        (tmp_path / name).mkdir()
+        own.save(tmp_path / name / "own.json")
+        assert find_calibration(calibration.model) == own
+
+
+def test_shortcuts_in_an_added_folder_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                ) -> None:
+    monkeypatch.setattr(files, "_ADDED", [tmp_path])
+    own = random_shortcuts("elsewhere", tiny_transformer().shape, [LinearShortcut(4, 5, 2)], seed=5)
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+        find_shortcuts(own.identity)
+    own.save(tmp_path / "own.safetensors")
+    assert find_shortcuts(own.identity).model == "elsewhere"
 
 
 def test_the_embedded_models_saved_with_its_shortcuts(tmp_path: Path) -> None:

@@ -197,22 +197,24 @@ def shortcuts_beside(path: str | Path) -> Path:
 
 def find_calibration(model: str, files: Iterable[str | Path] = (), pn: str | None = None
                      ) -> Calibration | None:
-    """The calibration of these weights: from ``files``, the user's folder, or the box; None if
-    there is none. A damaged file in a folder is named in a warning and passed over.
+    """The calibration of these weights: from ``files``, folders that were added, the user's
+    folder, or the box; None if there is none. A damaged file in a folder is named in a warning
+    and passed over.
 
     Args:
         model: fingerprint.
         pn: the pixel budget that it is wanted for: of several, one that was measured there goes
             first.
     """
-    box, own = calibration_folders()
+    box, own, *added = calibration_folders()
+    for path in files:
+        if (found := Calibration.load(path)).model == model:
+            return found
     others: list[Calibration] = []
-    for path in (*files, *sorted(own.glob("*.json")), *sorted(box.glob("*.json"))):
-        given = path in files
-        found = Calibration.load(path) if given else _read(
-            Path(path), _changed(Path(path)), _changed(shortcuts_beside(path)))
+    for path in (p for folder in (*added, own, box) for p in sorted(folder.glob("*.json"))):
+        found = _read(path, _changed(path), _changed(shortcuts_beside(path)))
         if found is not None and found.model == model:
-            if given or pn is None or pn in found.entries:
+            if pn is None or pn in found.entries:
                 return found
             others.append(found)
     return others[0] if others else None

@@ -211,7 +211,8 @@ def register_shortcuts(shortcuts: Shortcuts) -> None:
 
 
 def find_shortcuts(identity: str) -> Shortcuts:
-    """The maps that a plan names: registered before, in the box, or in the user's folder.
+    """The maps that a plan names: registered before, in the box, the user's folder, or one that
+    was added.
 
     Raises:
         ValueError: they are nowhere.
