@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .accelerated_sampler import AcceleratedSampler
+from .calibrate_infinity import CalibrateInfinity
 from .compare_runs import CompareRuns
 from .entropy_analyzer import EntropyAnalyzer
 from .infinity_size import InfinitySize
@@ -17,7 +18,7 @@ from .text_encode import TextEncode
 
 NODES: list[type[io.ComfyNode]] = [
     LoadInfinity, TextEncode, AcceleratedSampler, InfinitySize, SparsityPlanner, EntropyAnalyzer,
-    CompareRuns, SavePlan, LoadPlan,
+    CompareRuns, SavePlan, LoadPlan, CalibrateInfinity,
 ]
 
 

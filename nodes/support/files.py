@@ -7,29 +7,56 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...toprovar.files import add_calibration_folder
 from .host import folder_paths
 
 FOLDER = "infinity"
 EXTENSIONS = {".safetensors", ".pth", ".pt", ".bin"}
 EMBEDDED = "infinity-emoji (embedded)"
 OWN = "the model's own"
+CALIBRATIONS = "calibrations"
+"""Folder in models/infinity: calibrations, and their shortcuts, which are no models."""
 _DEEPEST = 3
 
 
 def register_folder() -> None:
-    """Add models/infinity to the folders that ComfyUI lists; harmless when repeated."""
+    """Add models/infinity to the folders that ComfyUI lists, and the calibrations in it to those
+    that the engine looks for; harmless when repeated."""
     own = str(Path(folder_paths.models_dir) / FOLDER)
     known = folder_paths.folder_names_and_paths
-    if FOLDER not in known:
-        known[FOLDER] = ([own], set(EXTENSIONS))
-        return
-    paths, extensions = known[FOLDER]  # from extra_model_paths.yaml, which gives no extensions
+    # from extra_model_paths.yaml, which gives no extensions
+    paths, extensions = known.get(FOLDER, ([], set()))
     if own not in paths:
         paths.append(own)
     known[FOLDER] = (paths, set(extensions) | EXTENSIONS)
+    for folder in _calibration_folders():
+        add_calibration_folder(folder)
+
+
+def calibration_folder() -> Path:
+    """Where calibrations are written: in the first models/infinity that can be written to.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folders = _calibration_folders()
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    raise ValueError("a calibration cannot be kept: none of these folders can be written to: "
+                     + ", ".join(map(str, folders)))
+
+
+def _calibration_folders() -> list[Path]:
+    return [Path(path) / CALIBRATIONS for path in folder_paths.get_folder_paths(FOLDER)]
 
 
 def models() -> dict[str, Path | None]:
@@ -95,7 +122,7 @@ def _entries(folder: str) -> Iterator[tuple[str, Path]]:
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name == CALIBRATIONS:
             continue
         if path.is_dir():
             if _is_one_model(path):

@@ -24,8 +24,12 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from server import PromptServer
 
-__all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "Part", "Progress", "folder_paths", "io",
-           "load", "manager", "prompt_server", "stop_if_interrupted", "ui"]
+__all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "InterruptedRun", "Part", "Progress",
+           "folder_paths", "io", "load", "manager", "prompt_server", "say", "stop_if_interrupted",
+           "ui"]
+
+InterruptedRun = manager.InterruptProcessingException
+"""What :func:`stop_if_interrupted` raises."""
 
 
 def prompt_server() -> PromptServer | None:
@@ -82,6 +86,16 @@ def load(parts: Sequence[Part], working_bytes: int) -> None:
 def stop_if_interrupted() -> None:
     """Raises ComfyUI's exception when the user has asked to stop."""
     manager.throw_exception_if_processing_interrupted()
+
+
+def say(text: str) -> None:
+    """Show a text on the node that runs, where this ComfyUI and its frontend can."""
+    from comfy_execution.utils import get_executing_context
+
+    context, server = get_executing_context(), prompt_server()
+    send = getattr(server, "send_progress_text", None)
+    if context is not None and send is not None:
+        send(text, context.node_id)
 
 
 class Progress:

@@ -15,6 +15,8 @@ from .host import from_pil
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ...toprovar.entropy.calibration import Calibration
+    from ...toprovar.models.config import TransformerConfig
     from .infinity import PlanChoice
     from .traces import Traced
 
@@ -52,6 +54,16 @@ def trace_images(traced: Traced, picture: Image.Image) -> tuple[Tensor, Tensor, 
     ]
     first, second, third = (from_pil(_opened(png(make(), 110))) for make in draw)
     return first, second, third
+
+
+def calibration_image(found: Calibration, shape: TransformerConfig, text: str) -> Tensor:
+    """Likeness against time as IMAGE; without matplotlib what was found in words."""
+    if not has_matplotlib():
+        return from_pil(words(text))
+    from ...toprovar.analysis.calibration_picture import calibration_figure
+    from ...toprovar.entropy.pictures import png
+
+    return from_pil(_opened(png(calibration_figure(found, shape), 110)))
 
 
 def overlay_image(picture: Image.Image, kept: dict[int, Tensor]) -> Image.Image:

@@ -18,6 +18,8 @@ from typing import Any
 
 PREVIEW = 1
 """Type of a binary message with a preview."""
+TEXT = 3
+"""Of one with a text."""
 
 
 @dataclass
@@ -48,6 +50,12 @@ class Outcome:
         """(value, maximum) as a node's bar went."""
         return [(data["value"], data["max"]) for kind, data in self.messages
                 if kind == "progress" and data["node"] == node]
+
+    @property
+    def said(self) -> list[str]:
+        """Texts that nodes showed while they ran."""
+        return [data[8 + int.from_bytes(data[4:8], "big"):].decode()
+                for kind, data in self.messages if kind == f"binary {TEXT}"]
 
     @property
     def previews(self) -> list[bytes]:
@@ -132,17 +140,18 @@ class Client:
         """Listen until a prompt is done.
 
         Args:
-            interrupt_at: ask to stop when a bar reaches this value; 0 = never.
+            interrupt_at: ask to stop when a bar reaches this value or more; 0 = never.
         """
         outcome = Outcome(prompt_id)
-        deadline = time.monotonic() + 120
+        deadline, asked = time.monotonic() + 120, False
         while time.monotonic() < deadline:
             kind, data = self._message()
             outcome.messages.append((kind, data))
             if kind == "preview" or not isinstance(data, dict) \
                     or data.get("prompt_id", prompt_id) != prompt_id:
                 continue
-            if kind == "progress" and data["value"] == interrupt_at:
+            if kind == "progress" and data["value"] >= interrupt_at > 0 and not asked:
+                asked = True
                 self.post("/interrupt", {})
             elif kind == "executed":
                 outcome.outputs[data["node"]] = data["output"]

@@ -93,8 +93,9 @@ class Server:
             "--log", str(self.log), *arguments,
         ]
         self.url = ""
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True,
-                                        env=environment())
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True,
+            env={**environment(), "TOPROVAR_CACHE": str(base / "cache")})
 
     def __enter__(self) -> Server:
         lines: queue.Queue[str] = queue.Queue()

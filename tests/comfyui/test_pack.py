@@ -34,7 +34,7 @@ print(json.dumps({{"ids": ids, "seconds": seconds, "heavy": heavy}}))
 IDS = {
     "ToProVAR_LoadInfinity", "ToProVAR_TextEncode", "ToProVAR_Sampler", "ToProVAR_Size",
     "ToProVAR_SparsityPlanner", "ToProVAR_EntropyAnalyzer", "ToProVAR_CompareRuns",
-    "ToProVAR_SavePlan", "ToProVAR_LoadPlan",
+    "ToProVAR_SavePlan", "ToProVAR_LoadPlan", "ToProVAR_CalibrateInfinity",
 }
 """Workflows name them: never to be changed."""
 

@@ -24,6 +24,10 @@ PLANNER = {
     "toprovar_unconditional_off": -1, "toprovar_seed": 0, "guided": True, "edits": "",
 }
 
+CALIBRATE = {
+    "minutes": 0.5, "seed": 1, "aspect": "1:1", "pixels": "0.06M", "target": 0.8, "resume": True,
+}
+
 
 def node(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": inputs}
@@ -49,6 +53,15 @@ def sampler(**changes: Any) -> dict[str, Any]:
 
 def planner(**changes: Any) -> dict[str, Any]:
     return own("SparsityPlanner", **({**PLANNER, "model": ["load", 0]} | changes))
+
+
+def calibrated(**changes: Any) -> Prompt:
+    """A sampler behind a calibration."""
+    return {
+        **quick_start(model=["calibrate", 0]),
+        "calibrate": own("CalibrateInfinity", **(
+            {**CALIBRATE, "model": ["load", 0], "text_encoder": ["load", 1]} | changes)),
+    }
 
 
 def quick_start(text: str = "a red apple", **changes: Any) -> Prompt:

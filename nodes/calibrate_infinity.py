@@ -1,0 +1,94 @@
+"""Calibrate Infinity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .accelerated_sampler import LARGEST_SEED
+from .support.host import io, ui
+from .support.schema import Conditioning, Model, Size, TextEncoder, advanced, schema
+from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
+
+if TYPE_CHECKING:
+    from ..toprovar.schedules import ScaleSchedule
+    from .support.infinity import Infinity, Prompts
+    from .support.infinity import TextEncoder as Encoder
+
+
+class CalibrateInfinity(io.ComfyNode):
+    """What a model can leave out, measured on its own pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ToProVAR_CalibrateInfinity", "Calibrate Infinity",
+            description="Measures for some minutes what this model can leave out at this size, and "
+                        "keeps it in models/infinity/calibrations: samplers and planners use it "
+                        "from then on, so once is enough. It can be stopped at any time, and be "
+                        "gone on from later.",
+            search_aliases=["calibration", "benchmark", "tune", "optimize", "speed up",
+                            "toprovar"],
+            inputs=[
+                Model.Input("model", tooltip="From Load Infinity."),
+                io.Float.Input(
+                    "minutes", default=5.0, min=0.5, max=600.0, step=0.5,
+                    tooltip="How long this model is measured in all, with earlier measurements. "
+                            "Queued again it does nothing; a larger number measures the rest. "
+                            "Slow devices and large sizes want more."),
+                io.Int.Input("seed", default=1, min=0, max=LARGEST_SEED,
+                             control_after_generate=False,
+                             tooltip="Of the pictures. Another seed begins with other pictures."),
+                io.Combo.Input("aspect", options=list(aspects()), default="1:1",
+                               tooltip="Width to height, where no size is connected."),
+                io.Combo.Input("pixels", options=[AUTO, *budgets()], default=AUTO,
+                               tooltip="Pixel budget, where no size is connected: that which you "
+                                       "draw with. auto: the model's own."),
+                advanced(io.Float.Input(
+                    "target", default=0.8, min=0.5, max=0.99, step=0.01,
+                    tooltip="How like the full picture (SSIM) a faster one must be to count as "
+                            "unharmed. Changing it measures nothing anew.")),
+                advanced(io.Boolean.Input(
+                    "resume", default=True, label_on="go on", label_off="begin anew",
+                    tooltip="On: earlier measurements of the same model, prompts, seed and size "
+                            "count. Off: they are forgotten, and all is measured anew.")),
+                TextEncoder.Input("text_encoder", optional=True,
+                                  tooltip="From Load Infinity, for the prompts in the box. Not "
+                                          "needed where a conditioning is connected."),
+                Conditioning.Input("conditioning", optional=True,
+                                   tooltip="Your own prompts, measured in place of those in the "
+                                           "box: some twenty that are like what you draw."),
+                Size.Input("size", optional=True, tooltip="From Infinity Size, in place of aspect "
+                                                          "and pixels."),
+            ],
+            outputs=[
+                Model.Output(display_name="model",
+                             tooltip="The same model. Samplers and planners that are connected "
+                                     "here run after the calibration and use it."),
+                io.Image.Output(display_name="picture",
+                                tooltip="Likeness to the full picture against time, for all that "
+                                        "was tried, and what plans take."),
+                io.String.Output(display_name="text",
+                                 tooltip="What was found, and where it is kept."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, aspect: str = "1:1", pixels: str = AUTO) -> bool | str:
+        return size_error(aspect, pixels) or True
+
+    @classmethod
+    def execute(cls, model: Infinity, minutes: float, seed: int, aspect: str, pixels: str,
+                target: float, resume: bool, text_encoder: Encoder | None = None,
+                conditioning: Prompts | None = None, size: ScaleSchedule | None = None
+                ) -> io.NodeOutput:
+        from .support.calibrating import calibrate
+        from .support.pictures import calibration_image
+
+        schedule = choose_schedule(size, aspect, pixels, model.default_pn)
+        done = calibrate(model, text_encoder, conditioning, schedule, minutes=minutes,
+                         target=target, seed=seed, resume=resume)
+        picture = calibration_image(done.found, model.pipeline.transformer.shape, done.text)
+        return io.NodeOutput(model, picture, done.text, ui={
+            **ui.PreviewImage(picture, cls=cls).as_dict(), "text": [done.text],
+        })
