@@ -15,18 +15,27 @@ from tests.comfyui.server import ROOT
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 READY = [path for path in TEMPLATES if "(embedded)" in path.read_text("utf-8")]
 """Those that need no download."""
+LEAVING = "calibrate"
+"""Changes what the model's later runs leave out: ``test_calibrate`` has a server of its own."""
 
 
 def small(prompt: dict[str, Any]) -> dict[str, Any]:
     """The same at the smallest size, to be quick."""
     for node in prompt.values():
-        if "pixels" in node["inputs"]:
-            node["inputs"]["pixels"] = "0.06M"
+        for name, value in (("pixels", "0.06M"), ("minutes", 0.5)):
+            if name in node["inputs"]:
+                node["inputs"][name] = value
     return prompt
 
 
-@pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in READY if path.stem != LEAVING],
+                         ids=lambda path: path.stem)
 def test_runs_as_it_is(client: Client, path: Path) -> None:
+    run_template(client, path)
+
+
+def run_template(client: Client, path: Path) -> None:
+    """Run a workflow of the box, small; everything that it shows is there."""
     workflow = json.loads(path.read_text("utf-8"))
     done = client.run(small(to_api(workflow, client.json("/object_info"))))
     outputs = [node for node in workflow["nodes"]
