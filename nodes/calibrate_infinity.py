@@ -44,7 +44,7 @@ class CalibrateInfinity(io.ComfyNode):
                                tooltip="Pixel budget, where no size is connected: that which you "
                                        "draw with. auto: the model's own."),
                 advanced(io.Float.Input(
-                    "target", default=0.8, min=0.5, max=0.99, step=0.01,
+                    "target", default=0.95, min=0.5, max=0.99, step=0.01,
                     tooltip="How like the full picture (SSIM) a faster one must be to count as "
                             "unharmed. Changing it measures nothing anew.")),
                 advanced(io.Boolean.Input(

@@ -111,6 +111,7 @@ def test_only_what_is_asked_for(pipeline: InfinityPipeline) -> None:
 @pytest.fixture(scope="module")
 def result(pipeline: InfinityPipeline) -> Result:
     return calibrate(pipeline, PROMPTS, schedules=[SMALL], name="test", shortcut_pictures=16,
+                     target_ssim=0.8,
                      provenance={"command": "a test"})
 
 

@@ -24,7 +24,7 @@ from toprovar.analysis.choices import State, cost_of
 from toprovar.analysis.shortcut_sums import RIDGE, Moments, Spread
 from toprovar.models.config import TransformerConfig
 from toprovar.models.fingerprint import model_fingerprint
-from toprovar.schedules import get_schedule
+from toprovar.schedules import ScaleSchedule, get_schedule
 from toprovar.sparsity import shortcut_inputs
 from toprovar.sparsity.linear_shortcut import LinearShortcut
 from toprovar.sparsity.shortcut_inputs import Sizes
@@ -154,34 +154,52 @@ def test_nothing_can_be_fitted_to_nothing(empty: Callable[[int], object]) -> Non
 SHAPE_10 = TransformerConfig(depth=10, width=320, num_heads=5, bits_per_token=16)
 
 
+def whole(shape: TransformerConfig, *schedules: ScaleSchedule) -> list[shortcut_fit.Route]:
+    """All routes at once."""
+    part, = shortcut_fit.portions(shape, schedules, most_bytes=1 << 40)
+    return part
+
+
 def test_the_runs_that_shortcuts_are_fitted_to() -> None:
     large = get_schedule("1.0", "0.25M")
     ways = {(way.schedule.pn, way.skipped): {shortcut[:2] for shortcut in way.linear_shortcuts}
-            for way in shortcut_fit.routes(SHAPE_10, [SCHEDULE, large], most_bytes=1 << 40)}
+            for way in whole(SHAPE_10, SCHEDULE, large)}
     assert ways == {
         ("0.06M", ()): {(3, 4), (4, 5), (5, 6)}, ("0.06M", (4,)): {(3, 5)},
         ("0.06M", (5,)): {(4, 6)},
         ("0.25M", ()): {(s - 1, s) for s in range(4, 10)},
         **{("0.25M", (s,)): {(s - 1, s + 1)} for s in range(5, 9)},
     }
-    lengths = {one.length for way in shortcut_fit.routes(SHAPE_10, [SCHEDULE])
-               for one in way.linear_shortcuts}
+    lengths = {one.length for way in whole(SHAPE_10, SCHEDULE) for one in way.linear_shortcuts}
     assert lengths == {5, 6, 7, 8}
-    assert shortcut_fit.routes(replace(SHAPE_10, depth=1), [SCHEDULE]) == []
+    assert shortcut_fit.portions(replace(SHAPE_10, depth=1), [SCHEDULE]) == []
 
 
-def test_in_little_memory_the_largest_scales_come_first() -> None:
+def test_in_little_memory_what_saves_most_comes_first() -> None:
     sizes = Sizes.of(SHAPE_10)
     room = 6 * Moments.nbytes(sizes.inputs, sizes.width)
-    ways = shortcut_fit.routes(SHAPE_10, [SCHEDULE], most_bytes=room)
-    found = [one for way in ways for one in way.linear_shortcuts]
-    assert len(found) == 6
-    assert [one.length for one in found if one[:2] == (5, 6)] == [5, 6, 7, 8]
-    assert [one.length for one in found if one[:2] == (4, 6)] == [5, 6]
+    parts = shortcut_fit.portions(SHAPE_10, [SCHEDULE], most_bytes=room)
+    found = [[one for way in part for one in way.linear_shortcuts] for part in parts]
+    assert [len(part) for part in found] == [6, 6, 6]  # of 20
+    assert [one.length for one in found[0] if one[:2] == (5, 6)] == [5, 6, 7, 8]
+    assert [one.length for one in found[0] if one[:2] == (4, 6)] == [5, 6]
+    assert {one.scale for one in found[0]} == {6} and {one.scale for one in found[2]} == {4, 5}
+    every = [one for part in found for one in part]
+    assert len(set(every)) == len(every)
+
+
+def test_portions_are_fitted_as_they_would_be_together() -> None:
+    pipeline = tiny_pipeline()
+    sizes = Sizes.of(pipeline.transformer.shape)
+    whole_fit = fit_shortcuts(pipeline, JOBS, [SCHEDULE])
+    parts = fit_shortcuts(pipeline, JOBS, [SCHEDULE],
+                          most_bytes=2 * Moments.nbytes(sizes.inputs, sizes.width))
+    assert whole_fit is not None and parts is not None
+    assert parts.identity == whole_fit.identity and parts.about == whole_fit.about
 
 
 def test_a_route_runs_no_scale_that_nothing_is_fitted_to() -> None:
-    for way in shortcut_fit.routes(SHAPE_10, [SCHEDULE]):
+    for way in whole(SHAPE_10, SCHEDULE):
         last = max(one.scale for one in way.linear_shortcuts)
         plan = way.plan(SHAPE_10)
         assert [s.run for s in plan.scales] == [s not in way.skipped and s <= last
@@ -296,7 +314,7 @@ def test_shortcuts_are_left_out_until_they_are_small_enough() -> None:
 
 def test_held_out_tokens_choose_the_ridge() -> None:
     """Few tokens of many inputs ask for more of it than many do, and get maps that predict."""
-    def fitted(count: int) -> tuple[float, float, float]:
+    def fitted(count: int) -> list[float]:
         generator = torch.Generator().manual_seed(3)
         weight = torch.randn(60, 8, generator=generator) * 0.2
 
@@ -309,7 +327,7 @@ def test_held_out_tokens_choose_the_ridge() -> None:
         sums.add(*drawn(count))
         z, y = drawn(500)
         ridge = sums.best_ridge(z, y)
-        return ridge, *(Moments.explained_of(z, y, sums.solve(8, r)) for r in (ridge, RIDGE))
+        return [ridge, *(Moments.explained_of(z, y, sums.solve(8, r)) for r in (ridge, RIDGE))]
 
     few, chosen, small = fitted(50)
     many, _, _ = fitted(5000)

@@ -25,7 +25,7 @@ PLANNER = {
 }
 
 CALIBRATE = {
-    "minutes": 0.5, "seed": 1, "aspect": "1:1", "pixels": "0.06M", "target": 0.8, "resume": True,
+    "minutes": 0.5, "seed": 1, "aspect": "1:1", "pixels": "0.06M", "target": 0.95, "resume": True,
 }
 
 

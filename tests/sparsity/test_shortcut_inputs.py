@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from toprovar.analysis.shortcut_fit import routes
+from toprovar.analysis.shortcut_fit import portions
 from toprovar.models.config import TransformerConfig
 from toprovar.models.variants import get_variant
 from toprovar.schedules import get_schedule
@@ -38,8 +38,8 @@ def test_maps_of_wide_models_are_bounded(name: str, codes: int, inputs: int, eac
     assert (sizes.directions, sizes.far, sizes.inputs) == (512, 32, inputs)
     assert Sizes.seen(shape.width, codes, 512, 256) == sizes
     assert map_bytes(sizes) == each
-    fitted = {one for way in routes(shape, [get_schedule("1.0", "1M")], most_bytes=1 << 50)
-              for one in way.linear_shortcuts}
+    part, = portions(shape, [get_schedule("1.0", "1M")], most_bytes=1 << 50)
+    fitted = {one for way in part for one in way.linear_shortcuts}
     lengths = {one.length for one in fitted}
     directions = 2 * shape.width * (codes + len(lengths) * sizes.directions)
     assert len(fitted) == 48 and 48 * each + directions < most  # 82 and 113 MB

@@ -29,21 +29,23 @@ from ..entropy.trace import versions
 from ..models.fingerprint import model_fingerprint
 from ..models.text import PackedText
 from ..pipeline import InfinityPipeline
-from ..sampling.branches import left_for, step_keys
+from ..sampling.branches import left_for
 from ..schedules import ScaleSchedule, get_schedule
 from ..sparsity.plan import Way
 from ..sparsity.shortcuts import Shortcuts, register_shortcuts
 from . import parts
 from .choices import State
 from .conclusions import conclude, unconditional_off, way_of
-from .drawing import Drawing, Job, OutOfTimeError, Work
-from .findings import Findings, ScheduleFindings, Tried, alike, jobs_hash
+from .drawing import Drawing, Job, OutOfTimeError, Work, fitting_jobs
+from .findings import Findings, ScheduleFindings, alike, jobs_hash
 from .measure import FEWEST_TOKENS
 from .progress import SHARES, WORDS, Progress, Result
 from .race import Race
 from .shortcut_fit import MOST_BYTES, fit_shortcuts
 from .shortcut_use import file_limit, with_used
 
+TARGET_SSIM = 0.95
+"""Below, pictures of the embedded model are visibly soft."""
 LOOKED_AT = 16
 """Pictures that entropies are taken from where time is short."""
 STARTS = 8
@@ -82,7 +84,7 @@ class Calibrator:
     fit_jobs: Sequence[Job] = ()
     schedules: Sequence[ScaleSchedule] = ()
     minutes: float | None = None
-    target_ssim: float = 0.8
+    target_ssim: float = TARGET_SSIM
     probe_keep: float = 0.5
     ratio_scale: RatioScale = "log"
     alpha_min: float = 0.0
@@ -160,7 +162,7 @@ class Calibrator:
         """What was found so far."""
         self.findings.seconds = self._before[0] + time.monotonic() - self._start
         self.findings.pictures = self._before[1] + self.work.pictures
-        self._note_times()
+        self._note_tried()
         found = conclude(
             self.findings, self.shape, way=self.dropped, target_ssim=self.target_ssim,
             name=self.name, alpha_min=self.alpha_min, alpha_max=self.alpha_max,
@@ -270,20 +272,10 @@ class Calibrator:
             if found.spared and (found.spared[0][2] or found.spared[1][2]):
                 found.spared, found.rules = None, {}
 
-    def _note_times(self) -> None:
-        """What is known of the choices, into the findings, with the times that their steps took."""
+    def _note_tried(self) -> None:
         for drawing, found in self._places():
-            race = self._races[drawing.schedule.pn]
-            leaves = self._leaves(drawing.schedule)
-            dense = _time_of(drawing, drawing.dense_plan, leaves)
-            known = {State(t.guided, t.skipped, t.shortcuts): t.time for t in found.tried}
-            found.tried = []
-            for state, values in race.tried.items():
-                taken = _time_of(drawing, race.plan(state), leaves)
-                share = round(taken / dense, 4) if taken and dense else known.get(state)
-                found.tried.append(Tried(
-                    **state._asdict(), likeness=[round(v[0], 5) for v in values],
-                    ssim=[round(v[1], 5) for v in values], time=share))
+            parts.note_tried(drawing, found, self._races[drawing.schedule.pn],
+                             self._leaves(drawing.schedule))
 
     def _in(self, part: str, work: Callable[[], None], until: str = "") -> None:
         """Run a part until its time is over."""
@@ -338,19 +330,7 @@ def calibrate(pipeline: InfinityPipeline, prompts: Sequence[str], seeds: Sequenc
     return Calibrator(pipeline, jobs, fitting_jobs(prompts, seeds, shortcut_pictures), **how).run()
 
 
-def fitting_jobs(prompts: Sequence[str], seeds: Sequence[int], pictures: int) -> list[Job]:
-    """For shortcuts: the same prompts, with seeds that calibration does not measure with."""
-    first = max(seeds) + 1001
-    return [(prompts[i % len(prompts)], first + i // len(prompts)) for i in range(pictures)]
-
-
 def _doubling(most: int) -> list[int]:
     """1, 2, 4 ... and ``most``."""
     powers = (2**k for k in range(most.bit_length()))
     return [n for n in powers if n < most] + ([most] if most else [])
-
-
-def _time_of(drawing: Drawing, plan: Any, leaves: frozenset[tuple[int, int]]) -> float | None:
-    """Seconds of a plan's scales, None where one of them was never run."""
-    found = [drawing.times.get(key) for key in step_keys(plan, leaves)]
-    return None if None in found else math.fsum(found)  # type: ignore[arg-type]

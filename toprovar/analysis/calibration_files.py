@@ -31,6 +31,8 @@ def result_file(name: str, model: str, schedules: Sequence[ScaleSchedule],
     """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "infinity"
     sizes = "-".join(dict.fromkeys(s.pn for s in schedules))
+    shape = schedules[0].template if schedules else "1.0"
+    sizes += "" if float(shape) == 1 else f"-aspect-{shape}"
     return Path(folder or calibration_folders()[1]) / f"{plain}-{model[-8:]}-{sizes}.json"
 
 

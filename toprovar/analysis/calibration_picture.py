@@ -47,7 +47,7 @@ def calibration_figure(calibration: Calibration, shape: TransformerConfig, pn: s
             axes.errorbar([x for x, _ in own], [c.likeness for _, c in own],
                           [c.half_width or 0.0 for _, c in own], fmt=marker, ms=4, lw=0,
                           elinewidth=0.6, color=colour, alpha=0.75, label=name)
-    _mark_budgets(axes, calibration, shape, entry)
+    _mark_budgets(axes, calibration, shape, entry, timed)
     measured = max((c.pictures or 0 for c in entry.choices), default=0)
     axes.set_xlabel("share of the dense run's time" if timed else "share of the dense run's work",
                     color=INK)
@@ -55,7 +55,7 @@ def calibration_figure(calibration: Calibration, shape: TransformerConfig, pn: s
     axes.set_xlim(0, 1.05)
     axes.set_ylim(LEAST_LIKENESS, 1.02)
     axes.grid(alpha=0.25)
-    pictures = f", {measured} pictures a choice" if measured else ""
+    pictures = f", {measured} picture{'s' * (measured > 1)} a choice" if measured else ""
     axes.set_title(f"{calibration.name or calibration.model}, {entry.pn}{pictures}", fontsize=10,
                    color=INK)
     if shown:
@@ -90,6 +90,17 @@ def _place(shape: TransformerConfig, entry: ScheduleEntry, choice: Choice, timed
     return cost_of(shape, get_schedule(entry.template, entry.pn), State.of(choice))
 
 
+def _time_at(shape: TransformerConfig, entry: ScheduleEntry, work: float) -> float:
+    """Share of the dense time that a share of the work takes, by the choices around it."""
+    schedule = get_schedule(entry.template, entry.pn)
+    known = sorted({(cost_of(shape, schedule, State.of(c)), c.time) for c in entry.choices
+                    if c.time is not None} | {(1.0, 1.0)})
+    before = max((x for x in known if x[0] <= work), default=(0.0, 0.0))
+    after = min((x for x in known if x[0] >= work), default=(1.0, 1.0))
+    between = (work - before[0]) / (after[0] - before[0]) if after[0] > before[0] else 0.0
+    return before[1] + between * (after[1] - before[1])
+
+
 def _plan(calibration: Calibration, shape: TransformerConfig, entry: ScheduleEntry, budget: float
           ) -> Any:
     schedule = get_schedule(entry.template, entry.pn)
@@ -97,14 +108,16 @@ def _plan(calibration: Calibration, shape: TransformerConfig, entry: ScheduleEnt
 
 
 def _mark_budgets(axes: Any, calibration: Calibration, shape: TransformerConfig,
-                  entry: ScheduleEntry) -> None:
+                  entry: ScheduleEntry, timed: bool) -> None:
     for budget in BUDGETS if entry.choices else ():
         plan = _plan(calibration, shape, entry, budget)
         expected = plan.parameters.get("expected_likeness")
         if expected is None or expected < LEAST_LIKENESS:
             continue
-        work = count(plan, shape).flop_share
-        axes.plot([work], [expected], marker="x", ms=7, color=MARK, ls="", clip_on=False,
+        at = count(plan, shape).flop_share
+        if timed:
+            at = _time_at(shape, entry, at)
+        axes.plot([at], [expected], marker="x", ms=7, color=MARK, ls="", clip_on=False,
                   label="plans for a budget of work" if budget == BUDGETS[0] else None)
-        axes.annotate(f"{budget:.0%}", (work, expected), textcoords="offset points",
+        axes.annotate(f"{budget:.0%}", (at, expected), textcoords="offset points",
                       xytext=(5, -11), fontsize=8, color=MARK)

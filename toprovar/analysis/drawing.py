@@ -196,3 +196,9 @@ class Drawing:
 def _alike(picture: Tensor, dense: Tensor) -> Alike:
     picture, own = picture.float(), dense.to(picture.device).float()
     return float(likeness(picture, own)), float(ssim(picture, own))
+
+
+def fitting_jobs(prompts: Sequence[str], seeds: Sequence[int], pictures: int) -> list[Job]:
+    """For shortcuts: the same prompts, with seeds that calibration does not measure with."""
+    first = max(seeds) + 1001
+    return [(prompts[i % len(prompts)], first + i // len(prompts)) for i in range(pictures)]

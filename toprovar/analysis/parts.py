@@ -17,10 +17,12 @@ from ..entropy.summary import (
     scale_statistics,
 )
 from ..entropy.trace import EntropyTrace, TraceRecorder
-from ..sparsity.plan import Rule, Way
+from ..sampling.branches import step_keys
+from ..sparsity.plan import Rule, SparsityPlan, Way
+from .choices import State
 from .conclusions import choices_of, layers_json
 from .drawing import Drawing
-from .findings import Layers, ScheduleFindings, key_of, state_of
+from .findings import Layers, ScheduleFindings, Tried, key_of, state_of
 from .measure import FEWEST_TOKENS
 from .probes import (
     WAYS,
@@ -31,6 +33,7 @@ from .probes import (
     sparing_plan,
     unguided_scales,
 )
+from .race import Race
 
 RULES: tuple[Rule, Rule] = ("entropy", "random")
 """That are compared."""
@@ -120,6 +123,32 @@ def try_rules(drawing: Drawing, found: ScheduleFindings, most: int, more: More,
         values = drawing.compared(plans, number, leaves)
         for rule, (value, _) in zip(RULES, values, strict=True):
             found.rules.setdefault(rule, []).append(value)
+
+
+def note_tried(drawing: Drawing, found: ScheduleFindings, race: Race,
+               leaves: frozenset[tuple[int, int]]) -> None:
+    """What a race knows of its choices, into the findings: with the time that their scales took
+    here, as a share of the dense run's.
+
+    Args:
+        leaves: what scales leave for shortcuts.
+    """
+    dense = _time_of(drawing, drawing.dense_plan, leaves)
+    known = {State(t.guided, t.skipped, t.shortcuts): t.time for t in found.tried}
+    found.tried = []
+    for state, values in race.tried.items():
+        taken = _time_of(drawing, race.plan(state), leaves)
+        share = round(taken / dense, 4) if taken and dense else known.get(state)
+        found.tried.append(Tried(
+            **state._asdict(), likeness=[round(v[0], 5) for v in values],
+            ssim=[round(v[1], 5) for v in values], time=share))
+
+
+def _time_of(drawing: Drawing, plan: SparsityPlan, leaves: frozenset[tuple[int, int]]
+             ) -> float | None:
+    """Seconds of a plan's scales, None where one of them was never run."""
+    found = [drawing.times.get(key) for key in step_keys(plan, leaves)]
+    return None if None in found else math.fsum(t for t in found if t is not None)
 
 
 def _guide(found: ScheduleFindings) -> tuple[int, ...]:

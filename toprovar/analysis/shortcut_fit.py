@@ -46,8 +46,10 @@ HELD_TOKENS = 256
 """Of a row at a scale of such pictures."""
 LOOKED_AT = 32
 """Pictures at most that say in which directions residuals differ most."""
-MOST_BYTES = 2 << 30
-"""Of sums; where more are needed, shortcuts of the smallest scales are not fitted."""
+MOST_BYTES = 1 << 30
+"""Of sums at once; where more are needed, the rest is fitted after them, in as much again."""
+MOST_PORTIONS = 3
+"""Of sums one after the other; shortcuts beyond, which save least, are not fitted."""
 
 
 def shortcut_lengths(depth: int) -> tuple[int, ...]:
@@ -71,14 +73,37 @@ class Route:
         return choice_plan(shape, self.schedule, len(self.schedule), (*self.skipped, *behind))
 
 
-def routes(shape: TransformerConfig, schedules: Sequence[ScaleSchedule],
-           fewest_tokens: int = FEWEST_TOKENS, most_bytes: int = MOST_BYTES) -> list[Route]:
-    """All shortcuts that plans may take, and the runs that they are fitted to.
+def portions(shape: TransformerConfig, schedules: Sequence[ScaleSchedule],
+             fewest_tokens: int = FEWEST_TOKENS, most_bytes: int = MOST_BYTES
+             ) -> list[list[Route]]:
+    """The shortcuts that plans may take, and the runs that they are fitted to: in portions whose
+    sums lie in memory together, those that save most in the first.
 
     Args:
         fewest_tokens: scales with fewer never take a shortcut.
-        most_bytes: of sums. Shortcuts of the largest scales come first.
+        most_bytes: of a portion's sums.
     """
+    sizes = Sizes.of(shape)
+    found = _routes(shape, schedules, fewest_tokens)
+    worth: dict[LinearShortcut, float] = {}
+    for (schedule, between), own in found.items():
+        for one in own:
+            tokens = schedule.tokens[one.scale] / sum(schedule.tokens)
+            worth[one] = max(worth.get(one, 0.0), tokens * LEFT_OUT_WORTH ** len(between))
+    wanted = sorted(worth, key=lambda one: (-worth[one], one))
+    size = max(1, most_bytes // Moments.nbytes(sizes.inputs, sizes.width))
+    parts: list[list[Route]] = []
+    for first in range(0, len(wanted), size)[:MOST_PORTIONS]:
+        part = set(wanted[first : first + size])
+        ways = [Route(*key, tuple(one for one in own if one in part))
+                for key, own in found.items()]
+        parts.append([way for way in ways if way.linear_shortcuts])
+    return parts
+
+
+def _routes(shape: TransformerConfig, schedules: Sequence[ScaleSchedule], fewest_tokens: int
+            ) -> dict[tuple[ScaleSchedule, tuple[int, ...]], list[LinearShortcut]]:
+    """By schedule and the scales that are left out: shortcuts that are fitted to such runs."""
     lengths = shortcut_lengths(shape.depth)
     found: dict[tuple[ScaleSchedule, tuple[int, ...]], list[LinearShortcut]] = {}
     for schedule in schedules if lengths else ():
@@ -93,16 +118,7 @@ def routes(shape: TransformerConfig, schedules: Sequence[ScaleSchedule],
                 if source > 0 and all(s in free for s in between):
                     found.setdefault((schedule, between), []).extend(
                         LinearShortcut(source, scale, n) for n in lengths)
-    sizes = Sizes.of(shape)
-    most = max(1, most_bytes // Moments.nbytes(sizes.inputs, sizes.width))
-    worth: dict[LinearShortcut, float] = {}
-    for (schedule, between), own in found.items():
-        for one in own:
-            tokens = schedule.tokens[one.scale] / sum(schedule.tokens)
-            worth[one] = max(worth.get(one, 0.0), tokens * LEFT_OUT_WORTH ** len(between))
-    wanted = sorted(worth, key=lambda one: (-worth[one], one))[:most]
-    ways = [Route(*key, tuple(one for one in own if one in wanted)) for key, own in found.items()]
-    return [way for way in ways if way.linear_shortcuts]
+    return found
 
 
 class ShortcutFit:
@@ -110,23 +126,27 @@ class ShortcutFit:
 
     Args:
         drawings: one for each schedule; their jobs are drawn.
-        fewest_tokens, most_bytes: see ``routes``.
+        ways: what is fitted, to which runs.
+        fewest_tokens: see ``portions``.
+        directions: of another portion's fit; None = they are found by :meth:`look`.
 
     Attributes:
         pictures: that were added, those held out included.
+        directions: [C, k] by number of layers, and of ``CODES``, once pictures were added.
     """
 
-    def __init__(self, drawings: Sequence[Drawing], fewest_tokens: int = FEWEST_TOKENS,
-                 most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, drawings: Sequence[Drawing], ways: Sequence[Route],
+                 fewest_tokens: int = FEWEST_TOKENS,
+                 directions: dict[int, Tensor] | None = None) -> None:
         self.drawings = {drawing.schedule: drawing for drawing in drawings}
         self.transformer = drawings[0].pipeline.transformer
         self.shape = self.transformer.shape
         self.sizes = Sizes.of(self.shape)
-        self.routes = routes(self.shape, list(self.drawings), fewest_tokens, most_bytes)
+        self.routes = list(ways)
         self.fewest_tokens = fewest_tokens
         self.pictures = self.looked_at = 0
         self._spreads = {n: Spread() for n in shortcut_lengths(self.shape.depth)}
-        self._directions: dict[int, Tensor] = {}
+        self.directions: dict[int, Tensor] = directions or {}
         self._sums: dict[LinearShortcut, Moments] = {}
         self._held: dict[LinearShortcut, list[tuple[Tensor, Tensor]]] = {}
 
@@ -145,7 +165,7 @@ class ShortcutFit:
 
     def add(self, number: int) -> None:
         """Take a job's pictures into the sums, or hold them out."""
-        if not self._directions:
+        if not self.directions:
             self._find_directions()
         held = self.pictures % HELD_OUT == 1
         for schedule in dict.fromkeys(way.schedule for way in self.routes):
@@ -176,7 +196,7 @@ class ShortcutFit:
                                   sums.input_scale, sums.input_mean)
             if z is not None and y is not None:
                 told[str(one)] = round(Moments.explained_of(z, y, maps[one]), 4)
-        return Shortcuts(model_fingerprint(self.transformer), self._directions, maps, {
+        return Shortcuts(model_fingerprint(self.transformer), self.directions, maps, {
             "pictures": self.pictures, "sizes": [s.pn for s in self.drawings],
             "ridges": {f"{source}-{scale}": ridge
                        for (source, scale), ridge in sorted(ridges.items())},
@@ -189,7 +209,7 @@ class ShortcutFit:
         embedding = self.transformer.token_embed.weight.detach().float()
         found[CODES] = torch.linalg.pinv(embedding.cpu()).T[:, : self.sizes.codes]
         device = self.transformer.null_text.device
-        self._directions = {n: x.half().float().to(device) for n, x in found.items()}
+        self.directions = {n: x.half().float().to(device) for n, x in found.items()}
         self._spreads = {}
 
     def _take(self, run: BranchingRun, one: LinearShortcut, held: bool) -> None:
@@ -197,16 +217,18 @@ class ShortcutFit:
                                    for layer in (INPUT, one.length - 1))
         (given, old), (before, _) = (run.residual(one.source, layer)
                                      for layer in (INPUT, one.length - 1))
-        given, before = (resize_tokens(part.float(), old, grid) for part in (given, before))
-        inputs = shortcut_inputs(x.float(), given, before, grid,
-                                 self._directions[CODES], self._directions[one.length])
-        most = HELD_TOKENS if held else MOST_TOKENS
-        z, y = (_thinned(part, most) for part in (inputs.transpose(1, 2),
-                                                  outcome.float() - before))
-        if held:
-            self._held.setdefault(one, []).append((z.flatten(0, 1).cpu(), y.flatten(0, 1).cpu()))
-        else:
-            self._sums.setdefault(one, Moments()).add(z, y)
+        for parts in zip(x.split(1), outcome.split(1), given.split(1), before.split(1),
+                         strict=True):  # row by row: what is seen around tokens is much
+            here, after, first, then = (part.float() for part in parts)
+            first, then = (resize_tokens(part, old, grid) for part in (first, then))
+            inputs = shortcut_inputs(here, first, then, grid, self.directions[CODES],
+                                     self.directions[one.length])
+            z, y = (_thinned(part, HELD_TOKENS if held else MOST_TOKENS)[0]
+                    for part in (inputs.transpose(1, 2), after - then))
+            if held:
+                self._held.setdefault(one, []).append((z.cpu(), y.cpu()))
+            else:
+                self._sums.setdefault(one, Moments()).add(z, y)
 
 
 def fit_shortcuts(
@@ -219,7 +241,7 @@ def fit_shortcuts(
 
     Args:
         jobs: prompts and seeds, drawn on every schedule.
-        fewest_tokens, most_bytes: see ``routes``.
+        fewest_tokens, most_bytes: see ``portions``.
         deadline: of ``time.monotonic``: no further job is begun behind it.
         on_picture: told of every job that is done, by its number.
         drawings: how; default: by the pipeline's defaults.
@@ -228,12 +250,27 @@ def fit_shortcuts(
         None for a model of one layer, or schedules whose scales are all small.
     """
     drawings = drawings or [Drawing(pipeline, s, jobs) for s in schedules]
-    fit = ShortcutFit(drawings, fewest_tokens, most_bytes)
-    if not fit.routes or not jobs:
-        return None
+    parts = portions(pipeline.transformer.shape, schedules, fewest_tokens, most_bytes)
+    found: list[Shortcuts] = []
+    directions: dict[int, Tensor] | None = None
+    for left, ways in zip(reversed(range(len(parts))), parts if jobs else (), strict=False):
+        fit = ShortcutFit(drawings, ways, fewest_tokens, directions)
+        now = time.monotonic()
+        if found and deadline is not None and now > deadline:
+            break
+        _fit(fit, jobs, None if deadline is None else now + (deadline - now) / (left + 1),
+             on_picture)
+        directions = fit.directions
+        maps = fit.shortcuts()
+        found += [maps] if maps is not None else []
+    return _joined(found) if found else None
+
+
+def _fit(fit: ShortcutFit, jobs: Sequence[Job], deadline: float | None,
+         on_picture: Callable[[int], object] | None) -> None:
     begun = time.monotonic()
     looking = None if deadline is None else begun + (deadline - begun) / 8
-    for number in range(min(LOOKED_AT, len(jobs))):
+    for number in range(0 if fit.directions else min(LOOKED_AT, len(jobs))):
         if number and looking is not None and time.monotonic() > looking:
             break
         fit.look(number)
@@ -243,7 +280,16 @@ def fit_shortcuts(
         fit.add(number)
         if on_picture:
             on_picture(number)
-    return fit.shortcuts()
+
+
+def _joined(parts: Sequence[Shortcuts]) -> Shortcuts:
+    """The maps of several portions."""
+    about = dict(parts[0].about)
+    about["pictures"] = min(part.about["pictures"] for part in parts)
+    for name in ("ridges", "explained"):
+        about[name] = {key: value for part in parts for key, value in part.about[name].items()}
+    return Shortcuts(parts[0].model, {n: x for part in parts for n, x in part.directions.items()},
+                     {one: own for part in parts for one, own in part.maps.items()}, about)
 
 
 def _saved(shape: TransformerConfig, schedule: ScaleSchedule, scale: int, length: int) -> float:

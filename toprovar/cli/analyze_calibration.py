@@ -25,8 +25,8 @@ def add_calibration(parser: argparse.ArgumentParser) -> None:
     add("--shortcut-pictures", type=int, default=96, metavar="N",
         help="pictures that shortcuts through the first layers are fitted to; 0 = no shortcuts "
              "(default: 96)")
-    add("--target-ssim", type=float, default=0.8,
-        help="similarity to the dense picture that counts as unharmed (default: 0.8)")
+    add("--target-ssim", type=float, default=0.95,
+        help="similarity to the dense picture that counts as unharmed (default: 0.95)")
     add("--ratio-scale", choices=["log", "raw"], default="log",
         help="layer scores from the logarithm of sigma1/sigma2, or from the ratio itself as "
              "published (default: log)")

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--minutes", type=float, default=5.0,
         help="when to stop; what was found by then is used, and the next calibration of the same "
              "model, prompts and sizes goes on from there (default: 5.0)")
-    add("--target-ssim", type=float, default=0.8,
-        help="similarity to the dense picture that counts as unharmed (default: 0.8)")
+    add("--target-ssim", type=float, default=0.95,
+        help="similarity to the dense picture that counts as unharmed (default: 0.95)")
     add("--no-shortcuts", action="store_true",
         help="fit no shortcuts through the first layers (default: they are fitted)")
     add("--most-mb", type=float, metavar="MB",
