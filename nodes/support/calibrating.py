@@ -30,8 +30,8 @@ FIT_PICTURES = 400
 """That shortcuts are fitted to at most; the time ends it before."""
 STEPS = 1000
 """Of the progress bar."""
-CACHE_SHARE = 1.7
-"""Of a run's memory: plans that share their first scales keep every key."""
+CACHE_SHARE = 1.1
+"""Of a run's memory: what scales that are run again need beside it."""
 LEAST_SECONDS = 1.0
 """With less time left, nothing more is measured."""
 

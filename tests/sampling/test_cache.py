@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from toprovar.sampling.cache import CacheLayout, KVCache
+from toprovar.sampling.cache import CacheLayout, KVCache, RerunCache
 from toprovar.schedules import get_schedule
 
 
@@ -90,3 +90,41 @@ def test_bytes_and_views() -> None:
 def test_nothing_to_lay_out() -> None:
     with pytest.raises(ValueError, match="at least one scale"):
         CacheLayout.plan([])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_scales_that_are_run_again_find_the_keys_of_earlier_ones(seed: int) -> None:
+    """Forward scale by scale, and back to any of them, with fewer keys than were laid out for."""
+    draw = random.Random(seed)
+    scales, layers = draw.randint(2, 5), draw.randint(1, 5)
+    most = [[draw.randint(1, 9)] * layers for _ in range(scales)]
+    cache = RerunCache(most, 2, 1, 1, torch.float32, torch.device("cpu"))
+    known: list[list[list[float]]] = [[[] for _ in range(layers)]]
+    number, scale = 0, 0
+    for _ in range(40):
+        cache.lengths[:] = [len(k) for k in known[scale]]
+        after = [list(k) for k in known[scale]]
+        for layer in range(layers):
+            count = draw.choice([0, most[scale][layer], draw.randint(0, most[scale][layer])])
+            new = [float(number + i) for i in range(count)]
+            number += count
+            keys, values = cache.new(layer, count, 2)
+            keys[0, :, 0, 0], keys[1, :, 0, 0] = torch.tensor(new), -torch.tensor(new)
+            values.copy_(keys * 2)
+            after[layer] += new
+            k, v = cache.visible(layer, 2)
+            assert k[0, 0, :, 0].tolist() == after[layer]
+            assert v[1, 0, :, 0].tolist() == [-2 * e for e in after[layer]]
+        known[scale + 1 :] = [after]
+        scale = draw.randint(0, min(scale + 1, scales - 1))
+    with pytest.raises(ValueError, match="do not fit"):
+        cache.new(0, sum(row[0] for row in most) + 1, 2)
+
+
+def test_running_scales_again_takes_little_more_room() -> None:
+    for pn, layers in (("0.06M", 10), ("1M", 32), ("1M", 40)):
+        counts = [(n,) * layers for n in get_schedule("1.0", pn).tokens]
+        about = (1, 1, 1, torch.float32, torch.device("meta"))
+        alone = CacheLayout.plan(counts).size
+        assert RerunCache(counts, *about).layout.size < 1.1 * alone
+        assert CacheLayout.plan(counts, final=False).size > 1.5 * alone

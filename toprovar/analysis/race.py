@@ -34,6 +34,8 @@ from .intervals import half_width, paired
 
 SETTLED = 0.003
 """Half-width of likeness from which on the choices of a frontier are known well enough."""
+USED = 0.7
+"""Likeness from which on plans are of use."""
 FIRST_SHARE = 4
 """A round's comparisons begin with one in so many of its pictures."""
 
@@ -103,9 +105,11 @@ class Race:
         return best
 
     def settled(self, pictures: int) -> bool:
-        """Whether more pictures would hardly change what is known of the frontier."""
-        return pictures > 1 and all(half_width(self.likenesses(s)[:pictures]) < SETTLED
-                                    for s in self.frontier(pictures))
+        """Whether more pictures would hardly change what is known of the frontier, as far as
+        anybody would draw by it."""
+        used = [own for state in self.frontier(pictures)
+                if fmean(own := self.likenesses(state)[:pictures]) >= USED]
+        return pictures > 1 and all(half_width(own) < SETTLED for own in used)
 
     def _pays(self, state: State, after: State) -> bool:
         return self.cost(state) - self.cost(after) >= LEAST_SAVED

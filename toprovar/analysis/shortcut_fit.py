@@ -46,9 +46,9 @@ HELD_TOKENS = 256
 """Of a row at a scale of such pictures."""
 LOOKED_AT = 32
 """Pictures at most that say in which directions residuals differ most."""
-MOST_BYTES = 1 << 30
+MOST_BYTES = 768 << 20
 """Of sums at once; where more are needed, the rest is fitted after them, in as much again."""
-MOST_PORTIONS = 3
+MOST_PORTIONS = 4
 """Of sums one after the other; shortcuts beyond, which save least, are not fitted."""
 
 

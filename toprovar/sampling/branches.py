@@ -3,8 +3,8 @@
 The plans form a tree: a scale is a branch's own from the first on that differs. The tree is walked
 depth first. Where it forks, what the run has so far is noted: how many keys each layer has, the
 summed codes, what earlier scales have left, the state of the random numbers. Scales only add to
-the cache, so going back to a fork means to forget the keys that came after it. Every plan's
-pictures are those of a run of its own.
+the cache (``RerunCache``), so going back to a fork means to forget the keys that came after it.
+Every plan's pictures are those of a run of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..sparsity.linear_shortcut import INPUT
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.plan_state import PlanState
 from ..sparsity.shortcuts import Shortcuts
-from .cache import CacheLayout, KVCache
+from .cache import RerunCache
 from .kept_updates import AFTER
 from .memory import EntropyListener, Memory
 from .params import EngineOptions, SamplingParams
@@ -71,7 +71,7 @@ class BranchingRun(SamplingRun):
         shared: what sharing has saved so far.
     """
 
-    keeps_every_key: ClassVar[bool] = True
+    runs_again: ClassVar[bool] = True
 
     def __init__(self, transformer: InfinityTransformer, text: PackedText, params: SamplingParams,
                  *, generators: Sequence[torch.Generator], leaves: Collection[tuple[int, int]] = (),
@@ -188,9 +188,9 @@ class BranchingRun(SamplingRun):
             return
         shape, schedule = self.transformer.shape, self.params.schedule
         self._laid_out = len(schedule)
-        layout = CacheLayout.plan([(n,) * shape.depth for n in schedule.tokens], final=False)
-        self.runner.cache = KVCache(layout, self.rows, shape.num_heads, shape.head_dim,
-                                    self.runner.dtype, self.device)
+        self.runner.cache = RerunCache(
+            [(n,) * shape.depth for n in schedule.tokens], self.rows, shape.num_heads,
+            shape.head_dim, self.runner.dtype, self.device)
 
 
 class _Branch(PlanState):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,3 +127,46 @@ class KVCache:
     def _rows(self, rows: int) -> slice:
         first = self.first - self.origin
         return slice(first, first + rows)
+
+
+class RerunCache(KVCache):
+    """The cache of runs whose scales are run again: no layer's keys lie in another's room.
+
+    Keys of the last scale are needed only while their own layer runs. There the layer's earlier
+    keys are copied into a room that all layers share, and the new ones are added behind them, so
+    that the earlier ones stay where they were. That takes little more than a single run's cache.
+
+    Args:
+        counts: [scale][layer] keys of a dense run; none of the plans adds more.
+    """
+
+    def __init__(self, counts: Sequence[Sequence[int]], *about: Any) -> None:
+        kept = CacheLayout.plan(counts[:-1] or counts, final=False)
+        most = max(sum(column) for column in zip(*counts, strict=True))
+        super().__init__(CacheLayout(kept.starts, kept.size + most), *about)
+        self._shared = kept.size
+        self._room = [sum(column[:-1] if len(counts) > 1 else column)
+                      for column in zip(*counts, strict=True)]
+
+    def new(self, layer: int, count: int, rows: int) -> tuple[Tensor, Tensor]:
+        length = self.lengths[layer]
+        if length + count <= self._room[layer]:
+            return super().new(layer, count, rows)
+        start, first, own = self.layout.starts[layer], self._shared, self._rows(rows)
+        stop = first + length + count
+        if stop > self.layout.size:
+            raise ValueError(f"layer {layer}: {count} keys after {length} do not fit the cache "
+                             "that was laid out")
+        for held in (self.keys, self.values):
+            held[own, :, first : first + length] = held[own, :, start : start + length]
+        self.lengths[layer] += count
+        return (self.keys[own, :, first + length : stop].transpose(1, 2),
+                self.values[own, :, first + length : stop].transpose(1, 2))
+
+    def visible(self, layer: int, rows: int) -> tuple[Tensor, Tensor]:
+        length = self.lengths[layer]
+        if length <= self._room[layer]:
+            return super().visible(layer, rows)
+        places = slice(self._shared, self._shared + length)
+        own = self._rows(rows)
+        return self.keys[own, :, places], self.values[own, :, places]

@@ -64,8 +64,8 @@ class SamplingRun:
             ``generators``.
     """
 
-    keeps_every_key: ClassVar[bool] = False
-    """Whether the cache holds the last scale's keys apart, so that scales can be run again."""
+    runs_again: ClassVar[bool] = False
+    """Whether scales may be run again, so that none may overwrite the keys of an earlier one."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class SamplingRun:
             self.workspace = borrow_workspace(transformer, schedule, self.batch, text,
                                               self.options, looked_into,
                                               self.plan_state.plan.compiled,
-                                              self.keeps_every_key)
+                                              self.runs_again)
             if self.workspace is not None:
                 self._leave = weakref.finalize(self, give_back, self.workspace)
             by_head = watch is not None and watch.heads

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 def borrow_workspace(
     transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, text: PackedText,
-    options: EngineOptions, looked_into: bool, plan: CompiledPlan, keeps_every_key: bool = False,
+    options: EngineOptions, looked_into: bool, plan: CompiledPlan, runs_again: bool = False,
 ) -> Workspace | None:
     """A workspace where scales are to be recorded, else None.
 
@@ -40,7 +40,7 @@ def borrow_workspace(
         looked_into: whether somebody looks at or steers single blocks, which a recording cannot
             stop for.
         plan: as the run begins.
-        keeps_every_key: see ``SamplingRun``.
+        runs_again: see ``SamplingRun``.
 
     Raises:
         ValueError: graphs are asked for, but cannot be had.
@@ -58,7 +58,7 @@ def borrow_workspace(
         return None
     try:
         return borrow(transformer, schedule, batch, len(text), max(text.lengths), options,
-                      BoundedLayout.plan(plan) if plan.bounded else None, keeps_every_key)
+                      BoundedLayout.plan(plan) if plan.bounded else None, runs_again)
     except torch.cuda.OutOfMemoryError:
         if options.graphs:
             raise

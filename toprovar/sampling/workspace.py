@@ -24,7 +24,7 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..schedules import ScaleSchedule
 from .bounded_cache import BoundedCache, BoundedLayout
-from .cache import CacheLayout, KVCache
+from .cache import CacheLayout, KVCache, RerunCache
 from .device_text import DeviceText
 from .memory import Memory
 from .params import EngineOptions
@@ -58,12 +58,12 @@ class Workspace:
         batch: images; rows: twice as many with guidance.
         room: longest prompt in text tokens.
         bounded: where layers may not hold all their keys; None = they may.
-        keeps_every_key: see ``SamplingRun``.
+        runs_again: see ``SamplingRun``.
     """
 
     def __init__(self, transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int,
                  rows: int, room: int, options: EngineOptions,
-                 bounded: BoundedLayout | None = None, keeps_every_key: bool = False) -> None:
+                 bounded: BoundedLayout | None = None, runs_again: bool = False) -> None:
         shape, self.device = transformer.shape, transformer.null_text.device
         self.room = room
         self.text = DeviceText(transformer, rows, room)
@@ -71,9 +71,14 @@ class Workspace:
                  options.cache_dtype or transformer.compute_dtype, self.device)
         # A dense run's: any plan's keys fit in, and a scale that two plans begin with alike is
         # recorded once.
-        self.cache = BoundedCache(bounded, *about) if bounded is not None else KVCache(
-            CacheLayout.plan([(n,) * shape.depth for n in schedule.tokens], not keeps_every_key),
-            *about)
+        counts = [(n,) * shape.depth for n in schedule.tokens]
+        self.cache: KVCache | BoundedCache
+        if bounded is not None:
+            self.cache = BoundedCache(bounded, *about)
+        elif runs_again:
+            self.cache = RerunCache(counts, *about)
+        else:
+            self.cache = KVCache(CacheLayout.plan(counts), *about)
         height, width = (side * shape.patch for side in schedule.grids[-1])
         self.codes = torch.zeros(batch, shape.latent_channels, height, width, device=self.device)
         self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
@@ -167,9 +172,9 @@ _ROOMS: weakref.WeakKeyDictionary[InfinityTransformer, tuple[Weights, Rooms]] = 
 
 def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, rows: int,
            longest: int, options: EngineOptions, bounded: BoundedLayout | None = None,
-           keeps_every_key: bool = False) -> Workspace:
+           runs_again: bool = False) -> Workspace:
     """A workspace that nobody else uses, until ``give_back``; see ``Workspace``."""
-    key = (schedule.grids, schedule.rope_grid, batch, rows, options, bounded, keeps_every_key)
+    key = (schedule.grids, schedule.rope_grid, batch, rows, options, bounded, runs_again)
     weights, rooms = _ROOMS.get(transformer, (None, OrderedDict()))
     if weights is None or not weights.unchanged():
         rooms = OrderedDict()  # recorded scales read the weights where they were
@@ -187,7 +192,7 @@ def borrow(transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int
     logger.info("preparing %d x %d pixels, %d at once: scales are recorded as CUDA graphs during "
                 "the first picture", *reversed(schedule.image_size), batch)
     workspace = Workspace(transformer, schedule, batch, rows, room, options, bounded,
-                          keeps_every_key)
+                          runs_again)
     workspace.busy = True
     mine.append(workspace)
     return workspace
