@@ -21,6 +21,7 @@ from toprovar.ops.attention.reference import entropy
 from toprovar.sampling.params import SamplingParams
 from toprovar.sampling.run import LayerProbe, SamplingRun
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.shortcuts import find_shortcuts
 
 SMALL = get_schedule("1.0", "0.06M")
 PROMPTS = ["a red apple", "a cat and a dog"]
@@ -130,6 +131,7 @@ def test_shortcuts_of_the_embedded_model(result: Result, calibration: Calibratio
     assert fitted.lengths == (5, 6, 7, 8) and told["5-6-5"] > told["5-6-8"] > 0.4
     assert set(used.maps) < set(fitted.maps) and result.findings.shortcuts == fitted.identity
     assert calibration.dropped == "exit" and calibration.shortcuts == used.identity
+    assert find_shortcuts(used.identity) is used
     known = {(t.guided, t.skipped, t.shortcuts): t
              for t in result.findings.schedules["0.06M"].tried}
     last, none = known[7, (), ((6, 5),)], known[7, (6,), ()]

@@ -137,7 +137,8 @@ class Calibrator:
         self._part = "look"
 
     def run(self) -> Result:
-        """Measure until the time is over, or all is done."""
+        """Measure until the time is over, or all is done. Plans by the result find its shortcuts in
+        this process, whether it is saved or not."""
         self._start = time.monotonic()
         self._in("look", self._look)
         self._in("ways", self._ways)
@@ -156,7 +157,10 @@ class Calibrator:
             self._in("race", partial(self._rounds, len(self.jobs)), "worth")
         self._part = "done"
         self._tell_progress()
-        return self._tell_result()
+        found = self._tell_result()
+        if found.shortcuts is not None:
+            register_shortcuts(found.shortcuts)
+        return found
 
     def result(self) -> Result:
         """What was found so far."""
