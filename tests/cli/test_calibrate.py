@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.tiny import tiny_pipeline
 from toprovar.analysis import Calibrator
 from toprovar.analysis.calibration_files import FINDINGS
 from toprovar.cli import main
+from toprovar.cli.picture_prompts import prompts_of_pictures
 from toprovar.entropy.calibration import Calibration
+from toprovar.picture_files import save_picture
 
 SHORT = ("--pixels", "0.06M", "--minutes", "0.01")
 
@@ -86,6 +90,7 @@ def test_ctrl_c_keeps_what_was_found(model: Path, cache: Path, monkeypatch: pyte
     (["--num-seeds", "0"], "--num-seeds"),
     (["--pixels", "9M"], "unknown pixel budget"),
     (["--prompts", "absent.txt"], "absent.txt"),
+    (["--from-pictures", "absent"], "--from-pictures: there is no folder 'absent'"),
 ])
 def test_what_is_refused_before_a_model_is_loaded(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -95,3 +100,19 @@ def test_what_is_refused_before_a_model_is_loaded(
     assert run(*arguments, "--model", "absent") == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_prompts_of_pictures(tmp_path: Path) -> None:
+    for number, prompt in enumerate(["a cat", "a dog", "a cat"]):
+        path = tmp_path / f"{number}.png"
+        save_picture(Image.new("RGB", (8, 8)), path, {"prompt": prompt})
+        os.utime(path, (1000 + number, 1000 + number))
+    save_picture(Image.new("RGB", (8, 8)), tmp_path / "none.jpg", {"left_out": ["prompt"]})
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
+    (tmp_path / "broken.webp").write_bytes(b"RIFF")
+    assert prompts_of_pictures(tmp_path) == ["a cat", "a dog"]
+    with pytest.raises(ValueError, match="there is no folder"):
+        prompts_of_pictures(tmp_path / "absent")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="none of the 0 pictures"):
+        prompts_of_pictures(tmp_path / "empty")

@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import positive, seed_list, share, whole
+from ..arguments import check_prompts, positive, seed_list, share, whole
 from .calibrating import Wanted, calibrate_model, calibration_outputs, check_calibration_file
 from .early import check_model, check_sampling
 from .measuring import MOST_PICTURES, add_prompts, add_sizes, given_prompts, schedules_of
 from .model_options import add_device, add_model, load_pipeline
 from .outputs import add_overwrite, check_outputs
+from .picture_prompts import prompts_of_pictures
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("prompt", nargs="*", help="what to draw and measure (default: the prompts in the box)")
     add_model(parser)
     add_prompts(parser, 48)
+    add("--from-pictures", metavar="DIR",
+        help="the prompts of pictures that 'toprovar generate' wrote to a folder, the latest first "
+             "(default: none)")
     add_sizes(parser, "more than one may be given")
     add("--minutes", type=float, default=5.0,
         help="when to stop; what was found by then is used, and the next calibration of the same "
@@ -49,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     prompts = given_prompts(arguments, none=True)
+    if arguments.from_pictures is not None:
+        prompts += check_prompts("--from-pictures", prompts_of_pictures(arguments.from_pictures))
     positive("--minutes", arguments.minutes)
     share("--target-ssim", arguments.target_ssim)
     if arguments.most_mb is not None:
