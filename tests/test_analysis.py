@@ -12,7 +12,7 @@ from torch import Tensor
 
 from toprovar import InfinityPipeline, bundled_model
 from toprovar.analysis import Result, analyze, calibrate
-from toprovar.analysis.crossing import PUBLISHED_TAU, balanced_accuracy, fit_crossing
+from toprovar.analysis.threshold import PUBLISHED_TAU, balanced_accuracy, fit_threshold
 from toprovar.entropy.calibration import Calibration, find_calibration
 from toprovar.entropy.trace import EntropyTrace, TraceRecorder
 from toprovar.evaluation.metrics import ssim
@@ -234,11 +234,11 @@ def test_crossing_finds_the_rule_that_made_the_labels() -> None:
     rho = torch.tensor([[math.nan] + [0.4 - 0.02 * s if s < d else 0.2 - 0.01 * s
                                       for s in range(1, 8)] for d in starts])
     fine = torch.tensor([[s >= d for s in range(8)] for d in starts])
-    fit = fit_crossing([rho], [fine], [range(1, 8)])
+    fit = fit_threshold([rho], [fine], [range(1, 8)])
     assert fit.direction == "falling" and 0.18 < fit.tau < 0.3 and fit.accuracy == 1
     assert fit.by_scale is not None and fit.by_scale < 0.9
     # One start for all: the best is found for each schedule by itself
-    both = fit_crossing([rho, rho[:, :6]], [fine, fine[:, :6]], [range(1, 8), range(1, 6)])
+    both = fit_threshold([rho, rho[:, :6]], [fine, fine[:, :6]], [range(1, 8), range(1, 6)])
     truth = torch.cat([fine[:, 1:].flatten(), fine[:, 1:6].flatten()])
     best = max(
         balanced_accuracy(torch.tensor([s >= a for _ in starts for s in range(1, 8)]
@@ -246,19 +246,20 @@ def test_crossing_finds_the_rule_that_made_the_labels() -> None:
         for a in range(1, 9) for b in range(1, 7)
     )
     assert both.by_scale == pytest.approx(best)
-    mirrored = fit_crossing([1 - rho], [fine], [range(1, 8)])
+    mirrored = fit_threshold([1 - rho], [fine], [range(1, 8)])
     assert mirrored.direction == "rising" and mirrored.accuracy == 1
 
 
 def test_crossing_without_anything_to_tell_apart() -> None:
     rho = torch.linspace(0.5, 0.3, 6).expand(3, 6)
     for fine in (torch.ones(3, 6, dtype=torch.bool), torch.zeros(3, 6, dtype=torch.bool)):
-        fit = fit_crossing([rho], [fine], [range(2, 6)])
+        fit = fit_threshold([rho], [fine], [range(2, 6)])
         assert fit.accuracy is None and fit.tau == PUBLISHED_TAU and fit.direction == "falling"
     few = torch.ones(3, 6, dtype=torch.bool)
     few[0, 2:4] = False  # two cases are no evidence
-    assert fit_crossing([rho], [few], [range(2, 6)]).accuracy is None
-    assert fit_crossing([1 - rho], [torch.ones(3, 6, dtype=torch.bool)], [[]]).direction == "rising"
+    assert fit_threshold([rho], [few], [range(2, 6)]).accuracy is None
+    nothing = fit_threshold([1 - rho], [torch.ones(3, 6, dtype=torch.bool)], [[]])
+    assert nothing.direction == "rising"
 
 
 def test_balanced_accuracy() -> None:

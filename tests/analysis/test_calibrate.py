@@ -205,3 +205,18 @@ def test_of_several_the_one_that_was_measured_at_the_size(pipeline: Any, tmp_pat
     names = [getattr(find_calibration(fingerprint, pn=pn), "name", None)
              for pn in ("0.06M", "0.25M", "1M", None)]
     assert names == ["tiny", "other", "other", "other"]
+
+
+def test_one_that_knows_no_choices_yet_leaves_plans_to_the_prior(pipeline: Any) -> None:
+    fingerprint = model_fingerprint(pipeline.transformer)
+    before: Any = make_plan(pipeline, "toprovar", SCHEDULE, budget=0.5)
+    found = calibrator(pipeline, minutes=1e-4, dropped="exit").run()
+    assert found.calibration is not None and found.calibration.unfinished
+    save_result(found, result_file("tiny", fingerprint, [SCHEDULE]))
+    assert find_calibration(fingerprint) is not None
+    assert make_plan(pipeline, "toprovar", SCHEDULE, budget=0.5) == before
+    whole = calibrator(pipeline, dropped="exit", fit_jobs=()).run()
+    assert whole.calibration is not None and not whole.calibration.unfinished
+    save_result(whole, result_file("tiny", fingerprint, [SCHEDULE]))
+    plan: Any = make_plan(pipeline, "toprovar", SCHEDULE, budget=0.5)
+    assert plan.provenance["calibration"] == "tiny"

@@ -116,3 +116,17 @@ def test_prompts_of_pictures(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="none of the 0 pictures"):
         prompts_of_pictures(tmp_path / "empty")
+
+
+def test_a_calibration_of_other_weights_is_refused(model: Path, tmp_path: Path,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--model", model, "a cat", *SHORT, "--out", tmp_path / "c.json") == 0
+    found = Calibration.load(tmp_path / "c.json")
+    found.model_copy(update={"model": "other"}).save(tmp_path / "other.json")
+    arguments = ["generate", "a cat", "--model", str(model), "--pixels", "0.06M", "--plan",
+                 "toprovar", "--out", str(tmp_path / "x.png"), "--calibration"]
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "other.json")]) == 2
+    told = capsys.readouterr().err
+    assert "calibrates other weights (other, these are" in told and "Traceback" not in told
+    assert not (tmp_path / "x.png").exists()

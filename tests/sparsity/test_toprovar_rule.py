@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.sparsity.test_toprovar import MODEL, NO_REGIONS, SCHEDULE, SHAPE, calibration
-from tests.sparsity.test_toprovar_front import CHOICES
+from tests.sparsity.test_toprovar_frontier import CHOICES
 from tests.tiny import random_text
 from toprovar.bundled import bundled_model
 from toprovar.entropy.calibration import Calibration

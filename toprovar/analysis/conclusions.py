@@ -18,10 +18,10 @@ from ..models.config import TransformerConfig
 from ..schedules import get_schedule
 from ..sparsity.plan import Way
 from .choices import State
-from .crossing import fit_crossing
 from .findings import Findings, ScheduleFindings, Tried, state_of
 from .intervals import half_width, paired
 from .probes import WAYS, gain_at_half
+from .threshold import fit_threshold
 
 NO_WORSE = 0.001
 """Likeness up to which random tokens count as as good as those of least entropy."""
@@ -65,7 +65,7 @@ def conclude(
                          dtype=torch.float64) for found in done.values()]
     pruned = [_pruned(found) for found in done.values()]
     common = [min(len(r), len(p)) for r, p in zip(rhos, pruned, strict=True)]
-    crossing = fit_crossing(
+    crossing = fit_threshold(
         [r[:n] for r, n in zip(rhos, common, strict=True)],
         [p[:n] >= target_ssim for p, n in zip(pruned, common, strict=True)],
         [_tried(p) if n else [] for p, n in zip(pruned, common, strict=True)],

@@ -93,6 +93,12 @@ class Calibration(BaseModel):
         return max(self.entries.values(), key=lambda e: len(e.scales))
 
     @property
+    def unfinished(self) -> bool:
+        """Whether the time was over before any choice was measured, so that the prior for the
+        family knows more of what plans may leave out."""
+        return self.dropped == "exit" and not any(e.choices for e in self.entries.values())
+
+    @property
     def beta(self) -> float:
         return self.main.beta
 

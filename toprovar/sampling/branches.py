@@ -162,7 +162,7 @@ class BranchingRun(SamplingRun):
         self.plan_state = _Branch(plan)
         with torch.inference_mode():
             self._set_blocks(self._watch)
-        self.blocks.remember(memory)
+        self.blocks.restore(memory)
         self.blocks.selector.change = change
 
     def _fork(self) -> Fork:
@@ -172,7 +172,7 @@ class BranchingRun(SamplingRun):
                     tuple(generator.get_state() for generator in self._random))
 
     def _go_back(self, fork: Fork) -> None:
-        self.blocks.remember(fork.memory)
+        self.blocks.restore(fork.memory)
         with torch.inference_mode():
             self.summed_codes.copy_(fork.codes)
             if self.workspace is not None:

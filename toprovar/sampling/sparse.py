@@ -108,7 +108,7 @@ class SparseBlocks:
             self.stayed, tuple(self.maps.found),
         )
 
-    def remember(self, memory: Memory) -> None:
+    def restore(self, memory: Memory) -> None:
         """Be as one was when ``memory`` was taken."""
         self.runner.cache.lengths[:] = memory.lengths
         self.maps.latest, self.kept = dict(memory.maps), dict(memory.kept)

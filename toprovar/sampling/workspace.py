@@ -130,7 +130,7 @@ class Workspace:
             known.graph.replay()
             self.replays += 1
             if blocks is not None:
-                blocks.remember(known.after)
+                blocks.restore(known.after)
             return known.result
         before = None if blocks is None else blocks.memory()
         result = work()
@@ -147,7 +147,7 @@ class Workspace:
         now = None if blocks is None else blocks.memory()
         try:
             if blocks is not None and before is not None:
-                blocks.remember(before)
+                blocks.restore(before)
             graph, result = self.pool.record(work)
         except RuntimeError as error:  # out of memory, or something in it waits for the device
             self.refused = True
@@ -158,7 +158,7 @@ class Workspace:
             self._graphs[key] = Recorded(graph, result, after)
             self.records += 1
         if blocks is not None and now is not None:
-            blocks.remember(now)
+            blocks.restore(now)
         while len(self._graphs) > MOST_GRAPHS:
             self._graphs.popitem(last=False)
 

@@ -24,23 +24,26 @@ def adopt_calibration(path: str, found: Calibration, depth: int, fingerprint: st
     if found.depth != depth:
         raise ValueError(f"{path}: calibrates a model of {found.depth} layers, this one has "
                          f"{depth}: make one with 'toprovar calibrate'")
+    if found.model != fingerprint:
+        raise ValueError(f"{path} calibrates other weights ({found.model}, these are "
+                         f"{fingerprint}): make one for these with 'toprovar calibrate'")
     beside = Path(path).with_suffix(".safetensors")
     if found.shortcuts and beside.is_file():
         register_shortcuts(Shortcuts.load(beside))
-    if found.model == fingerprint:
-        return ()
-    return (f"{path} calibrates other weights ({found.model}, these are {fingerprint})",)
+    return ()
 
 
 CALIBRATION = Resource(
-    "calibration", "--calibration", "of 'toprovar analyze' (default: the one in the box)",
+    "calibration", "--calibration", "of 'toprovar calibrate' (default: the one that was kept, or "
+    "the one in the box)",
     Calibration.load, adopt_calibration)
 
 
 def _calibration(context: PlanContext) -> Calibration | None:
     found = context.given.get("calibration")
     if found is None:
-        return find_calibration(context.fingerprint(), pn=context.schedule.pn)
+        found = find_calibration(context.fingerprint(), pn=context.schedule.pn)
+        return None if found is None or found.unfinished else found
     if found.depth != context.shape.depth:
         raise ValueError(f"the calibration is of a model of {found.depth} layers, this one has "
                          f"{context.shape.depth}")

@@ -12,7 +12,7 @@ from ...cost import Target
 from ...plan import SparsityPlan
 from ...solve import solve_from
 from .by_prior import prior_plan, serves
-from .frontier import front_plan, safe_plan
+from .frontier import frontier_plan, safe_plan
 from .settings import (
     ToProVarSettings,
     build_plan,
@@ -80,7 +80,7 @@ def toprovar_plan(
                  "notes": notes, "shortcuts": calibration.shortcuts}
         plan = safe_plan(
             settings, shape, schedule, entry.choices, calibration.target_ssim, guided, **about,
-        ) if target is None else front_plan(
+        ) if target is None else frontier_plan(
             settings, shape, schedule, entry.choices, target, guided,
             mixing_gain=entry.mixing_gain, **about)
         if plan is not None:

@@ -11,7 +11,7 @@ from ....schedules import ScaleSchedule
 from ...cost import Target
 from ...plan import SparsityPlan
 from ...prior import family_prior
-from .frontier import PartialScale, front_plan, plan_of, worth_lost
+from .frontier import PartialScale, frontier_plan, plan_of, worth_lost
 from .settings import ToProVarSettings, settled
 
 
@@ -50,7 +50,7 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
             settings, shape, schedule, whole,
             whole.likeness - worth_lost(strength, whole.likeness - below.likeness, 0.0),
             PartialScale(count - 1, strength), notes=(note,), **about)
-    plan = front_plan(settings, shape, schedule, choices, target, guided, notes=(note,), **about)
+    plan = frontier_plan(settings, shape, schedule, choices, target, guided, notes=(note,), **about)
     if plan is not None:
         return plan
     plans = [plan_of(settings, shape, schedule, c, c.likeness, notes=(note,), **about)

@@ -35,7 +35,7 @@ class PartialScale(NamedTuple):
     rejoin: int = 0
 
 
-def front_plan(
+def frontier_plan(
     settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
     choices: Sequence[Choice], target: Target, guided: bool = True, *, mixing_gain: float = 0.0,
     **about: Any,
@@ -105,7 +105,7 @@ def safe_plan(
     """The cheapest choice whose pictures were still like the dense ones; None if none was.
 
     Args:
-        least_ssim: mean SSIM that counts as unharmed; the rest as in ``front_plan``.
+        least_ssim: mean SSIM that counts as unharmed; the rest as in ``frontier_plan``.
     """
     plans = [plan_of(settings, shape, schedule, choice, choice.likeness, **about)
              for choice in _allowed(settings, choices) if choice.ssim >= least_ssim]

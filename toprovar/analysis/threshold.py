@@ -17,7 +17,7 @@ STEPS = tuple(i / 100 for i in range(5, 96))
 
 
 @dataclass(frozen=True)
-class CrossingFit:
+class ThresholdFit:
     """The best rule.
 
     Attributes:
@@ -33,8 +33,8 @@ class CrossingFit:
     by_scale: float | None
 
 
-def fit_crossing(rhos: Sequence[Tensor], fine: Sequence[Tensor], tried: Sequence[Sequence[int]]
-                 ) -> CrossingFit:
+def fit_threshold(rhos: Sequence[Tensor], fine: Sequence[Tensor], tried: Sequence[Sequence[int]]
+                 ) -> ThresholdFit:
     """Try every tau in steps of 0.01, both ways.
 
     Args:
@@ -45,7 +45,7 @@ def fit_crossing(rhos: Sequence[Tensor], fine: Sequence[Tensor], tried: Sequence
     """
     truth = torch.cat([f[:, list(t)].flatten() for f, t in zip(fine, tried, strict=True)])
     if min(int(truth.sum()), int((~truth).sum())) < FEWEST_CASES:
-        return CrossingFit(PUBLISHED_TAU, _trend(rhos), None, None)
+        return ThresholdFit(PUBLISHED_TAU, _trend(rhos), None, None)
     best: dict[tuple[Crossing, float], float] = {}
     for direction in ("rising", "falling"):
         for tau in STEPS:
@@ -66,7 +66,7 @@ def fit_crossing(rhos: Sequence[Tensor], fine: Sequence[Tensor], tried: Sequence
         said = [_said([start] * len(f), t) for start in (*t, None)]
         by_scale += max((float((weights[0] * (s & known) + weights[1] * (~s & ~known)).sum())
                          for s in said), default=0.0)
-    return CrossingFit(tau, direction, top, by_scale)
+    return ThresholdFit(tau, direction, top, by_scale)
 
 
 def _said(starts: Sequence[int | None], tried: Sequence[int]) -> Tensor:
