@@ -13,6 +13,8 @@ RIDGES = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
 """Of which tokens that are held out choose one."""
 UNTRIED = 0.1
 """Ridge where none is held out: few tokens, so that the fit is to be modest."""
+STRIPES = 4
+"""That products of inputs are made in, each from its own diagonal on: five eighths of the work."""
 EXACT_MOST = 1024
 """Outcomes whose principal directions are found in float64; of more in float32, for the time."""
 
@@ -50,10 +52,12 @@ class Moments:
         z = torch.cat([z - self._shifts[0], torch.ones_like(z[:, :1])], 1)
         self._about += float(y.double().square().sum())
         if self._zz is None or self._zy is None:
-            self._zz, self._zy = z.T @ z, z.T @ y
+            self._zz, self._zy = z.new_zeros(z.shape[1], z.shape[1]), z.T @ y
         else:
-            self._zz += z.T @ z
             self._zy += z.T @ y
+        for first in range(0, z.shape[1], -(-z.shape[1] // STRIPES)):
+            part = slice(first, first + -(-z.shape[1] // STRIPES))
+            self._zz[part, first:] += z[:, part].T @ z[:, first:]  # the rest is its mirror image
 
     @property
     def input_scale(self) -> Tensor:
@@ -137,7 +141,7 @@ class Moments:
         """zz [F + 1, F + 1] and zy [F + 1, C], both with a row of z's ones last, and the shifts."""
         if self._zz is None or self._zy is None or self._shifts is None:
             raise ValueError("there are no tokens to fit to")
-        return self._zz, self._zy, *self._shifts
+        return self._zz.triu() + self._zz.triu(1).T, self._zy, *self._shifts
 
 
 class Spread:
