@@ -179,8 +179,10 @@ def test_in_little_memory_what_saves_most_comes_first() -> None:
     sizes = Sizes.of(SHAPE_10)
     room = 6 * Moments.nbytes(sizes.inputs, sizes.width)
     parts = shortcut_fit.portions(SHAPE_10, [SCHEDULE], most_bytes=room)
+    assert len(shortcut_fit.portions(SHAPE_10, [SCHEDULE], most_bytes=room // 6)) \
+        == shortcut_fit.MOST_PORTIONS
     found = [[one for way in part for one in way.linear_shortcuts] for part in parts]
-    assert [len(part) for part in found] == [6, 6, 6]  # of 20
+    assert [len(part) for part in found] == [6, 6, 6, 2]
     assert [one.length for one in found[0] if one[:2] == (5, 6)] == [5, 6, 7, 8]
     assert [one.length for one in found[0] if one[:2] == (4, 6)] == [5, 6]
     assert {one.scale for one in found[0]} == {6} and {one.scale for one in found[2]} == {4, 5}
