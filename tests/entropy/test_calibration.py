@@ -110,7 +110,7 @@ def test_broken_files_say_what_is_wrong(tmp_path: Path, change: Any, message: st
     path.write_text(json.dumps(values))
     with pytest.raises(ValueError, match=message) as error:
         Calibration.load(path)
-    assert str(path) in str(error.value) and "--calibrate" in str(error.value)
+    assert str(path) in str(error.value) and "toprovar calibrate" in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b'{"tau": NaN}'])

@@ -78,7 +78,7 @@ def test_matplotlib_is_lazy_and_its_absence_is_told() -> None:
         "import toprovar.entropy.pictures as p\n"
         "assert 'matplotlib' not in sys.modules\n"
         "sys.modules['matplotlib.figure'] = None\n"
-        "try: p._figure(1, 1)\n"
+        "try: p.new_figure(1, 1)\n"
         "except ValueError as error: assert 'toprovar[analysis]' in str(error)\n"
         "else: raise SystemExit('no error')\n"
     )

@@ -147,7 +147,7 @@ class Calibrator:
         if exits:
             self._in("choices", partial(self._rounds, self._plain_limit()))
             self._tell_result()
-            if self.shortcuts is None and self.fit_jobs:
+            if self.shortcuts is None and self.fit_jobs and self._left("shortcuts") > 0:
                 self._in("shortcuts", self._fit)
             self._in("race", partial(self._rounds, len(self.jobs)))
             self._tell_result()
@@ -197,13 +197,14 @@ class Calibrator:
 
     def _rounds(self, most: int) -> None:
         """Rounds of twice as many pictures each, up to ``most``."""
-        for drawing in self.drawings:
-            drawing.deadline = self._deadline
         for pictures in _doubling(most):
             for drawing, found in self._places():
                 race = self._races[drawing.schedule.pn]
                 if pictures <= found.raced or found.settled:
                     continue
+                # Without a whole round there is nothing to plan by: the first one comes before
+                # shortcuts, however slow the device is.
+                drawing.deadline = self._deadline if found.complete else self._ends("race")
                 race.round(pictures)
                 found.complete = found.raced = pictures
                 found.settled = race.settled(pictures)
