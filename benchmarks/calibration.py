@@ -196,7 +196,9 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     found = embedded(arguments) if arguments.model == "embedded" else random_weights(arguments)
-    found["command"] = "python -m benchmarks.calibration " + " ".join(sys.argv[1:])
+    words = [word for i, word in enumerate(sys.argv[1:])
+             if word != "--out" and sys.argv[i] != "--out"]  # paths are this machine's own
+    found["command"] = "python -m benchmarks.calibration " + " ".join(words)
     replace_file(arguments.out, (json.dumps(rounded(found), indent=1) + "\n").encode())
     return 0
 
