@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 Result = TypeVar("Result")
 
@@ -22,6 +23,7 @@ class GraphPool:
         self.device = device
         self._stream: torch.cuda.Stream | None = None
         self._handle: Any = None
+        self._reserved: torch.cuda.CUDAGraph | None = None
 
     def record(self, work: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
         """Record ``work``, which has run at least once before (kernels are compiled, handles made)
@@ -39,6 +41,25 @@ class GraphPool:
         ):
             result = work()
         return graph, result
+
+
+    def reserve(self, nbytes: int) -> bool:
+        """Take the scratch memory of all recordings in one piece, before the first of them.
+
+        Otherwise every recording takes pieces of its own sizes, which larger ones cannot use.
+
+        Returns:
+            whether there was so much; if not, recordings take what they need.
+        """
+        def touch() -> Tensor:
+            torch.empty(nbytes, dtype=torch.uint8, device=self.device)
+            return torch.zeros(1, device=self.device)
+
+        try:
+            self._reserved, _ = self.record(touch)
+        except torch.OutOfMemoryError:
+            return False
+        return True
 
 
 def why_no_graphs(device: torch.device) -> str | None:

@@ -29,6 +29,7 @@ from .pipeline_inputs import (
     split_calls,
 )
 from .pipeline_manners import DiffusersManners, one_text, refuse_latents
+from .pipeline_memory import CallMemory, request_of
 from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
 from .pipeline_outputs import OutputType
 from .pipeline_runs import OnImage, Runs
@@ -289,13 +290,21 @@ class InfinityPipeline(DiffusersManners):
             vae_tile = whole("vae_tile", vae_tile, 4)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
+        images = num_images_per_prompt * _prompts(prompt, prompt_features)
+        memory = CallMemory(self.residency, request_of(
+            self._execution_device, plan, options, schedule=schedule, images=images,
+            guided=params.guided, pictures=output_type != "latent",
+            tile=vae_tile or self._vae_tile,
+            divisible=not isinstance(generator, torch.Generator),
+        ))
         clock = Clock(self._execution_device)
         clock.mark("text")
-        graph = False if options is not None and options.graphs is False else None
-        text = self._features(prompt, prompt_features, graph)
+        text = memory.again("text", lambda: self._features(
+            prompt, prompt_features, memory.graph))
         negative = None
         if negative_prompt is not None or negative_features is not None:
-            negative = self._features(negative_prompt, negative_features, graph)
+            negative = memory.again("text", lambda: self._features(
+                negative_prompt, negative_features, memory.graph))
             if len(negative) not in (1, len(text)):
                 raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: "
                                  "give one, or as many")
@@ -305,18 +314,16 @@ class InfinityPipeline(DiffusersManners):
         text = text.repeat_each(num_images_per_prompt)
         clock.mark("text")
         generators = make_generators(generator, seed, len(text))
-        runs = Runs(
-            self, params, plan, options, output_type, vae_tile or self._vae_tile, graph, check,
-            on_scale, on_image, step, watch, clock,
-        )
-        images = runs(split_calls(text, negative, generators, plan))
+        runs = Runs(self, params, plan, memory, output_type, check, on_scale, on_image, step,
+                    watch, clock)
+        pictures = runs(split_calls(text, negative, generators, plan, memory.most_images))
         seconds = {"text": clock.seconds("text"),
                    "scales": sum(r.seconds["scales"] for r in runs.reports),
                    "decode": runs.decode_seconds}
         first = runs.reports[0]
         report = replace(first, seconds=seconds, seed=seed_of(generator, seed),
-                         notes=(*notes, *first.notes))
-        output = InfinityPipelineOutput(images, report, [report, *runs.reports[1:]])
+                         memory=memory.told(), notes=(*notes, *memory.notes(), *first.notes))
+        output = InfinityPipelineOutput(pictures, report, [report, *runs.reports[1:]])
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # diffusers' manner
 
     def _features(self, text: str | Sequence[str] | None, features: PackedText | None,
@@ -326,6 +333,13 @@ class InfinityPipeline(DiffusersManners):
         if text is None:
             raise ValueError("give either prompt or its features, not neither")
         return self.encode_prompt(text, graph)
+
+
+def _prompts(text: str | Sequence[str] | None, features: PackedText | None) -> int:
+    """How many there are."""
+    if features is not None:
+        return len(features)
+    return 1 if text is None or isinstance(text, str) or single(text) else max(1, len(text))
 
 
 # diffusers before 0.36 reads the types of these arguments as they stand, and they stand as text.

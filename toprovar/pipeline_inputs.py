@@ -132,23 +132,29 @@ Call = tuple[PackedText, PackedText | None, Generators]
 
 
 def split_calls(text: PackedText, negative: PackedText | None, generators: Generators,
-                plan: Planner | None) -> list[Call]:
+                plan: Planner | None, most: int | None = None) -> list[Call]:
     """(text, negative, generators) of each run: one for all images, or, where the plan is made
-    inside the run and so differs by image, one for each."""
-    if plan is None or not plan.adaptive or len(text) == 1:
+    inside the run and so differs by image, one for each.
+
+    Args:
+        most: images of a run, as far as memory goes; None = any number.
+    """
+    count = len(text)
+    alone = plan is not None and plan.adaptive and count > 1
+    size = 1 if alone else min(count, most or count)
+    if size == count:
         return [(text, negative, generators)]
-    if isinstance(generators, torch.Generator):
+    if alone and isinstance(generators, torch.Generator):
         raise ValueError(
-            f"{plan.name} plans each image by itself, so one generator cannot be shared between "
+            f"{plan.name if plan else ''} plans each image by itself, so one generator cannot be shared between "
             f"{len(text)} images: give seed, or one generator per image"
         )
     several = negative is not None and len(negative) > 1
     return [
         (
-            PackedText(features, (length,)),
-            PackedText(negative.rows()[i], (negative.lengths[i],)) if negative and several
-            else negative,
-            None if generators is None else [generators[i]],
+            text.part(first, first + size),
+            negative.part(first, first + size) if negative is not None and several else negative,
+            generators[first : first + size] if isinstance(generators, list) else generators,
         )
-        for i, (features, length) in enumerate(zip(text.rows(), text.lengths, strict=True))
+        for first in range(0, count, size)
     ]

@@ -11,6 +11,8 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from torch import Tensor
 
+from .memory.request import Allowance
+from .memory.residency import Residency
 from .models.text import PackedText
 from .pipeline_calls import CallsInFlight
 from .pipeline_pretrained import CheckedLoading
@@ -23,6 +25,7 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
     """Base of the pipeline."""
 
     _vae_tile: int | None = None
+    _residency: Residency | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """``DiffusionPipeline.from_pretrained`` looks up the class of a folder in diffusers."""
@@ -61,6 +64,70 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
             "blocks in host memory and brings them one by one ('--stream 0' of the command line)"
         )
 
+    def manage_memory(self, device: str | torch.device = "cuda", memory: str = "auto") -> None:
+        """Let the pipeline place its parts by itself, now and where a call asks for more: what fits
+        stays on ``device``, what does not waits in host memory. ``to`` ends it.
+
+        Args:
+            memory: "auto", "exact", "8-bit", or a limit such as "6GB", also "6GB exact"; see
+                docs/memory.md.
+
+        Raises:
+            ValueError: ``memory`` says something else.
+        """
+        allowance = Allowance.parse(memory)
+        self.remove_all_hooks()
+        self._residency = Residency(self, _numbered(torch.device(device)), allowance)  # type: ignore[arg-type]  # the pipeline
+        self._residency.settle()
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None,
+                                 device: torch.device | str | None = None,
+                                 memory: str = "auto") -> None:
+        """Let parts of the pipeline wait in host memory while they are not needed.
+
+        On an NVIDIA GPU this is ``manage_memory``: what fits stays there. Elsewhere it is
+        diffusers' own, which moves whole parts.
+
+        Args:
+            gpu_id: number of the GPU; device: as text or ``torch.device``.
+            memory: as in ``manage_memory``.
+        """
+        where = torch.device("cuda" if device is None and torch.cuda.is_available()
+                             else device or "cpu")
+        if where.type != "cuda":
+            super().enable_model_cpu_offload(gpu_id=gpu_id, **(
+                {} if device is None else {"device": device}))  # type: ignore[arg-type]  # its own default
+            return
+        if gpu_id is not None:
+            if where.index not in (None, gpu_id):
+                raise ValueError(f"gpu_id={gpu_id} and device={where}: give one of them")
+            where = torch.device("cuda", gpu_id)
+        self.manage_memory(where, memory)
+
+    @property
+    def residency(self) -> Residency | None:
+        """What plans the memory of calls; None where parts are on a CPU or moved by hooks."""
+        if self._residency is None:
+            device = self._execution_device
+            hooked = any(hasattr(part, "_hf_hook") for part in self.components.values())
+            if device.type != "cuda" or hooked:
+                return None
+            self._residency = Residency(self, _numbered(device), moves=False)  # type: ignore[arg-type]  # the pipeline
+        return self._residency
+
+    @property
+    def _execution_device(self) -> torch.device:
+        if self._residency is not None and self._residency.moves:
+            return self._residency.device
+        return super()._execution_device  # type: ignore[misc]  # a property of diffusers
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """Move or cast all parts; ends ``manage_memory``."""
+        residency, self._residency = self._residency, None
+        if residency is not None and residency.moves:
+            residency.leave()
+        return super().to(*args, **kwargs)
+
     def wake(self, name: str, device: torch.device) -> None:
         """Bring a component to the device when model offload is on.
 
@@ -72,6 +139,13 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
         hook = getattr(module, "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(module)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device as its tensors have it: "cuda" is the current GPU."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def refuse_latents(latents: Any) -> None:

@@ -13,10 +13,12 @@ from torch import Tensor
 from .models.decoding import compile_ahead
 from .pipeline_callback import StepCallback
 from .pipeline_inputs import Call
+from .pipeline_memory import CallMemory
 from .pipeline_outputs import OutputType, decode_images, join_images
 from .sampling.memory import EntropyListener
-from .sampling.params import EngineOptions, SamplingParams
+from .sampling.params import SamplingParams
 from .sampling.report import RunReport
+from .sampling.resume import Done
 from .sampling.run import SamplingRun, ScaleState
 from .sampling.timing import Clock
 from .sparsity.planner import Planner
@@ -33,17 +35,14 @@ class Runs:
     """What is the same in all runs of a call; the fields are arguments of a pipeline call.
 
     Attributes:
-        clock: of the call, which gets the marks of decoding.
-        graph: as in ``InfinityAutoencoder.decode``.
+        memory: how runs are computed; clock: of the call, which gets the marks of decoding.
     """
 
     pipeline: InfinityPipeline
     params: SamplingParams
     plan: Planner | None
-    options: EngineOptions | None
+    memory: CallMemory
     output_type: OutputType
-    vae_tile: int | None
-    graph: bool | None
     check: Callable[[], None] | None
     on_scale: Callable[[ScaleState], None] | None
     on_image: OnImage | None
@@ -56,7 +55,7 @@ class Runs:
         """Run and decode; the images in their form. ``reports`` has one report for each run."""
         pipeline, steps = self.pipeline, len(self.params.schedule)
         device = pipeline._execution_device
-        place = (str(device), str(pipeline.transformer.compute_dtype), self.options)
+        place = (str(device), str(pipeline.transformer.compute_dtype), self.memory.options)
         kinds = [Kind.of(place, self.params.schedule, len(text), self.params.guided)
                  for text, _, _ in calls]
         parts: list[Any] = []
@@ -97,21 +96,34 @@ class Runs:
     def _sample(self, call: Call, kind: Kind, device: torch.device,
                 progress: Callable[[int], object]) -> tuple[Tensor, RunReport, Clock]:
         """One run. Its KV cache makes room, at the end, for the decoder and the next run."""
+        done = Done(call[2])
+        return self.memory.again(
+            "scales", lambda: self._attempt(call, kind, device, progress, done), len(call[0]))
+
+    def _attempt(self, call: Call, kind: Kind, device: torch.device,
+                 progress: Callable[[int], object], done: Done
+                 ) -> tuple[Tensor, RunReport, Clock]:
+        """The run, from where an earlier attempt ended."""
         pipeline = self.pipeline
         text, negative, generators = call
         run = SamplingRun(
             pipeline.transformer, text.to(device), self.params, negative=negative, plan=self.plan,
-            generators=generators, options=self.options, check=self.check, watch=self.watch,
-            slower=partial(pipeline.times.slower, kind),
+            generators=generators, options=self.memory.options, check=self.check,
+            watch=self.watch, slower=partial(pipeline.times.slower, kind),
+            choose=done.chooser(self.params),
         )
         if self.output_type != "latent":
             compile_ahead(pipeline.vae)  # while scales run
         for state in run:
+            if done.has(state.index):
+                done.restore(run, state.index)
+                continue
             progress(state.index + 1)
             if self.on_scale is not None:
                 self.on_scale(state)
             if self.step is not None:
                 self.step(pipeline, run, state, text, negative)
+            done.note(state, run.summed_codes if self.step is not None else None)
             if pipeline.interrupt:
                 break
         else:
@@ -126,8 +138,9 @@ class Runs:
         pipeline.wake("vae", codes.device)
         parts = []
         for i, some in enumerate([codes] if self.on_image is None else codes.split(1)):
-            parts.append(decode_images(pipeline.vae, some, self.output_type, self.vae_tile,
-                                       self.graph))
+            parts.append(self.memory.again("picture", lambda some=some: decode_images(
+                pipeline.vae, some, self.output_type, self.memory.tile, self.memory.graph),
+                len(codes)))
             if self.on_image is not None:
                 self.on_image(first + i, parts[-1][0], report)
         return join_images(parts, self.output_type)

@@ -53,9 +53,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add("--fp8-cache", action="store_true", help="8-bit KV cache: less memory, a little slower")
     add("--narrow-residual", action="store_true",
         help="residual in the blocks' dtype: a little faster, a little off")
-    add("--stream", type=int, metavar="N", help="keep only the first N blocks on the GPU, bring "
-                                                "the others from host memory as they are needed "
-                                                "(default: all on the GPU)")
+    add("--memory", default="auto", metavar="HOW",
+        help="auto: what does not fit the GPU waits in host memory, with the same bits; exact: the "
+             "same, and never 8-bit numbers; 8-bit: those too, where they save time; a limit such "
+             "as 6GB, or '6GB exact' (default: auto)")
+    add("--stream", type=int, metavar="N", help="keep only N blocks on the GPU, bring the others "
+                                                "from host memory as they are needed (default: by "
+                                                "--memory)")
 
 
 def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
@@ -86,6 +90,7 @@ def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
 
 def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) -> Any:
     """The pipeline on its device, with weights narrowed and kept back as was asked for."""
+    from ..memory.request import Allowance
     from ..models.fp8 import quantize_blocks
     from ..ops.fp8_linear import why_no_fp8
     from ..sampling.streaming import stream_blocks
@@ -95,6 +100,13 @@ def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) 
         if reason is not None:
             raise ValueError(f"--fp8: {reason}")
         quantize_blocks(pipeline.transformer)
+    allowance = Allowance.parse(arguments.memory)
+    if device.type != "cuda" and allowance != Allowance():
+        raise ValueError(f"--memory {arguments.memory}: there is nothing to choose on {device}, "
+                         "leave it out")
+    if arguments.stream is None and device.type == "cuda":
+        pipeline.manage_memory(device, arguments.memory)
+        return pipeline
     if arguments.stream is None:
         return pipeline.to(device)
     transformer = pipeline.transformer

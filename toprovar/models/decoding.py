@@ -101,6 +101,19 @@ def compile_ahead(vae: InfinityAutoencoder) -> None:
             runner_of(vae).compile_ahead()
 
 
+def held_bytes(vae: InfinityAutoencoder) -> int:
+    """Of the copy of the weights that the fast decoder works with."""
+    runner = _RUNNERS.get(vae)
+    return 0 if runner is None else runner.decoder.nbytes
+
+
+def forget_recordings(vae: InfinityAutoencoder) -> None:
+    """Free the memory of recorded decodes."""
+    runner = _RUNNERS.get(vae)
+    if runner is not None:
+        runner.replays.forget()
+
+
 def drop_stale(vae: InfinityAutoencoder) -> None:
     """Free what was made of weights that now lie elsewhere."""
     runner = _RUNNERS.get(vae)

@@ -124,6 +124,15 @@ class FastDecoder:
             x = self.conv_out(affine_silu(x, affine, in_place=True, backend=self.backend))
         return x[:, : self.channels].float() + self.conv_out.bias[:, None, None]
 
+    @property
+    def nbytes(self) -> int:
+        """Of the weights."""
+        convolutions = [self.conv_in, self.conv_out]
+        for block in self.blocks:
+            convolutions += [c for c in (block.conv1, block.conv2, block.shortcut, block.upsample)
+                             if c is not None]
+        return sum(c.weight.nbytes + c.bias.nbytes for c in convolutions)
+
     def launches(self) -> list[Launch]:
         """Calls on small pictures that launch every kernel of a decode; see ``ops.ahead``."""
         device = self.conv_in.weight.device

@@ -111,6 +111,12 @@ class Replays:
                 return work(*inputs)
             return self._run(work, inputs, scratch)
 
+    def forget(self) -> None:
+        """Drop all recordings, and their memory."""
+        self._met.clear()
+        self._refused.clear()
+        self._pool = GraphPool(self.device)
+
     def recorded(self) -> list[tuple[torch.Size, ...]]:
         """Shapes of the inputs that are recorded now."""
         return [tuple(shape for shape, _ in key)

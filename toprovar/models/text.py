@@ -49,6 +49,11 @@ class PackedText:
         """[length, C] of each prompt."""
         return self.features.split(self.lengths)
 
+    def part(self, first: int, stop: int) -> PackedText:
+        """Prompts ``first`` to ``stop - 1``."""
+        rows = self.rows()[first:stop]
+        return PackedText(torch.cat(rows), self.lengths[first:stop])
+
     def repeat_each(self, count: int) -> PackedText:
         """Every prompt ``count`` times in a row (a, a, b, b for 2)."""
         if count == 1:

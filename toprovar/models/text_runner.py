@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .replay import Replays, Weights
+from .text_streaming import text_stream_of
 
 BUCKET = 64
 """Text tokens that a padded prompt is a multiple of on a GPU."""
@@ -30,15 +31,26 @@ def encode(encoder: Any, ids: Tensor, mask: Tensor, graph: bool | None = None) -
         graph: as in :class:`~toprovar.models.replay.Replays`.
     """
     device = encoder.device
+    stream = text_stream_of(encoder)
+    if stream is not None:
+        stream.begin()
+        try:
+            return _plainly(encoder, ids.to(stream.device), mask.to(stream.device))
+        finally:
+            stream.end()
     ids, mask = ids.to(device), mask.to(device)
     if device.type != "cuda" or hasattr(encoder, "_hf_hook"):  # offloaded: it moves when called
-        with torch.inference_mode():
-            return encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        return _plainly(encoder, ids, mask)
     runner = _RUNNERS.get(encoder)
     if runner is None or not runner.weights.unchanged():
         _RUNNERS.pop(encoder, None)
         runner = _RUNNERS[encoder] = EncodeRunner(encoder)
     return runner(encoder, ids, mask, graph)
+
+
+def _plainly(encoder: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return encoder(input_ids=ids, attention_mask=mask).last_hidden_state
 
 
 class EncodeRunner:

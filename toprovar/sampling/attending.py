@@ -31,10 +31,12 @@ PLAIN = Attending()
 
 def put_away(cache: KVCache | BoundedCache, layer: int, q: Tensor, k: Tensor, hold: Hold | None
              ) -> None:
-    """After a layer's attention: what a bounded cache holds for later scales.
+    """After a layer's attention: its keys go where they wait for later scales.
 
     Args:
-        q: [R, H, n, D] queries; k: [R, H, M, D] all keys; hold: None = hold them all.
+        q: [R, H, n, D] queries; k: [R, H, M, D] all keys; hold: what a bounded cache holds, None = all.
     """
     if isinstance(cache, BoundedCache):
         cache.hold(layer, q.shape[0], None if hold is None else select_keys(q, k, hold))
+    else:
+        cache.put_away(layer, q.shape[2], q.shape[0])

@@ -25,11 +25,34 @@ class Sampler:
             return greedy_bits(logits)
         return sample_bits(logits, self.params.top_k, self.params.top_p, self.generators)
 
-    def skip(self, shape: tuple[int, int, int], device: torch.device) -> None:
+    def skip(self, scale: int, shape: tuple[int, int, int], device: torch.device) -> None:
         """Draw for a scale that is not run, [B, N, d] bits: later scales get the draws they would
         get in a full run."""
         if self.params.mode != "greedy":
             exponential_noise(torch.empty(*shape, 2, device=device), self.generators)
+
+
+class ResumedSampler(Sampler):
+    """Goes on where a run ended too early: what it had drawn is played back.
+
+    Args:
+        drawn: bits [B, N, d] of the scales that were run; before: scales whose random numbers
+            have been taken.
+    """
+
+    def __init__(self, params: SamplingParams, generators: Generators, drawn: dict[int, Tensor],
+                 before: int) -> None:
+        super().__init__(params, generators)
+        self.drawn, self.before = drawn, before
+
+    def __call__(self, scale: int, logits: Tensor) -> Tensor:
+        if scale < self.before:
+            return self.drawn[scale].to(logits.device)
+        return super().__call__(scale, logits)
+
+    def skip(self, scale: int, shape: tuple[int, int, int], device: torch.device) -> None:
+        if scale >= self.before:
+            super().skip(scale, shape, device)
 
 
 def chooser(params: SamplingParams, generators: Generators = None) -> BitChooser:

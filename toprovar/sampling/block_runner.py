@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -110,8 +111,13 @@ class BlockRunner:
             scatter_(x, index, part)
         return entropy
 
+    def begin(self, layers: Sequence[int], rows: int) -> None:
+        """A scale begins, of ``rows`` rows, whose blocks of these numbers will be run in turn."""
+        self.cache.begin(layers, rows)
+
     def end(self) -> None:
         """The blocks of a scale are done."""
+        self.cache.end()
 
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
              index: Tensor | None = None, how: Attending = PLAIN) -> Tensor:

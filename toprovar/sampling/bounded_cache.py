@@ -11,6 +11,7 @@ smaller than all layers' keys.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -65,6 +66,12 @@ class BoundedCache:
     @property
     def nbytes(self) -> int:
         return self._held.nbytes + self._working.nbytes
+
+    def begin(self, layers: Sequence[int], rows: int) -> None:
+        """See ``KVCache.begin``."""
+
+    def end(self) -> None:
+        """See ``KVCache.end``."""
 
     def new(self, layer: int, count: int, rows: int) -> tuple[Tensor, Tensor]:
         """Bring a layer's keys to the working area, with room for ``count`` more behind them,

@@ -99,6 +99,15 @@ class KVCache:
         other.lengths = list(self.lengths)
         return other
 
+    def begin(self, layers: Sequence[int], rows: int) -> None:
+        """A scale begins, of ``rows`` rows, in which these layers will work in turn."""
+
+    def end(self) -> None:
+        """The layers of a scale are done."""
+
+    def put_away(self, layer: int, count: int, rows: int) -> None:
+        """A layer's attention is done: its ``count`` newest keys may go where they wait."""
+
     def new(self, layer: int, count: int, rows: int) -> tuple[Tensor, Tensor]:
         """Room for ``count`` more keys and values of a layer, counted as there from now on.
 

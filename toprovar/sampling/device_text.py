@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..models.blocks import MAX_HEAD_SCALE
+from ..models.config import TransformerConfig
 from ..models.text import PackedText, linear_fp32
 from ..models.transformer import InfinityTransformer
 from ..ops.attention import attention
@@ -23,6 +24,15 @@ from .streaming import stream_of
 
 BUCKET = 64
 """Text is prepared for lengths that are multiples of this."""
+
+
+def text_room_bytes(shape: TransformerConfig, dtype: torch.dtype, rows: int, room: int) -> int:
+    """What a ``DeviceText`` takes, before there is one."""
+    room = -(-room // BUCKET) * BUCKET
+    keys = shape.depth * room * rows * 2 * shape.width * dtype.itemsize
+    floats = (6 * shape.depth * rows + 2 * shape.depth + 3 * rows) * shape.width \
+        + room * rows * shape.text_channels + shape.depth * shape.num_heads + rows
+    return keys + 4 * floats + 5 * shape.depth * shape.width * dtype.itemsize
 
 
 class LayerText(NamedTuple):
@@ -86,7 +96,9 @@ class DeviceText:
 
     @property
     def nbytes(self) -> int:
-        return self._kv.nbytes + self._modulation.nbytes + self.features.nbytes
+        held = (self.lengths, self.features, self.pooled, *self.head, self._modulation,
+                self._cross_norm, self._head_scale, self._qkv_bias, self._kv_bias, self._kv)
+        return sum(tensor.nbytes for tensor in held)
 
     def layer(self, layer: int) -> LayerText:
         return self._layers[layer]
@@ -141,12 +153,16 @@ class DeviceText:
         torch.add(scale, 1, out=self.head[0])
         self.head[1].copy_(shift)
         projected = model.text_proj(text).to(model.compute_dtype)
-        stream = stream_of(model)
-        for layer in range(model.shape.depth):
-            block = model.block(layer) if stream is None else stream.use(layer, text=True)
-            weight = block.cross_attn.to_kv.weight
+        stream, layers = stream_of(model), range(model.shape.depth)
+        if stream is not None:
+            stream.begin(layers, text=True)
+        for layer in layers:
+            weight = model.block(layer).cross_attn.to_kv.weight if stream is None \
+                else stream.text_weight(layer)
             torch.addmm(self._kv_bias[layer].view(-1), projected, weight.t(),
                         out=self._kv[layer, : bucket * rows])
+        if stream is not None:
+            stream.join()
         return self.pooled
 
     def _copy_weights(self, model: InfinityTransformer) -> None:

@@ -71,6 +71,8 @@ class ScaleForward:
         level = self.transformer.level_embed.weight[scale].to(x.dtype)
         if step.jumps:
             self.blocks.jump(scale, x.add_(level))
+        self.blocks.runner.begin([layer for layer in range(step.first, len(step.blocks))
+                                  if step.blocks[layer].tokens], x.shape[0])
         for layer in range(step.first, len(step.blocks)):
             if self.check is not None:
                 self.check()

@@ -7,6 +7,7 @@ that works on the same tokens. Nothing is gathered: kernels read and write the r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -76,10 +77,17 @@ class FusedRunner:
                           standin.resize)
         return entropy
 
+    def begin(self, layers: Sequence[int], rows: int) -> None:
+        """See ``BlockRunner.begin``."""
+        if self._stream is not None:
+            self._stream.begin(layers)
+        self.cache.begin(layers, rows)
+
     def end(self) -> None:
         """The blocks of a scale are done."""
         if self._stream is not None:
             self._stream.join()
+        self.cache.end()
 
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,
              index: Tensor | None = None, how: Attending = PLAIN) -> Tensor:

@@ -101,6 +101,9 @@ class EngineOptions:
         attention_backend: see :mod:`toprovar.ops.attention`.
         piece_tokens: most tokens a matrix product works on at once on a CPU, so that intermediates
             stay in its cache; None = chosen here.
+        hosted_layers: layers whose keys and values wait in host memory between their turns, spread
+            over the depth (``HostedCache``); a plan that bounds the caches of layers has no need
+            of it. 0 = all on the device.
         graphs: record each scale once and replay it for every later picture of the same size and
             plan; None = where that is possible. The KV cache stays on the device then. False also
             keeps a pipeline from recording its text encoder and its VAE.
@@ -111,6 +114,7 @@ class EngineOptions:
     residual_dtype: torch.dtype = torch.float32
     attention_backend: str = "auto"
     piece_tokens: int | None = None
+    hosted_layers: int = 0
     graphs: bool | None = None
     fused: bool | None = None
 
@@ -122,6 +126,8 @@ class EngineOptions:
             )
         if self.piece_tokens is not None and self.piece_tokens < 1:
             raise ValueError(f"piece_tokens must be positive, got {self.piece_tokens}")
+        if self.hosted_layers < 0:
+            raise ValueError(f"hosted_layers must be 0 or more, got {self.hosted_layers}")
 
     def piece_for(self, device: torch.device) -> int:
         if self.piece_tokens is not None:

@@ -51,6 +51,7 @@ class RunReport:
         dense_seconds: of a dense run's scale loop, to compare ``seconds["scales"]`` with; None
             where it is not known. ``dense_measured``: whether it is from dense runs on this device,
             or foreseen from this run's full scales.
+        memory: what was planned of the device's memory, in one line; empty where nobody planned.
         notes: why something was done other than asked, in words.
     """
 
@@ -72,6 +73,7 @@ class RunReport:
     recorded_scales: int = 0
     dense_seconds: float | None = None
     dense_measured: bool = False
+    memory: str = ""
 
     @property
     def token_layers(self) -> int:

@@ -21,6 +21,7 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
+from ..rooms import spread
 from ..sparsity.mixing_draws import Draws, SeededDraws
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.planner import Planner, RunContext, begin
@@ -32,6 +33,7 @@ from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
 from .head import add_codes_, apply_cfg, guidance_distance
+from .hosted_cache import HostedCache
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
@@ -233,6 +235,12 @@ class SamplingRun:
         if scale == 0 and plan.compiled.bounded:
             self.runner.cache = BoundedCache(BoundedLayout.plan(plan.compiled), *about)
             return
+        if self.options.hosted_layers:
+            if scale == 0:
+                counts = [(n,) * shape.depth for n in self.params.schedule.tokens]
+                hosted = spread(min(self.options.hosted_layers, shape.depth), shape.depth)
+                self.runner.cache = HostedCache(counts, hosted, *about, runs_again=self.runs_again)
+            return
         layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
         if scale == 0:
             self.runner.cache = KVCache(layout, *about)
@@ -254,7 +262,7 @@ class SamplingRun:
         grid, depth = self.params.schedule.grids[scale], self.transformer.shape.depth
         if isinstance(self.choose, Sampler) and scale < self.plan_state.plan.compiled.last_run:
             bits = self.transformer.shape.bits_per_token
-            self.choose.skip((self.batch, grid[0] * grid[1], bits), self.device)
+            self.choose.skip(scale, (self.batch, grid[0] * grid[1], bits), self.device)
         self.scale_reports.append(ScaleReport(
             scale, grid, grid[0] * grid[1], (0,) * depth, self.params.cfg_list[scale],
             self.params.tau_list[scale], 0.0, 0,

@@ -3,7 +3,6 @@ shortcuts that its plan names."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 
 import torch
@@ -26,8 +25,6 @@ from .params import EngineOptions
 from .streaming import stream_of
 from .workspace import Workspace, borrow, release
 
-logger = logging.getLogger(__name__)
-
 
 def borrow_workspace(
     transformer: InfinityTransformer, schedule: ScaleSchedule, batch: int, text: PackedText,
@@ -44,6 +41,7 @@ def borrow_workspace(
 
     Raises:
         ValueError: graphs are asked for, but cannot be had.
+        torch.OutOfMemoryError: the KV cache does not fit the device.
     """
     if options.graphs is False:
         return None
@@ -56,16 +54,13 @@ def borrow_workspace(
         if options.graphs:
             raise ValueError(f"graphs=True: {reason}")
         return None
+    bounded = BoundedLayout.plan(plan) if plan.bounded else None
+    about = (schedule, batch, len(text), max(text.lengths), options, bounded, runs_again)
     try:
-        return borrow(transformer, schedule, batch, len(text), max(text.lengths), options,
-                      BoundedLayout.plan(plan) if plan.bounded else None, runs_again)
-    except torch.cuda.OutOfMemoryError:
-        if options.graphs:
-            raise
-        release(transformer)
-        logger.warning("the KV cache of recorded scales does not fit the device: they are not "
-                       "recorded")
-        return None
+        return borrow(transformer, *about)
+    except torch.OutOfMemoryError:
+        release(transformer)  # what other sizes have left
+    return borrow(transformer, *about)
 
 
 def make_runner(

@@ -1,9 +1,10 @@
 """Blocks whose weights wait in host memory and come to the GPU one ahead of their use.
 
-Two rooms on the device take turns: while a block runs from one, the next block's matrices are
-copied into the other on a stream of its own. Norms, biases and modulation, which are small, stay on
-the device, and so do the first ``resident`` blocks. Copies from pinned memory are part of a
-recorded scale like everything else.
+Two rooms on the device take turns: while blocks are run from one, the next streamed block's
+matrices are copied into the other. Norms, biases and modulation, which are small, stay on the
+device, and so do the blocks that are not streamed; streamed ones lie far apart, so that each is on
+its way for as long as the blocks before it are at work. Copies from page-locked memory are part of
+a recorded scale like everything else.
 
 What it costs: the streamed weights cross the bus once for every scale.
 """
@@ -11,97 +12,111 @@ What it costs: the streamed weights cross the bus once for every scale.
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..host_memory import HostBuffer, Packing
 from ..models.blocks import Block
 from ..models.fp8 import LAYERS
 from ..models.transformer import InfinityTransformer
+from ..rooms import Rooms, spread
 
 TEXT = "cross_attn.to_kv"
 """Streamed apart from the others, for the text's keys and values."""
 
 
-class BlockStream:
-    """The blocks of one transformer, streamed to ``device``.
+class HostBlock:
+    """The matrices of one block in host memory; the block's parameters are views of it."""
 
-    Moves the transformer: everything to ``device`` but the streamed matrices, which go to pinned
-    host memory. Use :func:`stream_blocks`.
+    def __init__(self, block: Block, device: torch.device) -> None:
+        own = _matrices(block, LAYERS)
+        text = _matrices(block, (TEXT,))
+        self.layers, self.text = Packing.of(own), Packing.of(text)
+        self._layers = HostBuffer(self.layers.nbytes, device)
+        self._text = HostBuffer(self.text.nbytes, device)
+        for packing, buffer, tensors in ((self.layers, self._layers, own),
+                                         (self.text, self._text, text)):
+            for name, view in packing.views(buffer.data).items():
+                view.copy_(tensors[name])
+                block.get_parameter(f"{name}.weight").data = view
+
+    def copy_to(self, room: Tensor, text: bool) -> None:
+        host = self._text if text else self._layers
+        room[: host.data.nbytes].copy_(host.data, non_blocking=True)
+
+
+class BlockStream:
+    """The blocks of one transformer, some of them streamed to ``device``.
+
+    Moves the transformer: everything to ``device`` but the streamed matrices, which go to
+    page-locked host memory. Use :func:`stream_blocks`.
+
+    Attributes:
+        streamed: numbers of the blocks that are.
     """
 
-    def __init__(self, transformer: InfinityTransformer, device: torch.device, resident: int
-                 ) -> None:
-        self.depth, self.device = transformer.shape.depth, device
-        self.resident = min(resident, self.depth)
-        blocks = [transformer.block(layer) for layer in range(self.depth)]
-        pinned = device.type == "cuda"
-        for block in blocks[self.resident :]:
-            for name in (*LAYERS, TEXT):
-                weight = _weight(block, name)
-                host = weight.detach().to("cpu", copy=True)
-                weight.data = host.pin_memory() if pinned else host
-        _move_rest(transformer, device, set(map(id, _streamed(blocks[self.resident :]))))
-        self._blocks = blocks
-        self._rooms: list[dict[str, Tensor]] = []
-        self._shells: list[Block] = []
-        if self.resident < self.depth:
-            self._rooms = [
-                {name: torch.empty_like(_weight(blocks[-1], name), device=device)
-                 for name in (*LAYERS, TEXT)} for _ in range(2)
-            ]
-        for layer, block in enumerate(blocks):
-            streamed = layer >= self.resident
-            self._shells.append(_shell(block, self._rooms[layer % 2]) if streamed else block)
-        self._copies: Any = torch.cuda.Stream(device) if pinned else None
-        self._ready: dict[int, Any] = {}
+    def __init__(self, transformer: InfinityTransformer, device: torch.device,
+                 streamed: Collection[int]) -> None:
+        before = _STREAMS.get(transformer)
+        self.device, self.streamed = device, tuple(sorted(streamed))
+        depth = transformer.shape.depth
+        self._blocks = [transformer.block(layer) for layer in range(depth)]
+        #: what leaves the device goes first, to make room for what comes
+        self._host = {layer: _kept(before, layer) or HostBlock(self._blocks[layer], device)
+                      for layer in self.streamed}
+        at_home = [p for layer in self.streamed
+                   for p in _matrices(self._blocks[layer], (*LAYERS, TEXT)).values()]
+        _move_rest(transformer, device, set(map(id, at_home)))
+        self._shells: dict[int, tuple[Block, Block]] = {}
+        self._rooms: list[Tensor] = []
+        if self.streamed:
+            first = self._host[self.streamed[0]]
+            size = max(first.layers.nbytes, first.text.nbytes)
+            self._rooms = [torch.empty(size, dtype=torch.uint8, device=device) for _ in range(2)]
+            views = [{**first.layers.views(room[: first.layers.nbytes])} for room in self._rooms]
+            self._text = [first.text.views(room[: first.text.nbytes])[TEXT]
+                          for room in self._rooms]
+            for layer in self.streamed:
+                block = self._blocks[layer]
+                self._shells[layer] = (_shell(block, views[0]), _shell(block, views[1]))
+        self._layers = Rooms(device, lambda layer, room: self._fetch(layer, room, False))
+        self._texts = Rooms(device, lambda layer, room: self._fetch(layer, room, True))
 
     @property
     def device_bytes(self) -> int:
         """Of the two rooms."""
-        return sum(t.nbytes for room in self._rooms for t in room.values())
+        return sum(room.nbytes for room in self._rooms)
 
-    def use(self, layer: int, text: bool = False) -> Block:
-        """A block with its weights in place; the next one's are on their way.
+    def begin(self, layers: Sequence[int], text: bool = False) -> None:
+        """The blocks that will be used next, in this order.
 
         Args:
-            text: the matrix of the text's keys and values instead of the others.
+            text: for their matrices of the text's keys and values instead of the others.
         """
-        if layer >= self.resident:
-            if layer not in self._ready:
-                self._fetch(layer, text)
-            event = self._ready.pop(layer)
-            if event is not None:
-                torch.cuda.current_stream(self.device).wait_event(event)
-        if self.resident <= layer + 1 < self.depth and layer + 1 not in self._ready:
-            self._fetch(layer + 1, text)
-        return self._shells[layer]
+        rooms = self._texts if text else self._layers
+        rooms.begin([layer for layer in layers if layer in self._host])
+
+    def use(self, layer: int) -> Block:
+        """A block with its weights in place; the next streamed one's are on their way."""
+        if layer not in self._host:
+            return self._blocks[layer]
+        return self._shells[layer][self._layers.use(layer)]
+
+    def text_weight(self, layer: int) -> Tensor:
+        """The same of the matrix [2 C, C] of the text's keys and values."""
+        if layer not in self._host:
+            return self._blocks[layer].cross_attn.to_kv.weight
+        return self._text[self._texts.use(layer)]
 
     def join(self) -> None:
         """Wait, on the device, for copies that nobody has used."""
-        for event in self._ready.values():
-            if event is not None:
-                torch.cuda.current_stream(self.device).wait_event(event)
-        self._ready.clear()
+        self._layers.join()
+        self._texts.join()
 
-    def _fetch(self, layer: int, text: bool) -> None:
-        """Copy a block's matrices into the room that the block before the last one used."""
-        room, block = self._rooms[layer % 2], self._blocks[layer]
-        names = (TEXT,) if text else LAYERS
-        if self._copies is None:
-            for name in names:
-                room[name].copy_(_weight(block, name))
-            self._ready[layer] = None
-            return
-        # What has been launched so far may still read the room.
-        self._copies.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self._copies):
-            for name in names:
-                room[name].copy_(_weight(block, name), non_blocking=True)
-            event = torch.cuda.Event()
-            event.record(self._copies)
-        self._ready[layer] = event
+    def _fetch(self, layer: int, room: int, text: bool) -> None:
+        self._host[layer].copy_to(self._rooms[room], text)
 
 
 _STREAMS: weakref.WeakKeyDictionary[InfinityTransformer, BlockStream] = \
@@ -110,18 +125,24 @@ _STREAMS: weakref.WeakKeyDictionary[InfinityTransformer, BlockStream] = \
 
 def stream_blocks(transformer: InfinityTransformer, device: torch.device | str,
                   resident: int = 0) -> BlockStream:
-    """Let a transformer run on ``device`` with most of its weights in host memory.
+    """Let a transformer run on ``device`` with weights of blocks in host memory. Calling it again
+    changes which ones; with all of them resident it is an ordinary transformer of that device.
 
     Args:
-        resident: blocks that stay on the device, the first ones.
+        resident: blocks that stay on the device.
 
     Raises:
         ValueError: ``resident`` is negative.
     """
     if resident < 0:
         raise ValueError(f"resident blocks must be 0 or more, got {resident}")
-    stream = BlockStream(transformer, torch.device(device), resident)
-    _STREAMS[transformer] = stream
+    depth = transformer.shape.depth
+    streamed = spread(depth - min(resident, depth), depth)
+    stream = BlockStream(transformer, torch.device(device), streamed)
+    if streamed:
+        _STREAMS[transformer] = stream
+    else:
+        _STREAMS.pop(transformer, None)
     return stream
 
 
@@ -129,12 +150,29 @@ def stream_of(transformer: InfinityTransformer) -> BlockStream | None:
     return _STREAMS.get(transformer)
 
 
-def _streamed(blocks: list[Block]) -> list[Tensor]:
-    return [_weight(block, name) for block in blocks for name in (*LAYERS, TEXT)]
+def forget_stream(transformer: InfinityTransformer) -> None:
+    """End the streaming: the weights are ordinary ones again, where they are."""
+    _STREAMS.pop(transformer, None)
 
 
-def _weight(block: Block, name: str) -> Tensor:
-    return block.get_parameter(f"{name}.weight")
+def streamed_bytes(block: Block) -> tuple[int, int]:
+    """What streaming a block takes off the device, and a room for one of its kind."""
+    own = Packing.of(_matrices(block, LAYERS)).nbytes
+    text = Packing.of(_matrices(block, (TEXT,))).nbytes
+    return own + text, max(own, text)
+
+
+def _kept(before: BlockStream | None, layer: int) -> HostBlock | None:
+    """The block as it lies in host memory already, where nobody has moved it since."""
+    host = None if before is None else before._host.get(layer)
+    if host is None or before is None:
+        return None
+    weight = _matrices(before._blocks[layer], (TEXT,))[TEXT]
+    return host if weight.data_ptr() == host._text.data.data_ptr() else None
+
+
+def _matrices(block: Block, names: Sequence[str]) -> dict[str, Tensor]:
+    return {name: block.get_parameter(f"{name}.weight") for name in names}
 
 
 def _move_rest(module: nn.Module, device: torch.device, streamed: set[int]) -> None:

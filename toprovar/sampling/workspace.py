@@ -22,18 +22,24 @@ from ..models.replay import Weights, when_moved
 from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
+from ..ops.fp8 import E4M3
+from ..rooms import spread
 from ..schedules import ScaleSchedule
 from .bounded_cache import BoundedCache, BoundedLayout
 from .cache import CacheLayout, KVCache, RerunCache
 from .device_text import DeviceText
+from .hosted_cache import HostedCache
 from .memory import Memory
 from .params import EngineOptions
+from .scratch import scale_bytes
 from .sparse import SparseBlocks
 
 logger = logging.getLogger(__name__)
 
 MOST_GRAPHS = 512
 """Recorded scales that a workspace keeps, the latest used. A dense run has 13 at 1M pixels."""
+LIBRARIES = 64 << 20
+"""Bytes of a recording that cuBLAS takes as its workspace."""
 IDLE_SHARE = 1 / 8
 """Of the device's memory: what idle workspaces beside the latest may hold."""
 
@@ -75,6 +81,9 @@ class Workspace:
         self.cache: KVCache | BoundedCache
         if bounded is not None:
             self.cache = BoundedCache(bounded, *about)
+        elif options.hosted_layers:
+            hosted = spread(min(options.hosted_layers, shape.depth), shape.depth)
+            self.cache = HostedCache(counts, hosted, *about, runs_again=runs_again)
         elif runs_again:
             self.cache = RerunCache(counts, *about)
         else:
@@ -83,6 +92,9 @@ class Workspace:
         self.codes = torch.zeros(batch, shape.latent_channels, height, width, device=self.device)
         self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
         self.pool = GraphPool(self.device)
+        self.pool.reserve(LIBRARIES + scale_bytes(
+            shape, transformer.compute_dtype, rows, max(schedule.tokens),
+            sum(schedule.tokens) if options.cache_dtype == E4M3 else 0))
         self.busy = False
         self.refused = False
         self.replays = self.records = 0
@@ -205,6 +217,12 @@ def give_back(workspace: Workspace) -> None:
 def release(transformer: InfinityTransformer) -> None:
     """Free what idle workspaces of a model hold: recorded scales and their memory."""
     _ROOMS.pop(transformer, None)
+
+
+def held_bytes(transformer: InfinityTransformer) -> int:
+    """What the workspaces of a model hold on its device, beside the scratch of graphs."""
+    _, rooms = _ROOMS.get(transformer, (None, Rooms()))
+    return sum(w.nbytes for own in rooms.values() for w in own)
 
 
 def _drop_stale(transformer: InfinityTransformer) -> None:

@@ -1,0 +1,63 @@
+"""What a device has left, and how fast host memory reaches it."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+import torch
+
+from ..devices import FLOPS_PER_PROCESSOR
+from ..host_memory import HostBuffer
+from .plan import Speed
+
+logger = logging.getLogger(__name__)
+
+OVERHEAD = 320 << 20
+"""Bytes that cuBLAS and cuDNN take as workspaces on a GPU, with room to spare."""
+USUAL_BUS = 12e9
+"""Bytes a second where the bus cannot be measured: PCIe 3 with sixteen lanes."""
+SAMPLE = 64 << 20
+"""Bytes that the bus is measured with."""
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Bytes that this process can still allocate on a device: what the driver has free, within
+    torch's limit for the process, and what torch holds unused. None where nobody can tell."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", None)
+    limit = total if share is None else int(share(device) * total)
+    return max(0, min(free, limit - reserved)) + reserved - torch.cuda.memory_allocated(device)
+
+
+@cache
+def speed_of(device: torch.device) -> Speed:
+    """Roughly; the bus is measured once, with one copy of 64 MiB."""
+    if device.type != "cuda":
+        return Speed(flops=1e11, memory=2e10, bus=1e10)
+    found = torch.cuda.get_device_properties(device)
+    flops = FLOPS_PER_PROCESSOR * found.multi_processor_count
+    # Cards are built so that a byte comes with about 250 operations.
+    return Speed(flops, flops / 250, bus_speed(device), OVERHEAD)
+
+
+def bus_speed(device: torch.device, nbytes: int = SAMPLE) -> float:
+    """Bytes a second from page-locked host memory to an NVIDIA GPU, the best of three copies."""
+    try:
+        host = HostBuffer(nbytes, device)
+        there = torch.empty(nbytes, dtype=torch.uint8, device=device)
+        best = 0.0
+        for _ in range(3):
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            there.copy_(host.data, non_blocking=True)
+            stop.record()
+            stop.synchronize()
+            best = max(best, nbytes / (start.elapsed_time(stop) / 1000))
+    except RuntimeError as error:
+        logger.warning("the bus cannot be measured: %s", str(error).partition("\n")[0])
+        return USUAL_BUS
+    return best

@@ -1,0 +1,305 @@
+"""What waits in host memory so that a run fits: chosen by the time that each way takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from .needs import Counts
+from .parts import Parts
+from .request import Allowance, told
+
+TILE = 32
+"""Latent pixels of a tile, where the decoder works in tiles."""
+SPARE = 0.02
+"""Of the memory, left to the pieces between what is allocated."""
+LOWERED = 0.9
+"""Of what was foreseen of a stage that ran out of memory, allowed to it the next time."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a device does in a second, roughly.
+
+    Attributes:
+        flops: in large products of the blocks' dtype; memory: bytes read from its own memory;
+            bus: bytes from page-locked host memory.
+        overhead: bytes that the libraries take for themselves.
+    """
+
+    flops: float
+    memory: float
+    bus: float
+    overhead: int = 0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where weights and keys are, how many pictures are drawn at once, and in which numbers.
+
+    Attributes:
+        images: drawn in one run.
+        streamed: blocks of the transformer that wait in host memory.
+        hosted: layers whose keys and values do.
+        text: blocks of the text encoder that do.
+        tile: latent pixels of a decoder's tile; None = whole pictures.
+        narrow_cache, narrow_weights: whether they are kept in 8 bits by choice of the plan.
+        record_decoder: whether there is room for the decoder's recorded graph.
+    """
+
+    images: int = 1
+    streamed: int = 0
+    hosted: int = 0
+    text: int = 0
+    tile: int | None = None
+    narrow_cache: bool = False
+    narrow_weights: bool = False
+    record_decoder: bool = True
+
+
+class Peaks(NamedTuple):
+    """Most bytes allocated at once while prompts are encoded, scales run, pictures decoded."""
+
+    text: int
+    scales: int
+    picture: int
+
+
+Stage = Literal["text", "scales", "picture"]
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """A placement, and what is foreseen of it.
+
+    Attributes:
+        peaks: of its stages, with what libraries take; host: bytes in page-locked host memory.
+        available: bytes that may be used.
+        seconds: of a picture, roughly: for comparing plans.
+        fits: whether the peaks are within what may be used; if not, no placement was.
+    """
+
+    placement: Placement
+    peaks: Peaks
+    host: int
+    available: int
+    seconds: float
+    fits: bool = True
+
+    @property
+    def peak(self) -> int:
+        """Most bytes allocated on the device at once."""
+        return max(self.peaks)
+
+    def __str__(self) -> str:
+        own, parts = self.placement, []
+        if own.text:
+            parts.append("the text encoder comes block by block")
+        if own.hosted:
+            parts.append(f"the cache of {own.hosted} layers waits in host memory")
+        if own.streamed:
+            parts.append(f"{own.streamed} blocks are streamed from host memory")
+        if own.narrow_cache:
+            parts.append("8-bit KV cache")
+        if own.narrow_weights:
+            parts.append("8-bit weights")
+        if own.tile:
+            parts.append(f"decoded in tiles of {own.tile} latent pixels")
+        how = ", ".join(parts) or "everything stays on the device"
+        end = "" if self.fits else ": more than there is"
+        return f"{told(self.peak)} foreseen of {told(self.available)}{end}; {how}"
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What a plan may not change: None = it may.
+
+    Attributes:
+        streamed, text: blocks that are streamed already, by somebody else's choice.
+    """
+
+    streamed: int | None = None
+    text: int | None = None
+
+
+FREE = Fixed()
+NONE: Mapping[Stage, int] = MappingProxyType({})
+
+
+class MemoryPlanner:
+    """Chooses a placement for one request.
+
+    Args:
+        fixed: what somebody else has decided.
+        ceilings: bytes that a stage may take at most, where it was seen to fail with more.
+    """
+
+    def __init__(self, parts: Parts, counts: Counts, speed: Speed, fixed: Fixed = FREE,
+                 ceilings: Mapping[Stage, int] = NONE) -> None:
+        self.parts, self.counts, self.speed, self.fixed = parts, counts, speed, fixed
+        self._ceilings = ceilings
+
+    def choose(self, allowance: Allowance, available: int) -> MemoryPlan:
+        """The quickest placement that fits and is allowed; if none fits, the smallest, which says
+        so.
+
+        Args:
+            available: bytes that may be used, those of this pipeline's own tensors included.
+        """
+        exact = [Placement()]
+        rounded = [Placement(narrow_cache=c, narrow_weights=w)
+                   for c in (False, True) for w in (False, True) if c or w]
+        tiled = [replace(p, tile=TILE) for p in (*exact, *rounded)]
+        steps = {"exact": [exact], "8-bit": [exact + rounded, tiled],
+                 "auto": [exact, rounded, tiled]}[allowance.means]
+        smallest: MemoryPlan | None = None
+        for step in steps:
+            best: MemoryPlan | None = None
+            for kind in filter(self._allowed, step):
+                for images in self._images():
+                    found = self._quickest(replace(kind, images=images), available)
+                    if found.fits and (best is None or found.seconds < best.seconds):
+                        best = found
+                    if smallest is None or found.peak < smallest.peak:
+                        smallest = found
+            if best is not None:
+                return best
+            if smallest is not None and self._lowers(smallest, available):
+                return smallest
+        assert smallest is not None
+        return smallest
+
+    def foresee(self, placement: Placement, available: int) -> MemoryPlan:
+        """What a given placement comes to."""
+        for record in (True, False):
+            own = replace(placement, record_decoder=record)
+            peaks = Peaks(*(n + self.speed.overhead for n in self.peaks(own)))
+            fits = max(peaks) <= available * (1 - SPARE) and all(
+                getattr(peaks, stage) <= most for stage, most in self._ceilings.items())
+            if fits:
+                break
+        return MemoryPlan(own, peaks, self.host(own), available, self.seconds(own), fits)
+
+    def _lowers(self, found: MemoryPlan, available: int) -> bool:
+        """Whether a plan does not reach the ceilings but is lower than what was seen to fail."""
+        return bool(self._ceilings) and found.peak <= available * (1 - SPARE) and all(
+            getattr(found.peaks, stage) < most / LOWERED
+            for stage, most in self._ceilings.items())
+
+    def _allowed(self, kind: Placement) -> bool:
+        own = self.counts.request.options
+        if kind.narrow_cache and own.cache_dtype is not None:
+            return False
+        if kind.narrow_weights and not self.parts.narrow_block:
+            return False
+        return not (kind.tile and (self.counts.request.tile or not self.counts.request.pictures))
+
+    def _images(self) -> Iterator[int]:
+        images = self.counts.request.images
+        yield images
+        while images > 1 and self.counts.request.divisible:
+            images = -(-images // 2)
+            yield images
+
+    def _quickest(self, kind: Placement, available: int) -> MemoryPlan:
+        """Among the placements of a kind, by how many blocks and layers wait elsewhere."""
+        depth = self.parts.depth
+        plan = self.counts.request.plan
+        bounded = plan is not None and plan.compiled.bounded
+        best = smallest = self.foresee(replace(
+            kind, streamed=self.fixed.streamed or 0, text=self.fixed.text or 0), available)
+        if best.fits:
+            return best
+        for hosted in (0,) if bounded else range(depth + 1):
+            for streamed in self._range(self.fixed.streamed, depth):
+                placement = replace(kind, hosted=hosted, streamed=streamed)
+                found = self._least_text(placement, available)
+                if found.peak < smallest.peak:
+                    smallest = found
+                if found.fits and not (best.fits and found.seconds > best.seconds * (1 - 1e-6)):
+                    best = found
+                if found.fits and found.placement.text == (self.fixed.text or 0):
+                    break  # the more is streamed from here on, the longer it takes
+        return best if best.fits else smallest
+
+    @staticmethod
+    def _range(fixed: int | None, most: int) -> range:
+        return range(most + 1) if fixed is None else range(fixed, fixed + 1)
+
+    def _least_text(self, placement: Placement, available: int) -> MemoryPlan:
+        """With as few blocks of the text encoder streamed as the rest needs to fit."""
+        if self.fixed.text is not None:
+            return self.foresee(replace(placement, text=self.fixed.text), available)
+        few, many = 0, self.parts.text_depth
+        best = self.foresee(replace(placement, text=many), available)
+        if not best.fits:
+            return best
+        while few < many:
+            middle = (few + many) // 2
+            found = self.foresee(replace(placement, text=middle), available)
+            if found.fits:
+                best, many = found, middle
+            else:
+                few = middle + 1
+        return best
+
+    def peaks(self, own: Placement) -> Peaks:
+        """Bytes of tensors, without what libraries take."""
+        parts, counts = self.parts, self.counts
+        block = parts.narrow_block if own.narrow_weights else parts.block
+        room = parts.narrow_room if own.narrow_weights else parts.room
+        weights = parts.rest + parts.vae + (parts.depth - own.streamed) * block \
+            + (2 * room if own.streamed else 0) \
+            + parts.text_rest + (parts.text_depth - own.text) * parts.text_block
+        cache, _ = counts.cache(own.images, own.hosted, own.narrow_cache)
+        kept = cache + counts.text(own.images) + counts.kept(own.images) + counts.codes(own.images)
+        scales = counts.scratch(own.images, own.narrow_cache)
+        picture = counts.picture(own.tile)
+        if counts.request.recorded:
+            kept += scales  # of the graphs
+            if own.record_decoder and not own.tile:
+                kept += picture
+        text = counts.request.images * parts.text_work + (2 * parts.text_block if own.text else 0)
+        return Peaks(*(weights + kept + more for more in (text, scales, picture)))
+
+    def host(self, own: Placement) -> int:
+        block = self.parts.narrow_block if own.narrow_weights else self.parts.block
+        _, cache = self.counts.cache(own.images, own.hosted, own.narrow_cache)
+        return own.streamed * block + own.text * self.parts.text_block + cache
+
+    def seconds(self, own: Placement) -> float:
+        """Of a picture: every scale takes as long as its arithmetic or its copies, whichever is
+        longer; the text encoder's copies overlap with nothing."""
+        parts, counts, speed = self.parts, self.counts, self.speed
+        request, shape = counts.request, counts.shape
+        crossing = parts.narrow_crossing if own.narrow_weights else parts.crossing
+        block = parts.narrow_block if own.narrow_weights else parts.block
+        item = 1 if own.narrow_cache or request.options.cache_dtype is not None \
+            else counts.dtype.itemsize
+        rows, before, total = request.rows(own.images), 0, 0.0
+        faster = 1.2 if own.narrow_weights else 1.0
+        for number, tokens in enumerate(request.schedule.tokens):
+            worked = parts.depth * tokens
+            if request.plan is not None:
+                worked = sum(request.plan.counts[number])
+            if not worked:
+                continue
+            keys = before + tokens
+            flops = rows * worked * (2 * 16 * shape.width**2 + 4 * shape.width * keys)
+            reading = (parts.depth * block + rows * parts.depth * 2 * keys * shape.width * item)
+            copied = own.streamed * crossing \
+                + own.hosted * rows * 2 * (keys + tokens) * shape.width * item
+            start = crossing if own.streamed else 0
+            total += max(flops / (speed.flops * faster), reading / speed.memory,
+                         copied / speed.bus) + start / speed.bus / 2
+            before += tokens
+        if own.narrow_cache:
+            total *= 1.03
+        if own.tile:
+            total *= 1.05
+        batches = 1 / own.images
+        small = 0.1 * (1 - own.images / request.images) if request.images > 1 else 0.0
+        text = own.text * parts.text_block / speed.bus / request.images
+        return total * batches * (1 + small) + text

@@ -1,0 +1,266 @@
+"""Where the parts of a pipeline are, from one call to the next."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import weakref
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..graphs import why_no_graphs
+from ..models import decoding
+from ..models.fp8 import is_quantized, quantize_blocks
+from ..models.text_streaming import forget_text_stream, stream_text, text_stream_of
+from ..models.transformer import InfinityTransformer
+from ..ops.fp8 import E4M3
+from ..ops.fp8_linear import why_no_fp8
+from ..sampling import workspace
+from ..sampling.params import EngineOptions
+from ..sampling.streaming import forget_stream, stream_blocks, stream_of
+from .device import free_bytes, speed_of
+from .needs import Counts, Request
+from .parts import Parts
+from .plan import LOWERED, Fixed, MemoryPlan, MemoryPlanner, Placement, Speed, Stage
+from .request import Allowance
+
+if TYPE_CHECKING:
+    from ..pipeline import InfinityPipeline
+
+logger = logging.getLogger(__name__)
+
+WORTHWHILE = 0.8
+"""A placement that fits is left for another one that takes at most this share of its time."""
+CHANGED = 0.1
+"""By which share more memory must be free before another placement is looked for."""
+
+@dataclass(frozen=True)
+class Placed:
+    """How a run is to be computed.
+
+    Attributes:
+        plan: of memory; options: the caller's, with what the plan adds.
+        tile: of the decoder; record_decoder: whether its graph may be recorded.
+    """
+
+    plan: MemoryPlan
+    options: EngineOptions
+    tile: int | None
+    record_decoder: bool
+
+    @property
+    def images(self) -> int:
+        return self.plan.placement.images
+
+
+class Residency:
+    """Plans the memory of a pipeline's calls, and puts its parts where the plan wants them.
+
+    Args:
+        pipeline: held weakly.
+        device: where it works.
+        allowance: what may be used, and by which means.
+        moves: whether the parts are in its care. If not they stay where they are, and only what
+            a run makes for itself is planned.
+        speed: of the device; None = found out.
+    """
+
+    def __init__(self, pipeline: InfinityPipeline, device: torch.device,
+                 allowance: Allowance | None = None, moves: bool = True,
+                 speed: Speed | None = None) -> None:
+        self._pipeline = weakref.ref(pipeline)
+        self.device, self.moves = device, moves
+        self.allowance = allowance or Allowance()
+        self._speed = speed
+        self._placed: tuple[int, int] | None = None
+        self._latest: tuple[Request, MemoryPlan] | None = None
+        self._ceilings: dict[Stage, int] = {}
+        self.retries = 0
+
+    @property
+    def plan(self) -> MemoryPlan | None:
+        """Of the latest call."""
+        return None if self._latest is None else self._latest[1]
+
+    def prepare(self, request: Request) -> Placed | None:
+        """Plan a call, and bring the parts to their places.
+
+        Returns:
+            how to compute; None where nobody knows how much memory there is.
+
+        Raises:
+            torch.OutOfMemoryError: no placement fits.
+        """
+        available = self.available()
+        if available is None:
+            if self.moves:
+                self._place(Placement())
+            return None
+        plan = self._choose(request, available)
+        limit = self.allowance.limit
+        if self.moves and limit is not None and plan.peak > limit:
+            raise torch.OutOfMemoryError(self.advice(plan, request))
+        self._latest = request, plan  # if it does not fit: what takes least, as counts may be high
+        if self.moves:
+            self._place(plan.placement)
+        own, options = plan.placement, request.options
+        if own.hosted:
+            options = replace(options, hosted_layers=own.hosted)
+        if own.narrow_cache:
+            options = replace(options, cache_dtype=E4M3)
+        return Placed(plan, options, own.tile or request.tile, own.record_decoder)
+
+    def settle(self) -> None:
+        """Bring the parts to their places for a picture of the model's own size; by exact means,
+        as nobody has asked for it yet."""
+        own = self._own()
+        request = Request(own.resolve_schedule(None, None), 1, tile=own._vae_tile,
+                          recorded=why_no_graphs(self.device) is None)
+        available = self.available()
+        if available is None:
+            self._place(Placement())
+        else:
+            exact = replace(self.allowance, means="exact")
+            self._place(self.planner(request).choose(exact, available).placement)
+
+    def available(self) -> int | None:
+        """Bytes that this pipeline may use in all, those that it uses now included."""
+        free = free_bytes(self.device)
+        found = None if free is None else free + self.held()
+        limits = [n for n in (found, self.allowance.limit) if n is not None]
+        return min(limits, default=None)
+
+    def held(self) -> int:
+        """Bytes that the pipeline's parts and what was made of them hold on the device now."""
+        pipeline = self._own()
+        there = {id(t): t.nbytes for part in (pipeline.transformer, pipeline.vae,
+                                              pipeline.text_encoder) if part is not None
+                 for t in (*part.parameters(), *part.buffers()) if t.device == self.device}
+        stream = stream_of(pipeline.transformer)
+        return sum(there.values()) + (0 if stream is None else stream.device_bytes) \
+            + workspace.held_bytes(pipeline.transformer) + decoding.held_bytes(pipeline.vae)
+
+    def ran_out(self, stage: Stage, error: str) -> None:
+        """Memory ran out: free what can be made again, and allow that stage less from now on.
+
+        Args:
+            error: in words.
+        """
+        self.retries += 1
+        self.free()
+        plan = self.plan
+        if plan is not None:
+            foreseen = min(getattr(plan.peaks, stage), plan.available)
+            self._ceilings[stage] = int(LOWERED * min(
+                foreseen, self._ceilings.get(stage, foreseen)))
+        logger.warning("memory ran out (%s): going on with less", error.partition("\n")[0])
+
+    def leave(self) -> None:
+        """Take the parts out of this care: all of them can be moved again as they are used to."""
+        pipeline = self._own()
+        workspace.release(pipeline.transformer)
+        forget_stream(pipeline.transformer)
+        if pipeline.text_encoder is not None:
+            forget_text_stream(pipeline.text_encoder)
+        self._placed = None
+
+    def free(self) -> None:
+        """Free what was recorded, and everything that torch holds unused."""
+        pipeline = self._own()
+        workspace.release(pipeline.transformer)
+        decoding.forget_recordings(pipeline.vae)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _own(self) -> InfinityPipeline:
+        pipeline = self._pipeline()
+        if pipeline is None:
+            raise RuntimeError("the pipeline is gone")
+        return pipeline
+
+    def _choose(self, request: Request, available: int) -> MemoryPlan:
+        planner = self.planner(request)
+        if self._latest is not None:
+            known, before = self._latest
+            now = planner.foresee(replace(before.placement, images=request.images)
+                                  if known.images != request.images else before.placement,
+                                  available)
+            more = available > (1 + CHANGED) * before.available
+            if known == request and now.fits and not more:
+                return now
+            if self.moves and not more:
+                kept = self.planner(request, Fixed(before.placement.streamed,
+                                                   before.placement.text))
+                found = kept.choose(self.allowance, available)
+                if found.fits:
+                    return found
+            found = planner.choose(self.allowance, available)
+            if known == request and now.fits and found.seconds > WORTHWHILE * now.seconds:
+                return now
+            return found
+        return planner.choose(self.allowance, available)
+
+    def planner(self, request: Request, fixed: Fixed | None = None) -> MemoryPlanner:
+        """Of a request, with the parts as they are."""
+        pipeline = self._own()
+        transformer, encoder = pipeline.transformer, pipeline.text_encoder
+        stream = stream_of(transformer)
+        if not self.moves:
+            text = None if encoder is None else text_stream_of(encoder)
+            fixed = Fixed(0 if stream is None else len(stream.streamed),
+                          0 if text is None else len(text.streamed))
+            if encoder is not None and encoder.device != self.device:
+                encoder = None
+        parts = Parts.of(transformer, pipeline.vae, encoder, self.device)
+        if not self.moves or self._no_narrow_weights():
+            parts = replace(parts, narrow_block=0)
+        counts = Counts(transformer, pipeline.vae, request, self.device.type == "cuda")
+        return MemoryPlanner(parts, counts, self._speed or speed_of(self.device),
+                             fixed or Fixed(), self._ceilings)
+
+    def _no_narrow_weights(self) -> bool:
+        return self.device.type == "cuda" and why_no_fp8(self.device) is not None
+
+    def _place(self, own: Placement) -> None:
+        pipeline = self._own()
+        transformer, encoder = pipeline.transformer, pipeline.text_encoder
+        if own.narrow_weights and not is_quantized(transformer):
+            workspace.release(transformer)
+            quantize_blocks(transformer)
+            self._placed = None
+        placed = own.streamed, own.text
+        if placed == self._placed and self._in_place(transformer, encoder):
+            return
+        if self._placed is None or own.streamed != self._placed[0]:
+            workspace.release(transformer)
+        stream_blocks(transformer, self.device, transformer.shape.depth - own.streamed)
+        if encoder is not None:
+            stream_text(encoder, self.device, own.text)
+        pipeline.vae.to(device=self.device)
+        self._placed = placed
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # what has left the device
+
+    def _in_place(self, transformer: InfinityTransformer, encoder: Any) -> bool:
+        """Whether nobody has moved the parts since."""
+        small = [transformer.null_text, next(self._own().vae.parameters())]
+        if encoder is not None:
+            small.append(next(encoder.parameters()))
+        return all(tensor.device == self.device for tensor in small)
+
+    def advice(self, plan: MemoryPlan | None, request: Request | None) -> str:
+        """What somebody can do whose request does not fit."""
+        what = "this does not fit the memory" if plan is None else f"this does not fit: {plan}"
+        ways = ["a smaller size"]
+        if request is not None and request.images > 1:
+            ways.insert(0, "fewer images at once")
+        if self.allowance.means == "exact":
+            ways.append("8-bit numbers (memory 'auto' or '8-bit')")
+        if self.allowance.limit is not None:
+            ways.append(f"a higher limit than {self.allowance}")
+        if not self.moves:
+            ways.append("enable_model_cpu_offload(), which lets parts wait in host memory")
+        return f"{what}. What helps: {', or '.join(ways)}"

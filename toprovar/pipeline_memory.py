@@ -1,0 +1,117 @@
+"""A pipeline call and the memory of its device: planned before, and planned again where it ran out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+
+from .graphs import why_no_graphs
+from .memory.needs import Request
+from .memory.plan import Stage
+from .memory.residency import Placed, Residency
+from .sampling.params import EngineOptions
+from .sparsity.plan import SparsityPlan
+from .sparsity.planner import Planner
+
+MOST_RETRIES = 8
+Result = TypeVar("Result")
+
+
+class CallMemory:
+    """How one call is computed, as far as memory decides it.
+
+    Args:
+        residency: of the pipeline; None = nobody plans, and everything is as the caller says.
+        request: what is asked for.
+
+    Attributes:
+        placed: what was planned; None = nothing.
+    """
+
+    def __init__(self, residency: Residency | None, request: Request) -> None:
+        self.residency, self.request = residency, request
+        self.placed: Placed | None = None if residency is None else residency.prepare(request)
+        self.retried = 0
+
+    @property
+    def options(self) -> EngineOptions:
+        return self.request.options if self.placed is None else self.placed.options
+
+    @property
+    def tile(self) -> int | None:
+        return self.request.tile if self.placed is None else self.placed.tile
+
+    @property
+    def graph(self) -> bool | None:
+        """Whether text encoder and decoder may be recorded; see ``InfinityAutoencoder.decode``."""
+        recorded = self.placed is None or self.placed.record_decoder
+        return None if self.request.options.graphs is not False and recorded else False
+
+    @property
+    def most_images(self) -> int | None:
+        """Images of one run."""
+        return None if self.placed is None else self.placed.images
+
+    def again(self, stage: Stage, attempt: Callable[[], Result], images: int | None = None
+              ) -> Result:
+        """The result of ``attempt``, tried again with less memory where it runs out.
+
+        Args:
+            images: of the run that is tried: they cannot be drawn apart any more.
+
+        Raises:
+            torch.OutOfMemoryError: nothing is left that would take less.
+        """
+        while True:
+            try:
+                return attempt()
+            except torch.OutOfMemoryError as error:
+                if self.residency is None:
+                    raise
+                failed = str(error)
+            # Only here are the tensors of the attempt gone.
+            self.retried += 1
+            request = self.request if images is None \
+                else replace(self.request, images=images, divisible=False)
+            before = self.residency.plan
+            self.residency.ran_out(stage, failed)
+            self.placed = self.residency.prepare(request)
+            now = self.residency.plan
+            same = before is not None and now is not None and before.placement == now.placement
+            if self.retried > MOST_RETRIES or (same and self.retried > 1):
+                raise torch.OutOfMemoryError(self.residency.advice(now, request))
+
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing, in words."""
+        if self.placed is None:
+            return ()
+        plan = self.placed.plan
+        found = []
+        if self.retried:
+            found.append("memory ran out during this call, which went on with less")
+        if plan.placement.narrow_cache or plan.placement.narrow_weights or plan.placement.tile:
+            found.append("to fit the memory the picture is a little off: " + str(plan))
+        return tuple(found)
+
+    def told(self) -> str:
+        """The plan in one line; empty where nobody planned."""
+        return "" if self.placed is None else str(self.placed.plan)
+
+
+def request_of(device: torch.device, plan: Planner | None, options: EngineOptions | None,
+               **about: object) -> Request:
+    """A call's request.
+
+    Args:
+        about: further fields of ``Request``.
+    """
+    options = options or EngineOptions()
+    return Request(
+        plan=plan if isinstance(plan, SparsityPlan) else None,
+        adaptive=plan is not None and plan.adaptive, options=options,
+        recorded=options.graphs is not False and options.fused is not False
+        and why_no_graphs(device) is None, **about,  # type: ignore[arg-type]  # by its fields
+    )
