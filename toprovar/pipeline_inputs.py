@@ -146,8 +146,8 @@ def split_calls(text: PackedText, negative: PackedText | None, generators: Gener
         return [(text, negative, generators)]
     if alone and isinstance(generators, torch.Generator):
         raise ValueError(
-            f"{plan.name if plan else ''} plans each image by itself, so one generator cannot be shared between "
-            f"{len(text)} images: give seed, or one generator per image"
+            f"{plan.name if plan else ''} plans each image by itself, so one generator cannot be "
+            f"shared between {count} images: give seed, or one generator per image"
         )
     several = negative is not None and len(negative) > 1
     return [

@@ -1,4 +1,4 @@
-"""A pipeline call and the memory of its device: planned before, and planned again where it ran out."""
+"""A pipeline call and the memory of its device: planned before, and again where it ran out."""
 
 from __future__ import annotations
 

@@ -278,17 +278,26 @@ def test_what_cannot_be_recorded_runs_step_by_step(
         "when stream is capturing"]
 
 
-def test_a_cache_that_does_not_fit_is_laid_out_by_the_plan(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_cache_that_does_not_fit_takes_the_room_of_other_sizes(
+    model: InfinityTransformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(*_: Any) -> Any:
-        raise torch.cuda.OutOfMemoryError("no room")
+    draw(model, random_text(4), None, graphs=True)
+    made, borrow = [0], setup.borrow
+
+    def no_room(*about: Any) -> Any:
+        made[0] += 1
+        if workspace.held_bytes(model):
+            raise torch.OutOfMemoryError("no room")
+        return borrow(*about)
 
     monkeypatch.setattr(setup, "borrow", no_room)
-    monkeypatch.setattr(setup, "why_no_graphs", lambda device: None)
-    own = tiny_transformer(depth=4, block_chunks=2)
-    run = SamplingRun(own, random_text(4), SamplingParams(SCHEDULE, 3.0, 0.7))
-    assert len(list(run)) == 7 and run.workspace is None
-    assert "does not fit the device" in caplog.text
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        draw(own, random_text(4), None, graphs=True)
+    found, _ = draw(model, random_text(4), None, graphs=True)
+    assert made == [2] and len(found) == 7
+    with pytest.raises(torch.OutOfMemoryError):
+        monkeypatch.setattr(workspace, "Workspace", _fail)
+        workspace.release(model)
+        draw(model, random_text(4), None, graphs=True)
+
+
+def _fail(*_: Any) -> Any:
+    raise torch.OutOfMemoryError("no room")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,7 +48,7 @@ class Request:
     guided: bool = True
     plan: SparsityPlan | None = None
     adaptive: bool = False
-    options: EngineOptions = EngineOptions()
+    options: EngineOptions = field(default_factory=EngineOptions)
     pictures: bool = True
     tile: int | None = None
     divisible: bool = True

@@ -8,7 +8,7 @@ from typing import Literal
 
 Means = Literal["auto", "exact", "8-bit"]
 
-WORDS = "auto, exact, 8-bit, or a size such as 6GB, which may stand before one of them ('6GB 8-bit')"
+WORDS = "auto, exact, 8-bit, or a size such as 6GB, alone or before one of them ('6GB 8-bit')"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])i?B?", re.IGNORECASE)
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ..graphs import why_no_graphs
 from ..models import decoding
@@ -239,7 +240,7 @@ class Residency:
         stream_blocks(transformer, self.device, transformer.shape.depth - own.streamed)
         if encoder is not None:
             stream_text(encoder, self.device, own.text)
-        pipeline.vae.to(device=self.device)
+        nn.Module.to(pipeline.vae, self.device)
         self._placed = placed
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # what has left the device

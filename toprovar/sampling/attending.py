@@ -34,7 +34,8 @@ def put_away(cache: KVCache | BoundedCache, layer: int, q: Tensor, k: Tensor, ho
     """After a layer's attention: its keys go where they wait for later scales.
 
     Args:
-        q: [R, H, n, D] queries; k: [R, H, M, D] all keys; hold: what a bounded cache holds, None = all.
+        q: [R, H, n, D] queries; k: [R, H, M, D] all keys.
+        hold: what a bounded cache holds; None = all.
     """
     if isinstance(cache, BoundedCache):
         cache.hold(layer, q.shape[0], None if hold is None else select_keys(q, k, hold))
