@@ -149,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--budget-seconds", type=float, help="begin nothing new after this time")
     given = parser.parse_args(argv)
     device = choose_device(given.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)  # the cap wants a number
     dtype = choose_dtype("auto" if device.type == "cuda" else "float32", device)
     bus = bus_speed(device, 1 << 30) if device.type == "cuda" else None
     results = Results(given.out, {

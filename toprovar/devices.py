@@ -59,6 +59,18 @@ def free_memory(device: torch.device) -> int | None:
     return psutil.virtual_memory().available
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """Bytes that this process can still allocate on a device: what the driver has free, within
+    torch's limit for the process, and what torch holds unused. None where nobody can tell."""
+    if device.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(device)
+    reserved = torch.cuda.memory_reserved(device)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", None)
+    limit = total if share is None else int(share(device) * total)
+    return max(0, min(free, limit - reserved)) + reserved - torch.cuda.memory_allocated(device)
+
+
 def findings() -> dict[str, Any]:
     """Everything ``toprovar doctor`` reports, as data."""
     device = choose_device()

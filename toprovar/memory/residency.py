@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ..devices import free_bytes
 from ..graphs import why_no_graphs
-from ..models import decoding
+from ..models import decoding, text_runner
 from ..models.fp8 import is_quantized, quantize_blocks
 from ..models.text_streaming import forget_text_stream, stream_text, text_stream_of
 from ..models.transformer import InfinityTransformer
@@ -21,7 +22,7 @@ from ..ops.fp8_linear import why_no_fp8
 from ..sampling import workspace
 from ..sampling.params import EngineOptions
 from ..sampling.streaming import forget_stream, stream_blocks, stream_of
-from .device import free_bytes, speed_of
+from .device import speed_of
 from .needs import Counts, Request
 from .parts import Parts
 from .plan import LOWERED, Fixed, MemoryPlan, MemoryPlanner, Placement, Speed, Stage
@@ -172,6 +173,7 @@ class Residency:
         pipeline = self._own()
         workspace.release(pipeline.transformer)
         decoding.forget_recordings(pipeline.vae)
+        text_runner.forget_recordings(pipeline.text_encoder)
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ..devices import free_bytes
 from ..graphs import GraphPool, why_no_graphs
 
 logger = logging.getLogger(__name__)
@@ -164,6 +165,5 @@ class Replays:
     def _has_room(self, scratch: int) -> bool:
         if scratch == 0:
             return True
-        free = torch.cuda.mem_get_info(self.device)[0]
-        idle = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-        return free + idle >= 3 * scratch
+        free = free_bytes(self.device)
+        return free is None or free >= 3 * scratch

@@ -33,6 +33,7 @@ def encode(encoder: Any, ids: Tensor, mask: Tensor, graph: bool | None = None) -
     device = encoder.device
     stream = text_stream_of(encoder)
     if stream is not None:
+        _RUNNERS.pop(encoder, None)
         stream.begin()
         try:
             return _plainly(encoder, ids.to(stream.device), mask.to(stream.device))
@@ -51,6 +52,11 @@ def encode(encoder: Any, ids: Tensor, mask: Tensor, graph: bool | None = None) -
 def _plainly(encoder: Any, ids: Tensor, mask: Tensor) -> Tensor:
     with torch.inference_mode():
         return encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+
+
+def forget_recordings(encoder: Any) -> None:
+    """Free the memory of recorded encodings."""
+    _RUNNERS.pop(encoder, None)
 
 
 class EncodeRunner:
