@@ -115,12 +115,12 @@ class FastDecoder:
                     x = block.shortcut(x)
                 if block.upsample is None:
                     x, affine = sum_affine_(h, x, block.offset, block.then, backend=self.backend)
+                    del h  # before the next convolution, not after it
                     continue
                 x = sum_channels_(h, x, block.offset, backend=self.backend)
-                h = block.upsample(x)
-                x, affine = sum_affine_(h, None, block.upsample.bias, block.then, phases=True,
-                                        backend=self.backend)
-            del h
+                del h
+                x, affine = sum_affine_(block.upsample(x), None, block.upsample.bias, block.then,
+                                        phases=True, backend=self.backend)
             x = self.conv_out(affine_silu(x, affine, in_place=True, backend=self.backend))
         return x[:, : self.channels].float() + self.conv_out.bias[:, None, None]
 

@@ -90,6 +90,7 @@ class Replays:
     def __init__(self, name: str, device: torch.device, limit: int = 4) -> None:
         self.name, self.device, self.limit = name, device, limit
         self._pool = GraphPool(device)
+        self._reserved = 0
         self._met: OrderedDict[Key, Recorded | None] = OrderedDict()
         self._refused: set[Key] = set()
 
@@ -116,7 +117,7 @@ class Replays:
         """Drop all recordings, and their memory."""
         self._met.clear()
         self._refused.clear()
-        self._pool = GraphPool(self.device)
+        self._pool, self._reserved = GraphPool(self.device), 0
 
     def recorded(self) -> list[tuple[torch.Size, ...]]:
         """Shapes of the inputs that are recorded now."""
@@ -133,7 +134,7 @@ class Replays:
                 result = work(*inputs)
                 self._remember(key, None)
                 return result
-            recorded = self._record(key, work, inputs)
+            recorded = self._record(key, work, inputs, scratch)
             if recorded is None:
                 return work(*inputs)
         else:
@@ -143,8 +144,11 @@ class Replays:
         recorded.graph.replay()
         return recorded.output.clone()
 
-    def _record(self, key: Key, work: Work, inputs: tuple[Tensor, ...]) -> Recorded | None:
+    def _record(self, key: Key, work: Work, inputs: tuple[Tensor, ...], scratch: int
+                ) -> Recorded | None:
         try:
+            if scratch > self._reserved and self._pool.reserve(scratch):
+                self._reserved = scratch
             graph, output = self._pool.record(lambda: work(*inputs))
         except RuntimeError as error:  # out of memory, or something in it waits for the device
             self._refused.add(key)

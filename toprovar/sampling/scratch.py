@@ -6,11 +6,11 @@ import torch
 
 from ..models.config import TransformerConfig
 
-BLOCK = 18
-"""Bytes that a block holds at once of each token and channel: the residual in float32, and seven
+BLOCK = 22
+"""Bytes that a block holds at once of each token and channel: the residual in float32, and nine
 activations of two bytes (``FusedRunner``: the normalised input, queries, keys and values, turned
-queries, and the attention's result twice; or the input, the hidden layer, which is four wide, and
-two updates)."""
+queries, the attention's result twice, and what attention needs itself; or two inputs, the hidden
+layer, which is four wide, and two updates)."""
 HEAD = 8
 """And the head: the residual and its norm, both in float32."""
 
