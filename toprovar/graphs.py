@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
+_clear_workspaces: Callable[[], None] = getattr(torch._C, "_cuda_clearCublasWorkspaces",
+                                                lambda: None)
 
 
 class GraphPool:
@@ -36,11 +38,19 @@ class GraphPool:
             self._stream = torch.cuda.Stream(self.device)
             self._handle = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
+        # cuBLAS keeps its workspace for good. One made while recording would lie in the pool, which
+        # could never be freed; without it the pool gets it back as scratch.
+        _clear_workspaces()
+        try:
+            return graph, self._recorded(graph, work)
+        finally:
+            _clear_workspaces()
+
+    def _recorded(self, graph: torch.cuda.CUDAGraph, work: Callable[[], Result]) -> Result:
         with torch.cuda.device(self.device), torch.cuda.graph(
             graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
         ):
-            result = work()
-        return graph, result
+            return work()
 
 
     def reserve(self, nbytes: int) -> bool:
