@@ -112,7 +112,7 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
             hooked = any(hasattr(part, "_hf_hook") for part in self.components.values())
             if device.type != "cuda" or hooked:
                 return None
-            self._residency = Residency(self, _numbered(device), moves=False)  # type: ignore[arg-type]  # the pipeline
+            self._residency = Residency(self, _numbered(device), moves=())  # type: ignore[arg-type]  # the pipeline
         return self._residency
 
     @property

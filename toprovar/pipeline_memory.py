@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -83,6 +84,15 @@ class CallMemory:
             same = before is not None and now is not None and before.placement == now.placement
             if self.retried > MOST_RETRIES or (same and self.retried > 1):
                 raise torch.OutOfMemoryError(self.residency.advice(now, request))
+
+    @contextmanager
+    def decoding(self) -> Iterator[bool]:
+        """While a picture is decoded; tells whether that is in memory which blocks have lent."""
+        if self.residency is None:
+            yield False
+            return
+        with self.residency.lending() as lent:
+            yield lent
 
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing, in words."""

@@ -130,6 +130,15 @@ class Runs:
             progress(len(self.params.schedule))  # scales left out at the end
         return run.summed_codes, run.report(wait=False), run.clock
 
+    def _decode(self, codes: Tensor) -> Any:
+        """Pictures of [b, d, h, w] codes, in their form."""
+        with self.memory.decoding() as lent:
+            found = decode_images(self.pipeline.vae, codes, self.output_type, self.memory.tile,
+                                  self.memory.graph)
+            if lent and isinstance(found, Tensor):
+                found = found.cpu()  # nothing may stay in the memory that goes back
+        return found.to(codes.device) if isinstance(found, Tensor) else found
+
     def _decoded(self, codes: Tensor, first: int, report: RunReport) -> Any:
         """Pictures of [b, d, h, w] codes; each is told of as soon as there is one."""
         if self.output_type == "latent":
@@ -138,9 +147,8 @@ class Runs:
         pipeline.wake("vae", codes.device)
         parts = []
         for i, some in enumerate([codes] if self.on_image is None else codes.split(1)):
-            parts.append(self.memory.again("picture", lambda some=some: decode_images(
-                pipeline.vae, some, self.output_type, self.memory.tile, self.memory.graph),
-                len(codes)))
+            parts.append(self.memory.again("picture", lambda some=some: self._decode(some),
+                                           len(codes)))
             if self.on_image is not None:
                 self.on_image(first + i, parts[-1][0], report)
         return join_images(parts, self.output_type)

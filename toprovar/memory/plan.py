@@ -13,9 +13,9 @@ from .request import Allowance, told
 
 TILE = 32
 """Latent pixels of a tile, where the decoder works in tiles."""
-SPARE = 0.02
+SPARE = 0.03
 """Of the memory, left to the pieces between what is allocated."""
-LOWERED = 0.9
+LOWERED = 0.94
 """Of what was foreseen of a stage that ran out of memory, allowed to it the next time."""
 
 
@@ -44,6 +44,7 @@ class Placement:
         streamed: blocks of the transformer that wait in host memory.
         hosted: layers whose keys and values do.
         text: blocks of the text encoder that do.
+        lent: blocks of the transformer whose memory the decoder gets, once a picture.
         tile: latent pixels of a decoder's tile; None = whole pictures.
         narrow_cache, narrow_weights: whether they are kept in 8 bits by choice of the plan.
         record_decoder: whether there is room for the decoder's recorded graph.
@@ -53,6 +54,7 @@ class Placement:
     streamed: int = 0
     hosted: int = 0
     text: int = 0
+    lent: int = 0
     tile: int | None = None
     narrow_cache: bool = False
     narrow_weights: bool = False
@@ -101,6 +103,8 @@ class MemoryPlan:
             parts.append(f"the cache of {own.hosted} layers waits in host memory")
         if own.streamed:
             parts.append(f"{own.streamed} blocks are streamed from host memory")
+        if own.lent:
+            parts.append(f"{own.lent} blocks make room for the decoder")
         if own.narrow_cache:
             parts.append("8-bit KV cache")
         if own.narrow_weights:
@@ -118,10 +122,12 @@ class Fixed:
 
     Attributes:
         streamed, text: blocks that are streamed already, by somebody else's choice.
+        lends: whether blocks may make room for the decoder.
     """
 
     streamed: int | None = None
     text: int | None = None
+    lends: bool = True
 
 
 FREE = Fixed()
@@ -173,8 +179,12 @@ class MemoryPlanner:
 
     def foresee(self, placement: Placement, available: int) -> MemoryPlan:
         """What a given placement comes to."""
+        most = available * (1 - SPARE) - self.speed.overhead
+        most = min(most, self._ceilings.get("picture", most))
         for record in (True, False):
-            own = replace(placement, record_decoder=record)
+            own = replace(placement, record_decoder=record, lent=0)
+            if not record and self.fixed.lends and not own.tile:
+                own = replace(own, lent=self._lent(own, most))
             peaks = Peaks(*(n + self.speed.overhead for n in self.peaks(own)))
             fits = max(peaks) <= available * (1 - SPARE) and all(
                 getattr(peaks, stage) <= most for stage, most in self._ceilings.items())
@@ -245,6 +255,15 @@ class MemoryPlanner:
                 few = middle + 1
         return best
 
+    def _lent(self, own: Placement, most: float) -> int:
+        """Blocks that must make room for the decoder to fit."""
+        piece = self._lendable(own)
+        over = self.peaks(own).picture - most
+        return max(0, min(self.parts.depth - own.streamed, -int(-over // piece)))
+
+    def _lendable(self, own: Placement) -> int:
+        return self.parts.narrow_crossing if own.narrow_weights else self.parts.crossing
+
     def peaks(self, own: Placement) -> Peaks:
         """Bytes of tensors, without what libraries take."""
         parts, counts = self.parts, self.counts
@@ -257,17 +276,19 @@ class MemoryPlanner:
         kept = cache + counts.text(own.images) + counts.kept(own.images) + counts.codes(own.images)
         scales = counts.scratch(own.images, own.narrow_cache)
         picture = counts.picture(own.tile)
+        lent = own.lent * self._lendable(own)
         if counts.request.recorded:
             kept += scales  # of the graphs
             if own.record_decoder and not own.tile:
                 kept += picture
         text = counts.request.images * parts.text_work + (2 * parts.text_block if own.text else 0)
-        return Peaks(*(weights + kept + more for more in (text, scales, picture)))
+        return Peaks(*(weights + kept + more for more in (text, scales, picture - lent)))
 
     def host(self, own: Placement) -> int:
         block = self.parts.narrow_block if own.narrow_weights else self.parts.block
+        lent = own.lent * self._lendable(own)
         _, cache = self.counts.cache(own.images, own.hosted, own.narrow_cache)
-        return own.streamed * block + own.text * self.parts.text_block + cache
+        return own.streamed * block + lent + own.text * self.parts.text_block + cache
 
     def seconds(self, own: Placement) -> float:
         """Of a picture: every scale takes as long as its arithmetic or its copies, whichever is
@@ -302,4 +323,5 @@ class MemoryPlanner:
         batches = 1 / own.images
         small = 0.1 * (1 - own.images / request.images) if request.images > 1 else 0.0
         text = own.text * parts.text_block / speed.bus / request.images
-        return total * batches * (1 + small) + text
+        lent = own.lent * crossing / speed.bus
+        return total * batches * (1 + small) + text + lent

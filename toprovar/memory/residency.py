@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
+from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +21,15 @@ from ..models.text_streaming import forget_text_stream, stream_text, text_stream
 from ..models.transformer import InfinityTransformer
 from ..ops.fp8 import E4M3
 from ..ops.fp8_linear import why_no_fp8
+from ..rooms import spread
 from ..sampling import workspace
+from ..sampling.lending import forget_lent, lend_blocks, lent_of
 from ..sampling.params import EngineOptions
 from ..sampling.streaming import forget_stream, stream_blocks, stream_of
 from .device import speed_of
 from .needs import Counts, Request
 from .parts import Parts
-from .plan import LOWERED, Fixed, MemoryPlan, MemoryPlanner, Placement, Speed, Stage
+from .plan import LOWERED, SPARE, Fixed, MemoryPlan, MemoryPlanner, Placement, Speed, Stage
 from .request import Allowance
 
 if TYPE_CHECKING:
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+EVERY = frozenset({"transformer", "text_encoder", "vae"})
+STEADY = 0.02
+"""By which share of the memory what is free may change between calls with nothing planned anew."""
 WORTHWHILE = 0.8
 """A placement that fits is left for another one that takes at most this share of its time."""
 CHANGED = 0.1
@@ -64,22 +71,27 @@ class Residency:
         pipeline: held weakly.
         device: where it works.
         allowance: what may be used, and by which means.
-        moves: whether the parts are in its care. If not they stay where they are, and only what
-            a run makes for itself is planned.
+        moves: names of the parts in its care. Others stay where they are, and are used by those who
+            put them there; with none, only what a run makes for itself is planned.
+        free: bytes that can still be allocated; None = asks the device.
         speed: of the device; None = found out.
     """
 
     def __init__(self, pipeline: InfinityPipeline, device: torch.device,
-                 allowance: Allowance | None = None, moves: bool = True,
-                 speed: Speed | None = None) -> None:
+                 allowance: Allowance | None = None, moves: Collection[str] = EVERY,
+                 free: Callable[[], int | None] | None = None, speed: Speed | None = None) -> None:
         self._pipeline = weakref.ref(pipeline)
-        self.device, self.moves = device, moves
+        self.device, self.moves = device, frozenset(moves)
+        self._free = free or (lambda: free_bytes(device))
         self.allowance = allowance or Allowance()
         self._speed = speed
-        self._placed: tuple[int, int] | None = None
+        self._placed: tuple[int, int, int] | None = None
+        self._parts: Parts | None = None
+        self._drawn: Hashable = None
+        self._free_before: int | None = None
         self._latest: tuple[Request, MemoryPlan] | None = None
         self._ceilings: dict[Stage, int] = {}
-        self.retries = 0
+        self.retries = self._retries_then = 0
 
     @property
     def plan(self) -> MemoryPlan | None:
@@ -95,18 +107,23 @@ class Residency:
         Raises:
             torch.OutOfMemoryError: no placement fits.
         """
-        available = self.available()
-        if available is None:
-            if self.moves:
-                self._place(Placement())
-            return None
-        plan = self._choose(request, available)
+        free = self._free()
+        plan = self._steady(request, free)
+        if plan is None:
+            available = self.available(free)
+            if available is None:
+                if self.moves:
+                    self._place(Placement())
+                return None
+            plan = self._choose(request, available)
+        self._free_before = free
         limit = self.allowance.limit
         if self.moves and limit is not None and plan.peak > limit:
             raise torch.OutOfMemoryError(self.advice(plan, request))
         self._latest = request, plan  # if it does not fit: what takes least, as counts may be high
         if self.moves:
             self._place(plan.placement)
+        self._make_room(request, plan)
         own, options = plan.placement, request.options
         if own.hosted:
             options = replace(options, hosted_layers=own.hosted)
@@ -127,9 +144,28 @@ class Residency:
             exact = replace(self.allowance, means="exact")
             self._place(self.planner(request).choose(exact, available).placement)
 
-    def available(self) -> int | None:
-        """Bytes that this pipeline may use in all, those that it uses now included."""
-        free = free_bytes(self.device)
+    @contextmanager
+    def lending(self) -> Iterator[bool]:
+        """While a picture is decoded: blocks make room for it where the plan says so, which is told.
+        They are brought back where nothing fails; else by the next placing."""
+        lent = lent_of(self._own().transformer)
+        plan = self.plan
+        if lent is None or plan is None or not plan.placement.lent:
+            yield False
+            return
+        if not lent.away:
+            lent.go()
+        yield True
+        if lent_of(self._own().transformer) is lent:
+            lent.come_back()
+
+    def available(self, free: int | None = None) -> int | None:
+        """Bytes that this pipeline may use in all, those that it uses now included.
+
+        Args:
+            free: bytes that can still be allocated; None = asks.
+        """
+        free = self._free() if free is None else free
         found = None if free is None else free + self.held()
         limits = [n for n in (found, self.allowance.limit) if n is not None]
         return min(limits, default=None)
@@ -164,6 +200,7 @@ class Residency:
         pipeline = self._own()
         workspace.release(pipeline.transformer)
         forget_stream(pipeline.transformer)
+        forget_lent(pipeline.transformer)
         if pipeline.text_encoder is not None:
             forget_text_stream(pipeline.text_encoder)
         self._placed = None
@@ -184,45 +221,66 @@ class Residency:
             raise RuntimeError("the pipeline is gone")
         return pipeline
 
+    def _steady(self, request: Request, free: int | None) -> MemoryPlan | None:
+        """The plan of the latest call, where nothing has changed since."""
+        if self._latest is None or self._latest[0] != request or free is None \
+                or self._free_before is None:
+            return None
+        plan = self._latest[1]
+        near = abs(free - self._free_before) <= STEADY * plan.available
+        return plan if near and plan.fits and self.retries == self._retries_then else None
+
+    def _make_room(self, request: Request, plan: MemoryPlan) -> None:
+        """Drop what other sizes have recorded, where it would be in the way."""
+        transformer = self._own().transformer
+        own = plan.placement
+        drawn = (request.schedule, own.images, request.guided, request.options, own.hosted,
+                 own.narrow_cache, request.runs_again)
+        if drawn != self._drawn and plan.peak + workspace.held_bytes(transformer) > \
+                plan.available * (1 - SPARE):
+            self.free()
+        self._drawn = drawn
+        self._retries_then = self.retries
+
     def _choose(self, request: Request, available: int) -> MemoryPlan:
         planner = self.planner(request)
-        if self._latest is not None:
-            known, before = self._latest
-            now = planner.foresee(replace(before.placement, images=request.images)
-                                  if known.images != request.images else before.placement,
-                                  available)
-            more = available > (1 + CHANGED) * before.available
-            if known == request and now.fits and not more:
-                return now
-            if self.moves and not more:
-                kept = self.planner(request, Fixed(before.placement.streamed,
-                                                   before.placement.text))
-                found = kept.choose(self.allowance, available)
-                if found.fits:
-                    return found
-            found = planner.choose(self.allowance, available)
-            if known == request and now.fits and found.seconds > WORTHWHILE * now.seconds:
-                return now
-            return found
-        return planner.choose(self.allowance, available)
+        if self._latest is None:
+            return planner.choose(self.allowance, available)
+        known, before = self._latest
+        images = before.placement.images if known.images == request.images else request.images
+        now = planner.foresee(replace(before.placement, images=images), available)
+        more = available > (1 + CHANGED) * before.available
+        if now.fits and not more:
+            return now  # parts and recordings stay where they are
+        if self.moves and not more:
+            kept = self.planner(request, Fixed(before.placement.streamed, before.placement.text))
+            found = kept.choose(self.allowance, available)
+            if found.fits:
+                return found
+        found = planner.choose(self.allowance, available)
+        return now if now.fits and found.seconds > WORTHWHILE * now.seconds else found
 
     def planner(self, request: Request, fixed: Fixed | None = None) -> MemoryPlanner:
         """Of a request, with the parts as they are."""
         pipeline = self._own()
         transformer, encoder = pipeline.transformer, pipeline.text_encoder
         stream = stream_of(transformer)
-        if not self.moves:
+        fixed = fixed or Fixed()
+        if "transformer" not in self.moves:
+            fixed = replace(fixed, streamed=0 if stream is None else len(stream.streamed),
+                            lends=False)
+        if "text_encoder" not in self.moves:
             text = None if encoder is None else text_stream_of(encoder)
-            fixed = Fixed(0 if stream is None else len(stream.streamed),
-                          0 if text is None else len(text.streamed))
+            fixed = replace(fixed, text=0 if text is None else len(text.streamed))
             if encoder is not None and encoder.device != self.device:
                 encoder = None
-        parts = Parts.of(transformer, pipeline.vae, encoder, self.device)
-        if not self.moves or self._no_narrow_weights():
-            parts = replace(parts, narrow_block=0)
+        if self._parts is None or not self.moves:
+            self._parts = Parts.of(transformer, pipeline.vae, encoder, self.device)
+            if "transformer" not in self.moves or self._no_narrow_weights():
+                self._parts = replace(self._parts, narrow_block=0)
         counts = Counts(transformer, pipeline.vae, request, self.device.type == "cuda")
-        return MemoryPlanner(parts, counts, self._speed or speed_of(self.device),
-                             fixed or Fixed(), self._ceilings)
+        return MemoryPlanner(self._parts, counts, self._speed or speed_of(self.device), fixed,
+                             self._ceilings)
 
     def _no_narrow_weights(self) -> bool:
         return self.device.type == "cuda" and why_no_fp8(self.device) is not None
@@ -233,24 +291,43 @@ class Residency:
         if own.narrow_weights and not is_quantized(transformer):
             workspace.release(transformer)
             quantize_blocks(transformer)
-            self._placed = None
-        placed = own.streamed, own.text
+            self._placed = self._parts = None
+        placed = own.streamed, own.text, own.lent
+        lent = lent_of(transformer)
+        if lent is not None and lent.away and placed == self._placed:
+            lent.come_back()
         if placed == self._placed and self._in_place(transformer, encoder):
             return
-        if self._placed is None or own.streamed != self._placed[0]:
-            workspace.release(transformer)
-        stream_blocks(transformer, self.device, transformer.shape.depth - own.streamed)
-        if encoder is not None:
+        if "transformer" in self.moves:
+            self._place_blocks(transformer, own)
+        if encoder is not None and "text_encoder" in self.moves:
             stream_text(encoder, self.device, own.text)
-        nn.Module.to(pipeline.vae, self.device)
+        if "vae" in self.moves:
+            nn.Module.to(pipeline.vae, self.device)
         self._placed = placed
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # what has left the device
 
+    def _place_blocks(self, transformer: InfinityTransformer, own: Placement) -> None:
+        before, depth = self._placed, transformer.shape.depth
+        stream = stream_of(transformer)
+        if before is None or (own.streamed, own.lent) != (before[0], before[2]):
+            workspace.release(transformer)
+            forget_lent(transformer)
+        now = 0 if stream is None else len(stream.streamed)
+        if before is None or own.streamed != now or transformer.null_text.device != self.device:
+            stream_blocks(transformer, self.device, depth - own.streamed)
+        at_home = spread(own.streamed, depth)
+        here = [layer for layer in range(depth) if layer not in at_home]
+        if lent_of(transformer) is None and own.lent:
+            lend_blocks(transformer, self.device, here[: own.lent])
+
     def _in_place(self, transformer: InfinityTransformer, encoder: Any) -> bool:
         """Whether nobody has moved the parts since."""
-        small = [transformer.null_text, next(self._own().vae.parameters())]
-        if encoder is not None:
+        small = [transformer.null_text] if "transformer" in self.moves else []
+        if "vae" in self.moves:
+            small.append(next(self._own().vae.parameters()))
+        if encoder is not None and "text_encoder" in self.moves:
             small.append(next(encoder.parameters()))
         return all(tensor.device == self.device for tensor in small)
 
@@ -264,6 +341,6 @@ class Residency:
             ways.append("8-bit numbers (memory 'auto' or '8-bit')")
         if self.allowance.limit is not None:
             ways.append(f"a higher limit than {self.allowance}")
-        if not self.moves:
+        if "transformer" not in self.moves:
             ways.append("enable_model_cpu_offload(), which lets parts wait in host memory")
         return f"{what}. What helps: {', or '.join(ways)}"

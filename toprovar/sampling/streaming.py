@@ -31,8 +31,8 @@ class HostBlock:
     """The matrices of one block in host memory; the block's parameters are views of it."""
 
     def __init__(self, block: Block, device: torch.device) -> None:
-        own = _matrices(block, LAYERS)
-        text = _matrices(block, (TEXT,))
+        own = matrices(block, LAYERS)
+        text = matrices(block, (TEXT,))
         self.layers, self.text = Packing.of(own), Packing.of(text)
         self._layers = HostBuffer(self.layers.nbytes, device)
         self._text = HostBuffer(self.text.nbytes, device)
@@ -67,7 +67,7 @@ class BlockStream:
         self._host = {layer: _kept(before, layer) or HostBlock(self._blocks[layer], device)
                       for layer in self.streamed}
         at_home = [p for layer in self.streamed
-                   for p in _matrices(self._blocks[layer], (*LAYERS, TEXT)).values()]
+                   for p in matrices(self._blocks[layer], (*LAYERS, TEXT)).values()]
         _move_rest(transformer, device, set(map(id, at_home)))
         self._shells: dict[int, tuple[Block, Block]] = {}
         self._rooms: list[Tensor] = []
@@ -157,8 +157,8 @@ def forget_stream(transformer: InfinityTransformer) -> None:
 
 def streamed_bytes(block: Block) -> tuple[int, int]:
     """What streaming a block takes off the device, and a room for one of its kind."""
-    own = Packing.of(_matrices(block, LAYERS)).nbytes
-    text = Packing.of(_matrices(block, (TEXT,))).nbytes
+    own = Packing.of(matrices(block, LAYERS)).nbytes
+    text = Packing.of(matrices(block, (TEXT,))).nbytes
     return own + text, max(own, text)
 
 
@@ -167,11 +167,12 @@ def _kept(before: BlockStream | None, layer: int) -> HostBlock | None:
     host = None if before is None else before._host.get(layer)
     if host is None or before is None:
         return None
-    weight = _matrices(before._blocks[layer], (TEXT,))[TEXT]
+    weight = matrices(before._blocks[layer], (TEXT,))[TEXT]
     return host if weight.data_ptr() == host._text.data.data_ptr() else None
 
 
-def _matrices(block: Block, names: Sequence[str]) -> dict[str, Tensor]:
+def matrices(block: Block, names: Sequence[str]) -> dict[str, Tensor]:
+    """Weights of a block's linear layers, by name."""
     return {name: block.get_parameter(f"{name}.weight") for name in names}
 
 
