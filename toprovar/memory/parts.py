@@ -25,7 +25,8 @@ class Parts:
         rest: of the transformer without the matrices of its blocks, which can be streamed.
         block: matrices of one block; room: what one needs of a room; crossing: what crosses the bus
             when it is streamed.
-        narrow_block, narrow_room, narrow_crossing: the same in 8 bits; 0 where they are already.
+        narrow_block, narrow_room, narrow_crossing: the same in 8 bits; narrowable: whether that is
+            possible and not done yet.
         vae: with the copy that the fast decoder makes of its weights.
         text_rest: of the text encoder without what can be streamed; text_block: that, of one block;
             text_depth: its blocks; text_work: intermediate results of one prompt of full length.
@@ -39,6 +40,7 @@ class Parts:
     narrow_block: int
     narrow_room: int
     narrow_crossing: int
+    narrowable: bool
     vae: int
     text_rest: int
     text_block: int
@@ -56,7 +58,6 @@ class Parts:
         """
         depth = transformer.shape.depth
         block, room = streamed_bytes(transformer.block(0))
-        narrow = is_quantized(transformer)
         rounded = sum(transformer.block(0).get_parameter(f"{name}.weight").numel()
                       for name in LAYERS)
         wide = sum(transformer.block(0).get_parameter(f"{name}.weight").nbytes for name in LAYERS)
@@ -70,8 +71,7 @@ class Parts:
         return Parts(
             depth, _bytes(transformer.parameters()) + _bytes(transformer.buffers())
             - depth * block, block, room, wide,
-            0 if narrow else block - wide + rounded, 0 if narrow else room - wide + rounded,
-            0 if narrow else rounded,
+            block - wide + rounded, room - wide + rounded, rounded, not is_quantized(transformer),
             _bytes(vae.parameters()) + _fast_decoder_bytes(vae, device),
             text_rest, text_block, text_depth, text_work,
         )

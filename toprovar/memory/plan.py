@@ -168,11 +168,11 @@ class MemoryPlanner:
                     found = self._quickest(replace(kind, images=images), available)
                     if found.fits and (best is None or found.seconds < best.seconds):
                         best = found
-                    if smallest is None or found.peak < smallest.peak:
+                    if smallest is None or self._excess(found) < self._excess(smallest):
                         smallest = found
             if best is not None:
                 return best
-            if smallest is not None and self._lowers(smallest, available):
+            if smallest is not None and self._lowers(smallest):
                 return smallest
         assert smallest is not None
         return smallest
@@ -192,17 +192,22 @@ class MemoryPlanner:
                 break
         return MemoryPlan(own, peaks, self.host(own), available, self.seconds(own), fits)
 
-    def _lowers(self, found: MemoryPlan, available: int) -> bool:
+    def _lowers(self, found: MemoryPlan) -> bool:
         """Whether a plan does not reach the ceilings but is lower than what was seen to fail."""
-        return bool(self._ceilings) and found.peak <= available * (1 - SPARE) and all(
+        return found.peak <= found.available * (1 - SPARE) and all(
             getattr(found.peaks, stage) < most / LOWERED
             for stage, most in self._ceilings.items())
+
+    def _excess(self, found: MemoryPlan) -> float:
+        """By which factor a plan is above what may be used, or a stage above its ceiling."""
+        return max(found.peak / max(1.0, found.available * (1 - SPARE)), *(
+            getattr(found.peaks, stage) / most for stage, most in self._ceilings.items()), 0.0)
 
     def _allowed(self, kind: Placement) -> bool:
         own = self.counts.request.options
         if kind.narrow_cache and own.cache_dtype is not None:
             return False
-        if kind.narrow_weights and not self.parts.narrow_block:
+        if kind.narrow_weights and not self.parts.narrowable:
             return False
         return not (kind.tile and (self.counts.request.tile or not self.counts.request.pictures))
 
@@ -226,7 +231,7 @@ class MemoryPlanner:
             for streamed in self._range(self.fixed.streamed, depth):
                 placement = replace(kind, hosted=hosted, streamed=streamed)
                 found = self._least_text(placement, available)
-                if found.peak < smallest.peak:
+                if self._excess(found) < self._excess(smallest):
                     smallest = found
                 if found.fits and not (best.fits and found.seconds > best.seconds * (1 - 1e-6)):
                     best = found

@@ -146,8 +146,8 @@ class Residency:
 
     @contextmanager
     def lending(self) -> Iterator[bool]:
-        """While a picture is decoded: blocks make room for it where the plan says so, which is told.
-        They are brought back where nothing fails; else by the next placing."""
+        """While a picture is decoded: blocks make room for it where the plan says so, which is
+        told. They are brought back where nothing fails; else by the next placing."""
         lent = lent_of(self._own().transformer)
         plan = self.plan
         if lent is None or plan is None or not plan.placement.lent:
@@ -277,7 +277,7 @@ class Residency:
         if self._parts is None or not self.moves:
             self._parts = Parts.of(transformer, pipeline.vae, encoder, self.device)
             if "transformer" not in self.moves or self._no_narrow_weights():
-                self._parts = replace(self._parts, narrow_block=0)
+                self._parts = replace(self._parts, narrowable=False)
         counts = Counts(transformer, pipeline.vae, request, self.device.type == "cuda")
         return MemoryPlanner(self._parts, counts, self._speed or speed_of(self.device), fixed,
                              self._ceilings)
@@ -310,12 +310,14 @@ class Residency:
 
     def _place_blocks(self, transformer: InfinityTransformer, own: Placement) -> None:
         before, depth = self._placed, transformer.shape.depth
-        stream = stream_of(transformer)
+        stream, lent = stream_of(transformer), lent_of(transformer)
+        away = lent is not None and lent.away
         if before is None or (own.streamed, own.lent) != (before[0], before[2]):
             workspace.release(transformer)
             forget_lent(transformer)
         now = 0 if stream is None else len(stream.streamed)
-        if before is None or own.streamed != now or transformer.null_text.device != self.device:
+        if before is None or own.streamed != now or away \
+                or transformer.null_text.device != self.device:
             stream_blocks(transformer, self.device, depth - own.streamed)
         at_home = spread(own.streamed, depth)
         here = [layer for layer in range(depth) if layer not in at_home]
