@@ -292,9 +292,8 @@ class InfinityPipeline(DiffusersManners):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
         images = num_images_per_prompt * _prompts(prompt, prompt_features)
         memory = CallMemory(self.residency, request_of(
-            self._execution_device, plan, options, schedule=schedule, images=images,
-            guided=params.guided, pictures=output_type != "latent",
-            tile=vae_tile or self._vae_tile,
+            self, plan, options, schedule, images, params.guided,
+            pictures=output_type != "latent", tile=vae_tile or self._vae_tile,
             divisible=not isinstance(generator, torch.Generator),
         ))
         clock = Clock(self._execution_device)

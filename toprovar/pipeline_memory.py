@@ -5,20 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
+from .devices import least_saving
 from .graphs import why_no_graphs
 from .memory.needs import Request
 from .memory.plan import Stage
 from .memory.residency import Placed, Residency
 from .sampling.params import EngineOptions
 from .sparsity.plan import SparsityPlan
-from .sparsity.planner import Planner
+from .sparsity.planner import Planner, RunContext
+
+if TYPE_CHECKING:
+    from .models.transformer import InfinityTransformer
+    from .schedules import ScaleSchedule
 
 MOST_RETRIES = 8
 Result = TypeVar("Result")
+
+
+class Pipeline(Protocol):
+    """What is asked of a pipeline here."""
+
+    transformer: InfinityTransformer
+
+    @property
+    def _execution_device(self) -> torch.device: ...
 
 
 class CallMemory:
@@ -111,17 +125,22 @@ class CallMemory:
         return "" if self.placed is None else str(self.placed.plan)
 
 
-def request_of(device: torch.device, plan: Planner | None, options: EngineOptions | None,
-               **about: object) -> Request:
+def request_of(pipeline: Pipeline, plan: Planner | None, options: EngineOptions | None,
+               schedule: ScaleSchedule, images: int, guided: bool = True, **about: bool | int | None
+               ) -> Request:
     """A call's request.
 
     Args:
+        plan: of the call; one that is the same for all prompts is asked what it will be.
         about: further fields of ``Request``.
     """
-    options = options or EngineOptions()
+    options, device = options or EngineOptions(), pipeline._execution_device
+    made = plan if isinstance(plan, SparsityPlan) else None
+    if plan is not None and made is None and not plan.adaptive:
+        made = plan.start(RunContext(pipeline.transformer.shape, schedule, images, guided,
+                                     least_saving=least_saving(device))).plan
     return Request(
-        plan=plan if isinstance(plan, SparsityPlan) else None,
-        adaptive=plan is not None and plan.adaptive, options=options,
+        schedule, images, guided, made, plan is not None and plan.adaptive, options,
         recorded=options.graphs is not False and options.fused is not False
         and why_no_graphs(device) is None, **about,  # type: ignore[arg-type]  # by its fields
     )

@@ -17,6 +17,7 @@ from ..models.fingerprint import model_fingerprint
 from ..models.text import PackedText
 from ..pipeline import InfinityPipeline
 from ..pipeline_inputs import make_generators
+from ..pipeline_memory import CallMemory, request_of
 from ..pipeline_outputs import decode_images
 from ..sampling.branches import BranchingRun
 from ..sampling.memory import EntropyListener
@@ -160,9 +161,10 @@ class Drawing:
         prompt, seed = self.jobs[number]
         generators = make_generators(None, [seed], 1)
         assert isinstance(generators, list)
+        text = self._text(prompt)
         run = BranchingRun(
-            self.pipeline.transformer, self._text(prompt), self.params, generators=generators,
-            leaves=leaves, options=self.options, check=self.check, watch=watch)
+            self.pipeline.transformer, text, self.params, generators=generators,
+            leaves=leaves, options=self._memory().options, check=self.check, watch=watch)
         try:
             yield run
         finally:
@@ -178,7 +180,19 @@ class Drawing:
         """[1, 3, H, W] half precision in [0, 1], of [1, d, h, w] summed codes, on their device."""
         self.work.pictures += 1
         self.pipeline.wake("vae", codes.device)
-        return decode_images(self.pipeline.vae, codes, "pt", self.tile).clamp(0, 1).half()
+        memory = self._memory()
+        with memory.decoding() as lent:
+            found = decode_images(self.pipeline.vae, codes, "pt", memory.tile)
+            found = found.clamp(0, 1).half()
+            if lent:
+                found = found.cpu()  # nothing may stay in the memory that goes back
+        return found.to(codes.device)
+
+    def _memory(self) -> CallMemory:
+        """How runs are computed on this device."""
+        return CallMemory(self.pipeline.residency, request_of(
+            self.pipeline, None, self.options, self.schedule, 1, self.params.guided,
+            tile=self.tile, runs_again=True))
 
     @property
     def dense_plan(self) -> SparsityPlan:
@@ -188,6 +202,7 @@ class Drawing:
         if prompt not in self._texts:
             self._texts[prompt] = (self.encode or self.pipeline.encode_prompt)(prompt).to("cpu")
         device = self.pipeline._execution_device
+        self._memory()  # in place, before what is computed there
         self.pipeline.wake("transformer", device)
         return self._texts[prompt].to(device)
 

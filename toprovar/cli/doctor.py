@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from typing import TYPE_CHECKING
 
 from .. import __version__
+
+if TYPE_CHECKING:
+    import torch
 
 HEAD_SIZE = 128
 """Of the released models; operations on whole tokens take any multiple of it."""
@@ -14,11 +18,18 @@ HEAD_SIZE = 128
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--memory", default="auto", metavar="HOW",
+                        help="as of 'toprovar generate': say what the released models would do with "
+                             "so much, such as 8GB, also without a GPU (default: auto)")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import torch
+
     from ..bundled import bundled_model
     from ..devices import DTYPES, choose_device, findings
+    from ..memory.foresee import foresee
+    from ..memory.request import Allowance
     from ..ops.registry import Call, all_ops
 
     found = {"toprovar": __version__, "python": platform.python_version(),
@@ -29,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         found["models"] = [f"none: {error}"]
     call = Call(choose_device(found["use"]["device"]), DTYPES[found["use"]["dtype"]], HEAD_SIZE)
     found["operations"] = {op.name: op.explain(call) for op in all_ops()}
+    memory = foresee(torch.device(found["use"]["device"]), _card_dtype(found["use"]["dtype"]),
+                     Allowance.parse(arguments.memory))
+    found["memory"] = {name: str(plan) for name, plan in memory.items()}
     if arguments.json:
         print(json.dumps(found, indent=1))
         return 0
@@ -51,7 +65,17 @@ def run(arguments: argparse.Namespace) -> int:
     memory = f", {free / 2**30:.1f} GiB free" if free is not None else ""
     print(f"will use: {use['device']}{memory}, {use['dtype']} ({_why(use)}); attention auto: "
           "torch picks a kernel for each call")
+    for name, told in found["memory"].items():
+        print(f"Infinity-{name.upper()}, one picture: {told}")
     return 0
+
+
+def _card_dtype(name: str) -> torch.dtype:
+    """That of a GPU: where there is none, the usual one."""
+    import torch
+
+    found: torch.dtype = getattr(torch, name)
+    return torch.bfloat16 if found == torch.float32 else found
 
 
 def _without(package: str) -> str:

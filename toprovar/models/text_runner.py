@@ -34,11 +34,8 @@ def encode(encoder: Any, ids: Tensor, mask: Tensor, graph: bool | None = None) -
     stream = text_stream_of(encoder)
     if stream is not None:
         _RUNNERS.pop(encoder, None)
-        stream.begin()
-        try:
-            return _plainly(encoder, ids.to(stream.device), mask.to(stream.device))
-        finally:
-            stream.end()
+        return stream.kept(ids, mask, lambda: _plainly(
+            encoder, ids.to(stream.device), mask.to(stream.device)))
     ids, mask = ids.to(device), mask.to(device)
     if device.type != "cuda" or hasattr(encoder, "_hf_hook"):  # offloaded: it moves when called
         return _plainly(encoder, ids, mask)

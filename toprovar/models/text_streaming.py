@@ -7,6 +7,9 @@ Outside of its ``forward`` its weights are those in host memory: it can be saved
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +19,9 @@ from torch import Tensor, nn
 
 from ..host_memory import HostBuffer, Packing
 from ..rooms import Rooms, spread
+
+KEPT = 16
+"""Texts whose features are kept: encoding them again would move all weights again."""
 
 
 class TextStream:
@@ -52,6 +58,8 @@ class TextStream:
                 tensor.data = tensor.data.to(device)
         self._rooms: list[Tensor] = []
         self._views: list[dict[str, Tensor]] = []
+        self._known: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._lock = threading.Lock()
         self._turns = Rooms(device, self._fetch)
         self._hooks: list[Any] = []
         for turn, number in enumerate(self.streamed):
@@ -63,6 +71,27 @@ class TextStream:
     @property
     def host_bytes(self) -> int:
         return sum(buffer.data.nbytes for buffer in self._host)
+
+    def kept(self, ids: Tensor, mask: Tensor, encode: Callable[[], Tensor]) -> Tensor:
+        """Features [B, n, C] of texts, from memory where they were asked for lately.
+
+        Args:
+            ids, mask: [B, n] int64 on the CPU; encode: runs the encoder on them.
+        """
+        key = ids.shape, ids.numpy().tobytes(), mask.numpy().tobytes()
+        with self._lock:
+            found = self._known.get(key)
+            if found is None:
+                self.begin()
+                try:
+                    found = encode()
+                finally:
+                    self.end()
+            self._known[key] = found
+            self._known.move_to_end(key)
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return found.clone()
 
     def begin(self) -> None:
         """Make the rooms, and send for the first block."""
