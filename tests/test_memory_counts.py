@@ -52,7 +52,8 @@ def test_a_run_takes_what_is_foreseen(pipeline: Any, plan: str | None, images: i
     cache, at_home = counts.cache(images, hosted)
     assert run.runner.cache.nbytes == cache
     found = counted.peak - at_home - sum(t.nbytes for t in weights)
-    foreseen = cache + counts.text(images) + counts.kept(images) + counts.codes(images) + counts.scratch(images)
+    foreseen = cache + sum(count(images) for count in (
+        counts.text, counts.kept, counts.codes, counts.scratch))
     every = sum(t.nbytes for t in weights)
     assert every + found == pytest.approx(every + foreseen, rel=0.1)
 

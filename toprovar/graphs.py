@@ -62,8 +62,9 @@ class GraphPool:
             whether there was so much; if not, recordings take what they need.
         """
         def touch() -> Tensor:
+            found = torch.zeros(1, device=self.device)  # so that there is something to record
             torch.empty(nbytes, dtype=torch.uint8, device=self.device)
-            return torch.zeros(1, device=self.device)
+            return found
 
         try:
             self._reserved, _ = self.record(touch)

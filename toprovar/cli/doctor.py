@@ -19,8 +19,8 @@ HEAD_SIZE = 128
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.add_argument("--memory", default="auto", metavar="HOW",
-                        help="as of 'toprovar generate': say what the released models would do with "
-                             "so much, such as 8GB, also without a GPU (default: auto)")
+                        help="as of 'toprovar generate': say what the released models would do "
+                             "with so much, such as 8GB, also without a GPU (default: auto)")
 
 
 def run(arguments: argparse.Namespace) -> int:

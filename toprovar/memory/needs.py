@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..schedules import ScaleSchedule
     from ..sparsity.plan import SparsityPlan
 
+PIECES = 1.2
+"""How much more than the decoder's intermediate results holds at once it must have, as these are of
+unequal sizes and share one piece of memory."""
 FEATURE_MAPS = 6
 """Full-size feature maps of the plain decoder's first width that are held at once, rounded up."""
 
@@ -141,8 +144,9 @@ class Counts:
         """Decoding one picture beside the decoder's weights."""
         if not self.request.pictures:
             return 0
-        return picture_bytes_of(self._vae, self._vae_dtype, *self.request.schedule.image_size,
-                                tile or self.request.tile, self._on_gpu)
+        size = self.request.schedule.image_size
+        return int(PIECES * picture_bytes_of(self._vae, self._vae_dtype, *size,
+                                             tile or self.request.tile, self._on_gpu))
 
     def largest(self) -> int:
         """Tokens of the largest scale that is run."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from ..sampling.workspace import LIBRARIES
 from .needs import Counts
 from .parts import Parts
 from .request import Allowance, told
@@ -261,10 +262,12 @@ class MemoryPlanner:
         return best
 
     def _lent(self, own: Placement, most: float) -> int:
-        """Blocks that must make room for the decoder to fit."""
-        piece = self._lendable(own)
-        over = self.peaks(own).picture - most
-        return max(0, min(self.parts.depth - own.streamed, -int(-over // piece)))
+        """Blocks that make room for the decoder, where it does not fit beside them: for all of it,
+        as one piece."""
+        if self.peaks(own).picture <= most:
+            return 0
+        blocks = -(-self.counts.picture() // self._lendable(own))
+        return min(self.parts.depth - own.streamed, blocks)
 
     def _lendable(self, own: Placement) -> int:
         return self.parts.narrow_crossing if own.narrow_weights else self.parts.crossing
@@ -283,7 +286,7 @@ class MemoryPlanner:
         picture = counts.picture(own.tile)
         lent = own.lent * self._lendable(own)
         if counts.request.recorded:
-            kept += scales  # of the graphs
+            kept += scales + LIBRARIES  # of the graphs
             if own.record_decoder and not own.tile:
                 kept += picture
         text = counts.request.images * parts.text_work + (2 * parts.text_block if own.text else 0)

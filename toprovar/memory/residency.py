@@ -89,6 +89,7 @@ class Residency:
         self._parts: Parts | None = None
         self._drawn: Hashable = None
         self._free_before: int | None = None
+        self._decoder_bytes = 0
         self._latest: tuple[Request, MemoryPlan] | None = None
         self._ceilings: dict[Stage, int] = {}
         self.retries = self._retries_then = 0
@@ -120,6 +121,7 @@ class Residency:
         limit = self.allowance.limit
         if self.moves and limit is not None and plan.peak > limit:
             raise torch.OutOfMemoryError(self.advice(plan, request))
+        self._decoder_bytes = self.planner(request).counts.picture(plan.placement.tile)
         self._latest = request, plan  # if it does not fit: what takes least, as counts may be high
         if self.moves:
             self._place(plan.placement)
@@ -147,14 +149,15 @@ class Residency:
     @contextmanager
     def lending(self) -> Iterator[bool]:
         """While a picture is decoded: blocks make room for it where the plan says so, which is
-        told. They are brought back where nothing fails; else by the next placing."""
-        lent = lent_of(self._own().transformer)
-        plan = self.plan
+        told. They are brought back where nothing fails; else by the next placing. Where none do,
+        torch is made to have the memory in one piece: pieces left by others would not do."""
+        lent, plan = lent_of(self._own().transformer), self.plan
         if lent is None or plan is None or not plan.placement.lent:
+            if plan is not None and not plan.placement.record_decoder:
+                torch.empty(self._decoder_bytes, dtype=torch.uint8, device=self.device)
             yield False
             return
-        if not lent.away:
-            lent.go()
+        lent.go()
         yield True
         if lent_of(self._own().transformer) is lent:
             lent.come_back()
@@ -309,20 +312,23 @@ class Residency:
             torch.cuda.empty_cache()  # what has left the device
 
     def _place_blocks(self, transformer: InfinityTransformer, own: Placement) -> None:
-        before, depth = self._placed, transformer.shape.depth
-        stream, lent = stream_of(transformer), lent_of(transformer)
-        away = lent is not None and lent.away
-        if before is None or (own.streamed, own.lent) != (before[0], before[2]):
-            workspace.release(transformer)
+        """Blocks that were lent leave first, and those that will be come first: each time they lie
+        in one piece, which must not have holes that others are put in."""
+        stream, lent, depth = stream_of(transformer), lent_of(transformer), transformer.shape.depth
+        streamed = 0 if stream is None else len(stream.streamed)
+        same = transformer.null_text.device == self.device and own.streamed == streamed \
+            and own.lent == (0 if lent is None else len(lent.layers)) \
+            and not (lent is not None and lent.away)
+        if same:
+            return
+        workspace.release(transformer)
+        if lent is not None:
+            lent.go()
             forget_lent(transformer)
-        now = 0 if stream is None else len(stream.streamed)
-        if before is None or own.streamed != now or away \
-                or transformer.null_text.device != self.device:
-            stream_blocks(transformer, self.device, depth - own.streamed)
         at_home = spread(own.streamed, depth)
         here = [layer for layer in range(depth) if layer not in at_home]
-        if lent_of(transformer) is None and own.lent:
-            lend_blocks(transformer, self.device, here[: own.lent])
+        lend_blocks(transformer, self.device, here[: own.lent])
+        stream_blocks(transformer, self.device, depth - own.streamed)
 
     def _in_place(self, transformer: InfinityTransformer, encoder: Any) -> bool:
         """Whether nobody has moved the parts since."""
