@@ -26,6 +26,16 @@ MOST_RETRIES = 8
 Result = TypeVar("Result")
 
 
+NO_MEMORY = ("unable to find an engine", "ALLOC_FAILED", "out of memory")
+"""What libraries say whose workspace did not fit: cuDNN then finds no way to compute."""
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that the device's memory ran out."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in str(error) for words in NO_MEMORY)
+
+
 class Pipeline(Protocol):
     """What is asked of a pipeline here."""
 
@@ -83,8 +93,8 @@ class CallMemory:
         while True:
             try:
                 return attempt()
-            except torch.OutOfMemoryError as error:
-                if self.residency is None:
+            except RuntimeError as error:
+                if self.residency is None or not out_of_memory(error):
                     raise
                 failed = str(error)
             # Only here are the tensors of the attempt gone.

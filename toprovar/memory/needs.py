@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..schedules import ScaleSchedule
     from ..sparsity.plan import SparsityPlan
 
-PIECES = 1.2
+PIECES = 1.3
 """How much more than the decoder's intermediate results holds at once it must have, as these are of
 unequal sizes and share one piece of memory."""
 FEATURE_MAPS = 6

@@ -90,6 +90,7 @@ class Residency:
         self._drawn: Hashable = None
         self._free_before: int | None = None
         self._decoder_bytes = 0
+        self._decoded: MemoryPlan | None = None
         self._latest: tuple[Request, MemoryPlan] | None = None
         self._ceilings: dict[Stage, int] = {}
         self.retries = self._retries_then = 0
@@ -152,6 +153,10 @@ class Residency:
         told. They are brought back where nothing fails; else by the next placing. Where none do,
         torch is made to have the memory in one piece: pieces left by others would not do."""
         lent, plan = lent_of(self._own().transformer), self.plan
+        if plan is not None and plan is not self._decoded and not plan.placement.record_decoder:
+            self._decoded = plan
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # pieces that scales have left, which nobody needs again
         if lent is None or plan is None or not plan.placement.lent:
             if plan is not None and not plan.placement.record_decoder:
                 torch.empty(self._decoder_bytes, dtype=torch.uint8, device=self.device)
@@ -293,6 +298,8 @@ class Residency:
         transformer, encoder = pipeline.transformer, pipeline.text_encoder
         if own.narrow_weights and not is_quantized(transformer):
             workspace.release(transformer)
+            forget_stream(transformer)
+            forget_lent(transformer)
             quantize_blocks(transformer)
             self._placed = self._parts = None
         placed = own.streamed, own.text, own.lent
@@ -316,7 +323,8 @@ class Residency:
         in one piece, which must not have holes that others are put in."""
         stream, lent, depth = stream_of(transformer), lent_of(transformer), transformer.shape.depth
         streamed = 0 if stream is None else len(stream.streamed)
-        same = transformer.null_text.device == self.device and own.streamed == streamed \
+        same = self._placed is not None and transformer.null_text.device == self.device \
+            and own.streamed == streamed \
             and own.lent == (0 if lent is None else len(lent.layers)) \
             and not (lent is not None and lent.away)
         if same:
