@@ -226,7 +226,7 @@ class MemoryPlanner:
         bounded = plan is not None and plan.compiled.bounded
         best = smallest = self.foresee(replace(
             kind, streamed=self.fixed.streamed or 0, text=self.fixed.text or 0), available)
-        if best.fits:
+        if best.fits and not best.placement.lent:
             return best
         for hosted in (0,) if bounded else range(depth + 1):
             for streamed in self._range(self.fixed.streamed, depth):
