@@ -6,6 +6,7 @@ import logging
 import math
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,20 +42,41 @@ class HostBuffer:
             self._lock(device)
 
     def _lock(self, device: torch.device) -> None:
+        runtime: Any = torch.cuda.cudart()
         with torch.cuda.device(device):
-            runtime: Any = torch.cuda.cudart()
+            _unlock_waiting(runtime)
             code = int(runtime.cudaHostRegister(self.data.data_ptr(), self.data.nbytes, 0))
-        if code:
+        if not code:
+            self.pinned = True
+            # The data is an argument, so that it is still there when the lock is taken off.
+            weakref.finalize(self, _unlock, runtime, self.data).atexit = False
+            return
+        with suppress(RuntimeError):  # the runtime tells of the error once more
+            torch.cuda.synchronize(device)
+        try:
+            self.data = torch.empty(self.data.nbytes, dtype=torch.uint8, pin_memory=True)
+            self.pinned = True
+        except RuntimeError:
             logger.warning("%.2f GiB of host memory cannot be page-locked (CUDA error %d): copies "
                            "to the GPU are slower", self.data.nbytes / 2**30, code)
-            return
-        self.pinned = True
-        # The data is an argument, so that it is still there when the lock is taken off.
-        weakref.finalize(self, _unlock, runtime, self.data).atexit = False
+
+
+_WAITING: list[Tensor] = []
+"""Memory that could not be unlocked yet: it must not be freed before it is."""
 
 
 def _unlock(runtime: Any, data: Tensor) -> None:
-    runtime.cudaHostUnregister(data.data_ptr())
+    """Unlock memory that nobody copies from any more, unless work is being recorded just now."""
+    _WAITING.append(data)
+    if not torch.cuda.is_current_stream_capturing():
+        _unlock_waiting(runtime)
+
+
+def _unlock_waiting(runtime: Any) -> None:
+    if _WAITING:
+        torch.cuda.synchronize()  # copies that were launched still read it
+        _WAITING[:] = [data for data in _WAITING
+                       if int(runtime.cudaHostUnregister(data.data_ptr()))]
 
 
 @dataclass(frozen=True)

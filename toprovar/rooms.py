@@ -7,6 +7,7 @@ can be part of a recorded graph. On a CPU the copies are made when they are due.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -22,11 +23,12 @@ class Rooms:
 
     Args:
         device: where the rooms are.
-        fetch: copies an item in. On a GPU it must not wait.
+        fetch: a method that copies an item in; on a GPU it must not wait. Its object owns the rooms
+            and is held weakly, so that their memory goes with it at once.
     """
 
     def __init__(self, device: torch.device, fetch: Fetch) -> None:
-        self.device, self._fetch = device, fetch
+        self.device, self._method = device, weakref.WeakMethod(fetch)
         self._copies: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._order: dict[int | None, int | None] = {}
         self._held: list[int | None] = [None, None]
@@ -76,6 +78,12 @@ class Rooms:
         self._pending = False
         self._held, self._arrived = [None, None], [None, None]
         self._order = {}
+
+    def _fetch(self, item: int, room: int) -> None:
+        method = self._method()
+        if method is None:
+            raise RuntimeError("the owner of these rooms is gone")
+        method(item, room)
 
     def _send_for(self, item: int, room: int) -> None:
         self._held[room] = item

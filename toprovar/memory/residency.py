@@ -311,7 +311,10 @@ class Residency:
         if "transformer" in self.moves:
             self._place_blocks(transformer, own)
         if encoder is not None and "text_encoder" in self.moves:
-            stream_text(encoder, self.device, own.text)
+            text = text_stream_of(encoder)
+            if own.text != (0 if text is None else len(text.streamed)) \
+                    or next(encoder.parameters()).device != self.device:
+                stream_text(encoder, self.device, own.text)
         if "vae" in self.moves:
             nn.Module.to(pipeline.vae, self.device)
         self._placed = placed

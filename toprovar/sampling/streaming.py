@@ -81,8 +81,8 @@ class BlockStream:
             for layer in self.streamed:
                 block = self._blocks[layer]
                 self._shells[layer] = (_shell(block, views[0]), _shell(block, views[1]))
-        self._layers = Rooms(device, lambda layer, room: self._fetch(layer, room, False))
-        self._texts = Rooms(device, lambda layer, room: self._fetch(layer, room, True))
+        self._layers = Rooms(device, self._fetch_layers)
+        self._texts = Rooms(device, self._fetch_text)
 
     @property
     def device_bytes(self) -> int:
@@ -115,8 +115,11 @@ class BlockStream:
         self._layers.join()
         self._texts.join()
 
-    def _fetch(self, layer: int, room: int, text: bool) -> None:
-        self._host[layer].copy_to(self._rooms[room], text)
+    def _fetch_layers(self, layer: int, room: int) -> None:
+        self._host[layer].copy_to(self._rooms[room], text=False)
+
+    def _fetch_text(self, layer: int, room: int) -> None:
+        self._host[layer].copy_to(self._rooms[room], text=True)
 
 
 _STREAMS: weakref.WeakKeyDictionary[InfinityTransformer, BlockStream] = \
