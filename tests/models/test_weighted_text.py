@@ -194,12 +194,13 @@ def logits(pipeline: InfinityPipeline, text: PackedText, bits: list[Tensor] | No
     return found, chosen
 
 
-@pytest.mark.parametrize(("before", "word", "after"), [
-    ("a", "red", "apple"), ("a dog and a", "yellow", "star"), ("a photo of a", "cat", ""),
-    ("a purple cat on a", "green", "background"),
+@pytest.mark.parametrize(("before", "word", "after", "beyond"), [
+    ("a", "red", "apple", 1.1), ("a dog and a", "yellow", "star", 1.1),
+    # All of these two is drawn as it is: they can be weakened only.
+    ("a photo of a", "cat", "", 0.97), ("a purple cat on a", "green", "background", 0.97),
 ])
 def test_a_weight_moves_what_is_drawn_as_far_as_it_says(
-    pipeline: InfinityPipeline, before: str, word: str, after: str
+    pipeline: InfinityPipeline, before: str, word: str, after: str, beyond: float
 ) -> None:
     """Logits on the way from the prompt without the word (0) to that with it (1), and beyond."""
     with_word, bits = logits(pipeline, pipeline.encode_prompt(f"{before} {word} {after}"), None, 5)
@@ -215,4 +216,4 @@ def test_a_weight_moves_what_is_drawn_as_far_as_it_says(
 
     gone, half, most, more = map(reached, (0.0, 0.5, 0.8, 1.3))
     assert -0.3 < gone < 0.3 and 0.1 < half < 0.75 and gone < half < most < 1
-    assert more > 0.97
+    assert more > beyond
