@@ -36,8 +36,9 @@ class TextEncode(io.ComfyNode):
                     "prompt_weights", default=True, optional=True, label_on="(word:1.2) weighs",
                     label_off="read as it stands",
                     tooltip="On: (word:1.2) strengthens a word, (word:0.5) weakens it, (word) is "
-                            "1.1, and \\( \\) are brackets that are meant. embedding:name and "
-                            "BREAK are left out, which the node says. Off: all of it is text."),
+                            "1.1. With a backslash before it a bracket is a bracket. "
+                            "embedding:name and BREAK are left out, and the node says so. Off: "
+                            "all of it is text."),
             ],
             outputs=[Conditioning.Output(display_name="conditioning",
                                          tooltip="For the sampler and the analyzer.")],
