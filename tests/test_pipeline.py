@@ -116,7 +116,8 @@ def test_prompts_are_literal_unless_weights_are_asked_for(pipeline: InfinityPipe
         return pipeline(prompt, negative, seed=0, output_type="latent", guidance_scale=4.0,
                         **how).images
 
-    plain, asked = latents("a red dog"), {"prompt_weights": True}
+    asked: dict[str, Any] = {"prompt_weights": True}
+    plain = latents("a red dog")
     assert torch.equal(latents("a red dog", **asked), plain)
     assert torch.equal(latents("a (red:1.0) dog", **asked), plain)
     assert not torch.equal(latents("a (red:0.3) dog", **asked), plain)

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from tests.ops.lanes import KERNEL_LANES, Lane
 from tests.tiny import tiny_text_encoder, tiny_tokenizer
 from toprovar import InfinityPipeline, SamplingParams, SamplingRun, bundled_model, get_schedule
+from toprovar.models import text_runner
 from toprovar.models.text import PackedText
 from toprovar.models.text_encoder import encode_prompts
 from toprovar.models.weighted_text import _by_prefixes, token_weights
@@ -98,6 +101,42 @@ def test_tokens_have_the_weight_of_their_letters(pipeline: InfinityPipeline, pro
     assert found == pytest.approx(weights)
 
 
+def pieces_tokenizer() -> Any:
+    """One of flan-t5's kind: pieces of words, a mark for the space before a word, NFKC."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<pad>", "</s>", "<unk>", "\u2581", "\u2581a", "\u2581red", "\u2581app", "le",
+              "\u2581super", "man", "\u2581cat", "s", ",", "fi"]
+    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=2))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize(("prompt", "weights"), [
+    ("a (red:1.2) apple", {"\u2581a": 1, "\u2581red": 1.2, "\u2581app": 1, "le": 1, "</s>": 1}),
+    ("a red (apple:1.5)", {"\u2581a": 1, "\u2581red": 1, "\u2581app": 1.5, "le": 1.5, "</s>": 1}),
+    ("a super(man:1.3)", {"\u2581a": 1, "\u2581super": 1, "man": 1.3, "</s>": 1}),
+    ("(a cat:2)s,", {"\u2581a": 2, "\u2581cat": 2, "s": 1, ",": 1, "</s>": 1}),
+    ("a( cat:0.5)", {"\u2581a": 1, "\u2581cat": 0.5, "</s>": 1}),
+    ("a (\ufb01:1.5)", {"\u2581a": 1, "\u2581": 1, "fi": 1.5, "</s>": 1}),
+])
+def test_pieces_of_words_have_the_weight_of_their_letters(prompt: str, weights: dict[str, float]
+                                                          ) -> None:
+    tokenizer = pieces_tokenizer()
+    read = parse_weights(prompt)
+    ids = tokenizer(read.text).input_ids
+    found = token_weights(read, len(ids), tokenizer, 64)
+    named = dict(zip(tokenizer.convert_ids_to_tokens(ids), found, strict=True))
+    assert {piece: named[piece] for piece in weights} == weights
+    by_prefixes = token_weights(read, len(ids), WithoutOffsets(tokenizer), 64)
+    assert by_prefixes == found or "\ufb01" in prompt  # a mark of its own counts with its word
+
+
 class WithoutOffsets:
     """A tokenizer of the kind that cannot tell where its tokens stand."""
 
@@ -128,6 +167,28 @@ def test_tokenizers_without_offsets_find_the_same_tokens(pipeline: InfinityPipel
     slow = encode_prompts([prompt], WithoutOffsets(plain), pipeline.text_encoder, weights=True)
     fast = encode_prompts([prompt], plain, pipeline.text_encoder, weights=True)
     assert torch.equal(slow.features, fast.features)
+
+
+def test_hidden_words_are_hidden_in_padded_buckets_too() -> None:
+    """As on a GPU, with the mask that is given ready."""
+    encoder, tokenizer = tiny_text_encoder(), tiny_tokenizer()
+    ids = tokenizer("a red apple on the left").input_ids
+    runner = text_runner.EncodeRunner(encoder)
+    tokens = torch.tensor([[0 if i in (1, 3) else token for i, token in enumerate(ids)]])
+    mask = torch.tensor([[int(i not in (1, 3)) for i in range(len(ids))]])
+    short = (0, 64 - len(ids))
+    found = runner(encoder, F.pad(tokens, short), F.pad(mask, short), None)[0, : len(ids)]
+    torch.testing.assert_close(found, of_ids(encoder, ids, {1, 3}))
+
+
+@pytest.mark.parametrize("lane", KERNEL_LANES[1:])
+def test_weights_on_a_gpu_are_those_of_the_cpu(lane: Lane) -> None:
+    prompts = ["a (red:1.5) apple", "a ((red) car:0.5) and a (dog:2)", "a cat"]
+    wanted = encode_prompts(prompts, tiny_tokenizer(), tiny_text_encoder(), weights=True)
+    encoder = tiny_text_encoder().to(lane.device)
+    for _ in range(3):  # step by step, recorded, replayed
+        found = encode_prompts(prompts, tiny_tokenizer(), encoder, weights=True)
+        torch.testing.assert_close(found.features.cpu(), wanted.features, rtol=1e-3, atol=1e-3)
 
 
 def test_weighted_prompts_that_are_cut(pipeline: InfinityPipeline) -> None:
