@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ def pipeline() -> Iterator[InfinityPipeline]:
     yield found
 
 
-def of_ids(encoder: Any, ids: list[int], hidden: set[int] = frozenset(), pad: int = 0) -> Tensor:
+def of_ids(encoder: Any, ids: list[int], hidden: Collection[int] = (), pad: int = 0) -> Tensor:
     """[n, C]: T5 run plainly on tokens, some of them hidden."""
     tokens = [pad if i in hidden else token for i, token in enumerate(ids)]
     mask = [0 if i in hidden else 1 for i in range(len(ids))]
