@@ -32,9 +32,17 @@ class TextEncode(io.ComfyNode):
                     label_off="one prompt",
                     tooltip="On: every line that is not empty is a prompt of its own, and the "
                             "sampler draws a picture for each."),
+                io.Boolean.Input(
+                    "prompt_weights", default=True, optional=True, label_on="(word:1.2) weighs",
+                    label_off="read as it stands",
+                    tooltip="On: (word:1.2) strengthens a word, (word:0.5) weakens it, (word) is "
+                            "1.1. With a backslash before it a bracket is a bracket. "
+                            "embedding:name and BREAK are left out, and the node says so. Off: "
+                            "all of it is text."),
             ],
             outputs=[Conditioning.Output(display_name="conditioning",
                                          tooltip="For the sampler and the analyzer.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -44,10 +52,15 @@ class TextEncode(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, text_encoder: Encoder, text: str, prompt_per_line: bool) -> io.NodeOutput:
+    def execute(cls, text_encoder: Encoder, text: str, prompt_per_line: bool,
+                prompt_weights: bool = True) -> io.NodeOutput:
+        from .support.notes import show_notes
+
         prompts = [text]
         if prompt_per_line:
             prompts = [line.strip() for line in text.splitlines() if line.strip()]
             if not prompts:  # a text that came over a link was not there to be validated
                 raise ValueError("there is no prompt: write one on each line")
-        return io.NodeOutput(text_encoder.encode(prompts))
+        found = text_encoder.encode(prompts, prompt_weights)
+        told = show_notes(str(cls.hidden.unique_id), found.features.notes)
+        return io.NodeOutput(found, ui={"text": [told]} if told else None)

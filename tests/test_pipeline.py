@@ -111,6 +111,28 @@ def test_negative_prompt_matters(pipeline: InfinityPipeline) -> None:
     assert torch.equal(latents(negative_prompt="a blue car"), latents(negative_features=features))
 
 
+def test_prompts_are_literal_unless_weights_are_asked_for(pipeline: InfinityPipeline) -> None:
+    def latents(prompt: str, negative: str | None = None, **how: Any) -> torch.Tensor:
+        return pipeline(prompt, negative, seed=0, output_type="latent", guidance_scale=4.0,
+                        **how).images
+
+    asked: dict[str, Any] = {"prompt_weights": True}
+    plain = latents("a red dog")
+    assert torch.equal(latents("a red dog", **asked), plain)
+    assert torch.equal(latents("a (red:1.0) dog", **asked), plain)
+    assert not torch.equal(latents("a (red:0.3) dog", **asked), plain)
+    features = pipeline.encode_prompt("a (red:0.3) dog", weights=True)
+    found = pipeline(prompt_features=features, seed=0, output_type="latent", guidance_scale=4.0)
+    assert torch.equal(found.images, latents("a (red:0.3) dog", **asked))
+    assert not torch.equal(latents("a (red:0.3) dog"), found.images)
+    assert not torch.equal(latents("a dog", "a (blue:3) car", **asked),
+                           latents("a dog", "a blue car", **asked))
+    report = pipeline("a (red:0.3) dog, embedding:x", seed=0, prompt_weights=True).report
+    assert report.notes[0].startswith('the prompt was read without "embedding:x": Infinity has no')
+    report = pipeline("a (red:0.3) dog", seed=0).report
+    assert report.notes[0].startswith('the prompt has "(red:0.3)", which is read as it stands')
+
+
 def test_bad_calls(pipeline: InfinityPipeline) -> None:
     with pytest.raises(ValueError, match="either prompt or its features, not neither"):
         pipeline()

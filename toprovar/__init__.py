@@ -22,6 +22,7 @@ _LAZY = {
     "InfinityPipeline": ".pipeline",
     "InfinityPipelineOutput": ".pipeline",
     "make_plan": ".planning",
+    "parse_weights": ".prompt_weights",
     "EngineOptions": ".sampling.params",
     "SamplingParams": ".sampling.params",
     "SamplingRun": ".sampling.run",
@@ -51,6 +52,7 @@ __all__ = [
     "get_schedule",
     "load_plan",
     "make_plan",
+    "parse_weights",
     "save_plan",
     "schedule_for_size",
 ]
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from .pipeline import InfinityPipeline as InfinityPipeline
     from .pipeline import InfinityPipelineOutput as InfinityPipelineOutput
     from .planning import make_plan as make_plan
+    from .prompt_weights import parse_weights as parse_weights
     from .sampling.params import EngineOptions as EngineOptions
     from .sampling.params import SamplingParams as SamplingParams
     from .sampling.run import SamplingRun as SamplingRun

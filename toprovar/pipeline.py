@@ -159,10 +159,10 @@ class InfinityPipeline(DiffusersManners):
         return cls(transformer, vae, encoder, tokenizer, **defaults)
 
     def encode_prompt(
-        self, prompt: str | Sequence[str], graph: bool | None = None
+        self, prompt: str | Sequence[str], graph: bool | None = None, weights: bool = False
     ) -> PackedText:
-        """Text features of one or several prompts, for ``prompt_features``; ``graph`` as in
-        :func:`~toprovar.models.text_encoder.encode_prompts`."""
+        """Text features of one or several prompts, for ``prompt_features``; ``graph`` and
+        ``weights`` as in :func:`~toprovar.models.text_encoder.encode_prompts`."""
         if self.text_encoder is None or self.tokenizer is None:
             raise ValueError(
                 "this pipeline has no text encoder: add one when converting ('toprovar convert "
@@ -171,7 +171,8 @@ class InfinityPipeline(DiffusersManners):
         prompts: list[Any] = [prompt] if isinstance(prompt, str) or single(prompt) \
             else list(prompt)
         limit = min(MAX_TEXT_TOKENS, self.transformer.shape.text_max_length)
-        return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit, graph=graph)
+        return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit, graph=graph,
+                              weights=weights)
 
     def resolve_schedule(self, height: int | None, width: int | None) -> ScaleSchedule:
         """The schedule nearest to a size in pixels; square at the default budget if none."""
@@ -206,6 +207,7 @@ class InfinityPipeline(DiffusersManners):
         greedy: bool = False,
         prompt_features: PackedText | None = None,
         negative_features: PackedText | None = None,
+        prompt_weights: bool = False,
         options: EngineOptions | None = None,
         vae_tile: int | None = None,
         check: Callable[[], None] | None = None,
@@ -245,6 +247,8 @@ class InfinityPipeline(DiffusersManners):
             schedule: the size, whatever height and width say.
             cfg_insertion_layer, top_k, top_p, greedy: see ``SamplingParams``.
             prompt_features, negative_features: from ``encode_prompt``, instead of text.
+            prompt_weights: read ``(word:1.2)`` in prompt and negative_prompt as a weight, see
+                ``parse_weights``. False = they are read as they stand.
             options: how to compute (cache dtype, attention backend ...).
             vae_tile: decode in tiles of this many latent pixels, to bound memory.
             check: called before every layer; an exception it raises ends the call.
@@ -299,11 +303,11 @@ class InfinityPipeline(DiffusersManners):
         clock = Clock(self._execution_device)
         clock.mark("text")
         text = memory.again("text", lambda: self._features(
-            prompt, prompt_features, memory.graph))
+            prompt, prompt_features, memory.graph, prompt_weights))
         negative = None
         if negative_prompt is not None or negative_features is not None:
             negative = memory.again("text", lambda: self._features(
-                negative_prompt, negative_features, memory.graph))
+                negative_prompt, negative_features, memory.graph, prompt_weights))
             if len(negative) not in (1, len(text)):
                 raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: "
                                  "give one, or as many")
@@ -326,12 +330,12 @@ class InfinityPipeline(DiffusersManners):
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # diffusers' manner
 
     def _features(self, text: str | Sequence[str] | None, features: PackedText | None,
-                  graph: bool | None) -> PackedText:
+                  graph: bool | None, weights: bool) -> PackedText:
         if features is not None:
             return features
         if text is None:
             raise ValueError("give either prompt or its features, not neither")
-        return self.encode_prompt(text, graph)
+        return self.encode_prompt(text, graph, weights)
 
 
 def _prompts(text: str | Sequence[str] | None, features: PackedText | None) -> int:

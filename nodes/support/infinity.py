@@ -83,11 +83,12 @@ class TextEncoder:
     def __repr__(self) -> str:
         return "<T5 text encoder of Infinity>"
 
-    def encode(self, prompts: list[str]) -> Prompts:
+    def encode(self, prompts: list[str], weights: bool = False) -> Prompts:
         from ...toprovar.models.text_encoder import encode_prompts
 
         load([self.part], TEXT_BYTES)
-        features = encode_prompts(prompts, self.tokenizer, self.part.net, self.limit)
+        features = encode_prompts(prompts, self.tokenizer, self.part.net, self.limit,
+                                  weights=weights)
         return Prompts(tuple(prompts), features.to("cpu"))
 
 

@@ -39,6 +39,8 @@ def main(folder: Path) -> None:
          folder / "wide")
     save(pipe(["a red apple", "two blue cars"], seed=7, schedule=small, plan=plans["auto"]),
          folder / "two")
+    save(pipe("a (red:0.2) apple", seed=7, schedule=small, plan=plans["auto"],
+              prompt_weights=True), folder / "weighted")
     latents = pipe("a red apple", seed=7, schedule=small, plan=plans["dense"],
                    output_type="latent").images
     np.save(folder / "latents.npy", latents.numpy())

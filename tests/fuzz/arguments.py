@@ -158,7 +158,7 @@ def call_values() -> dict[str, tuple[Any, ...]]:
         "schedule": (None, "1.0", [(1, 1)], Odd()),
         "cfg_insertion_layer": ((0,), (-1,), (-3,), (5,), (), (nan,), "x", 0, (0.5,), (None,),
                                 Odd()),
-        "greedy": (True, False, None),
+        "greedy": (True, False, None), "prompt_weights": (True, True, False, None),
         "prompt_features": features, "negative_features": features,
         "options": (EngineOptions(), {}, Odd()),
         "vae_tile": (*whole, 8),

@@ -19,6 +19,7 @@ from .model_options import (
     add_device,
     add_model,
     add_size,
+    add_weights,
     engine_options,
     find_size,
     load_pipeline,
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              "run, and first")
     add_model(parser)
     add_size(parser)
+    add_weights(parser)
     add("--seed", type=int, default=0, help="of the pictures (default: 0)")
     add("--seeds", metavar="LIST", help="instead: several, such as 1,2,3 or 4-7; figures are means "
         "over them, the sheet has the pictures of the first")
@@ -174,7 +176,7 @@ def _take(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: S
     result = pipeline(
         arguments.prompt, guidance_scale=arguments.cfg, tau=arguments.tau, seed=seed,
         schedule=schedule, plan=plan, options=engine_options(arguments), check=clock.check,
-        on_scale=clock.on_scale,
+        on_scale=clock.on_scale, prompt_weights=arguments.word_weights is not False,
     )
     used = result.report.used_plan
     assert used is not None and clock.latent is not None
@@ -231,7 +233,8 @@ def _write(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: 
     drawn = f"means over {len(seeds)} seeds, pictures of seed {seeds[0]}" if several else \
         f"seed {seeds[0]}"
     about = {
-        "prompt": arguments.prompt, "seed": seeds[0],
+        "prompt": arguments.prompt, "prompt_weights": arguments.word_weights is not False,
+        "seed": seeds[0],
         **({"seeds": seeds} if several else {}), "size": [width, height],
         "schedule": schedule.to_json(), "speedup": arguments.speedup, "budget": arguments.budget,
         "settings": {name: own for name in names() if (own := given_told(arguments, name))},

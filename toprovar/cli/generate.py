@@ -14,11 +14,12 @@ from ..picture_files import check_ending, left_out_note, save_picture
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import default_strategy, names
 from .early import check_model, check_sampling, check_target
-from .generate_jobs import TOP_P, Job, make_jobs, numbered, settle
+from .generate_jobs import TOP_P, Job, make_jobs, notes_of, numbered, settle
 from .model_options import (
     add_device,
     add_model,
     add_size,
+    add_weights,
     engine_options,
     find_size,
     load_pipeline,
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--greedy", action="store_const", const=True, help="take the likelier bit everywhere "
         "(default: draw)")
     add("--negative", metavar="TEXT", help="what to steer away from (default: nothing)")
+    add_weights(parser)
     add("--num", type=int, default=1, help="how many pictures of each prompt (default: 1)")
     add("--out", metavar="FILE", default="out.png", help="PNG, JPEG or WebP by its ending "
         "(default: out.png); several pictures are FILE-1, FILE-2 ...")
@@ -116,6 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     more: dict[str, Any] = {"vae_tile": arguments.vae_tile} if arguments.vae_tile else {}
     if arguments.plan is not None:
         more["plan_request"] = plan_request(arguments)
+    more["prompt_weights"] = arguments.word_weights
 
     def finished(report: RunReport) -> RunReport:
         report = replace(report, notes=(*notes, *report.notes))
@@ -146,6 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
                 num_images_per_prompt=min(len(job.seeds) - first, _at_once(pipeline)),
                 seed=job.seeds[first : first + _at_once(pipeline)], schedule=schedule, plan=plan,
                 top_p=arguments.top_p, greedy=arguments.greedy, vae_tile=arguments.vae_tile,
+                prompt_weights=arguments.word_weights,
                 options=engine_options(arguments),
                 on_image=lambda i, image, report, first=first, write=write:
                     write(first + i, image, report),
@@ -170,7 +174,7 @@ def run(arguments: argparse.Namespace) -> int:
             picture_grid(images, captions), Path(arguments.grid),
             {"prompts": [job.prompt for job in jobs]}, arguments.quality)))
     if not arguments.quiet:
-        _show(arguments, reports, jobs, schedule, seconds)
+        _show(arguments, reports, owners, jobs, schedule, seconds)
         if left:
             print(f"note: {left_out_note(left)}")
     return 0
@@ -205,8 +209,8 @@ def _check(arguments: argparse.Namespace, jobs: list[Job], out: Path, report: Pa
     check_options(arguments, [arguments.plan or "dense"])
 
 
-def _show(arguments: argparse.Namespace, reports: list[RunReport], jobs: list[Job],
-          schedule: ScaleSchedule, seconds: float) -> None:
+def _show(arguments: argparse.Namespace, reports: list[RunReport], owners: list[Job],
+          jobs: list[Job], schedule: ScaleSchedule, seconds: float) -> None:
     """The report, and where the pictures are."""
     if arguments.plan is not None:
         from .report_table import report_table
@@ -215,8 +219,8 @@ def _show(arguments: argparse.Namespace, reports: list[RunReport], jobs: list[Jo
             head = f"image {i + 1}\n" if len(reports) > 1 else ""
             print(f"{head}{report_table(report)}\n")
     first = reports[0]
-    if arguments.plan is None and first.notes:
-        print(safe_lines(f"note: {note}" for note in first.notes))
+    if arguments.plan is None and (notes := notes_of(reports, owners)):
+        print(safe_lines(notes))
     height, width = schedule.image_size
     for path in (path for job in jobs for path in job.paths):
         print(printable(f"{path.absolute()} ({width}x{height}, {seconds:.2f} s, {first.device}, "
@@ -291,6 +295,6 @@ def _plan_paths(path: Path | None, count: int) -> list[Path]:
 
 def _parameters(report: dict[str, Any]) -> dict[str, Any]:
     """What is needed to make the picture again."""
-    keep = ("prompt", "negative_prompt", "plan", "plan_request", "sparsity_plan", "params",
-            "vae_tile", "dtype", "device", "attention_backend", "versions")
+    keep = ("prompt", "negative_prompt", "prompt_weights", "plan", "plan_request", "sparsity_plan",
+            "params", "vae_tile", "dtype", "device", "attention_backend", "versions")
     return {key: report[key] for key in keep if key in report}

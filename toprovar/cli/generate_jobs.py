@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..arguments import MOST_IMAGES, check_prompts, seed_list, whole
+from ..printable import one_line
 from .prompt_rows import Row, read_rows
+
+if TYPE_CHECKING:
+    from ..sampling.report import RunReport
 
 TOP_P = 0.97
 MOST_PICTURES = 10_000
+MOST_SHOWN = 40
+"""Characters of a prompt before a note on it."""
 SEEDS = 1 << 64
 
 
@@ -30,7 +38,8 @@ class Job:
 
 def settle(arguments: argparse.Namespace) -> None:
     """Defaults of what a picture drawn again may bring along."""
-    for name, value in (("seed", 0), ("top_p", TOP_P), ("greedy", False), ("dtype", "auto")):
+    for name, value in (("seed", 0), ("top_p", TOP_P), ("greedy", False), ("dtype", "auto"),
+                        ("word_weights", True)):
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
 
@@ -61,6 +70,22 @@ def make_jobs(arguments: argparse.Namespace, out: Path) -> list[Job]:
             own = seed_list(row.seed, each)
         jobs.append(Job(row.prompt, row.negative or arguments.negative, own, paths))
     return jobs
+
+
+def notes_of(reports: Sequence[RunReport], owners: Sequence[Job]) -> list[str]:
+    """Lines for the notes of runs: those of the first, and what is noted of the other prompts.
+
+    Args:
+        owners: whose run each report is of.
+    """
+    lines = [f"note: {note}" for note in reports[0].notes]
+    several = len({job.prompt for job in owners}) > 1
+    for report, job in zip(reports, owners, strict=True):
+        about = [note for note in report.notes if note.startswith(("the prompt", "the negative"))]
+        if several and about:
+            lines = [line for line in lines if line[len("note: "):] not in about]
+            lines += [f"note ({one_line(job.prompt)[:MOST_SHOWN]}): {note}" for note in about]
+    return list(dict.fromkeys(lines))
 
 
 def numbered(path: Path, count: int) -> list[Path]:

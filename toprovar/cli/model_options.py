@@ -30,6 +30,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--text-encoder", metavar="DIR", help="flan-t5-xl folder (default: none)")
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--word-weights", action=argparse.BooleanOptionalAction,
+        help="read (word:1.2) in prompts as a weight, and leave out 'embedding:name' and BREAK, "
+             "with a note; without, all of it is text (default: read)")
+
+
 def add_size(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--size", metavar="WxH", help="width x height in pixels; the nearest listed size is used "

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..picture_files import ENDINGS, read_parameters
+from ..prompt_weights import parse_weights
 
 MOST_READ = 1000
 """Pictures of a folder, the latest first."""
 
 
 def prompts_of_pictures(folder: str | Path) -> list[str]:
-    """The prompts of the pictures of this program in a folder, the latest first, each once.
+    """The prompts of the pictures of this program in a folder, the latest first, each once, without
+    weights of words.
 
     Pictures of other programs, and those whose prompt did not fit into the file, are passed over.
 
@@ -27,9 +29,12 @@ def prompts_of_pictures(folder: str | Path) -> list[str]:
     found: dict[str, None] = {}
     for path in files[:MOST_READ]:
         try:
-            prompt = read_parameters(path).get("prompt")
+            about = read_parameters(path)
         except ValueError:
             continue
+        prompt = about.get("prompt")
+        if isinstance(prompt, str) and about.get("prompt_weights") is True:
+            prompt = parse_weights(prompt).text
         if isinstance(prompt, str) and prompt.strip():
             found.setdefault(prompt)
     if not found:

@@ -8,7 +8,8 @@ from typing import Any
 from ..picture_files import LEFT_OUT, read_parameters
 from ..reading import reading
 
-TAKEN = ("prompt", "negative", "seed", "cfg", "tau", "top_p", "greedy", "vae_tile", "dtype", "plan")
+TAKEN = ("prompt", "negative", "word_weights", "seed", "cfg", "tau", "top_p", "greedy", "vae_tile",
+         "dtype", "plan")
 SIZE = ("size", "aspect", "pixels")
 
 
@@ -49,6 +50,8 @@ def _values(path: str, about: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"its bits were drawn by {mode!r}, which no option asks for")
     found = {
         "prompt": about.get("prompt"), "negative": about.get("negative_prompt"),
+        # Pictures that do not say so are older than weights: all was text.
+        "word_weights": about.get("prompt_weights") is True,
         "seed": about["seed"],
         "cfg": _list("cfg", params.get("cfg")), "tau": _list("tau", params.get("tau")),
         "top_p": params.get("top_p"), "greedy": mode == "greedy" or None,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..printable import printable
+from ..prompt_weights import WeightedPrompt, meant_to_be_read
 
 logger = logging.getLogger(__name__)
 
@@ -16,17 +17,19 @@ MOST_WORDS = 8
 """Unknown words that a note names."""
 
 
-def prompt_notes(prompts: Sequence[str], ids: Sequence[Sequence[int]], tokenizer: Any,
+def prompt_notes(prompts: Sequence[WeightedPrompt], ids: Sequence[Sequence[int]], tokenizer: Any,
                  max_length: int) -> tuple[str, ...]:
-    """A note for each prompt that is empty, was cut, or has words that the tokenizer lacks; each
-    goes on after "the prompt". Cut ones are logged, too.
+    """A note for each prompt that is empty, was cut, or has words that the tokenizer lacks, beside
+    the prompts' own; each goes on after "the prompt". Cut ones are logged, too.
 
     Args:
         ids: the tokens of each prompt, cut to ``max_length`` of them.
     """
     notes = []
-    for n, (prompt, own) in enumerate(zip(prompts, ids, strict=True), 1):
+    for n, (read, own) in enumerate(zip(prompts, ids, strict=True), 1):
         which = "" if len(prompts) == 1 else f"{n} of {len(prompts)} "
+        prompt = read.text
+        notes += [which + note for note in read.notes]
         if not prompt.strip():
             notes.append(which + EMPTY)
         if len(own) >= max_length and (full := len(tokenizer(prompt).input_ids)) > max_length:
@@ -38,6 +41,14 @@ def prompt_notes(prompts: Sequence[str], ids: Sequence[Sequence[int]], tokenizer
             notes.append(f"{which}has words that the text encoder does not know and cannot tell "
                          f"apart: {', '.join(unknown[:MOST_WORDS])}{more}")
     return tuple(notes)
+
+
+def read_as_it_stands(prompt: str) -> tuple[str, ...]:
+    """A note where a prompt has what other programs read as a weight or the like, and it was not
+    asked to be read so."""
+    found = meant_to_be_read(prompt)
+    return () if found is None else (
+        f'has "{found}", which is read as it stands, like any other word',)
 
 
 def _unknown_words(prompt: str, tokenizer: Any) -> list[str]:

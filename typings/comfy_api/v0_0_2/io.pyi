@@ -68,10 +68,17 @@ class Schema:
     description: str = ...
     is_output_node: bool = ...
 
+class Hidden:
+    unique_id: Any
+
+class HiddenHolder:
+    unique_id: str
+
 class NodeOutput:
     def __init__(self, *args: Any, ui: Mapping[str, Any] | None = ...) -> None: ...
 
 class ComfyNode:
+    hidden: HiddenHolder
     @classmethod
     def define_schema(cls) -> Schema: ...
     @classmethod
