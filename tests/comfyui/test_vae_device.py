@@ -45,8 +45,9 @@ with torch.inference_mode():
 
     # And when it is another: the VAE gets a network of its own.
     make, arguments = vae.patcher.cached_patcher_init
+    cloned = getattr(vae.patcher, "deepclone_multigpu", None)  # newer ComfyUI's
     third = copy.copy(vae)
-    third.patcher = make(*arguments)
+    third.patcher = cloned(torch.device("cpu")) if cloned else make(*arguments)
     third.first_stage_model = third.patcher.model
     third.device = torch.device("cpu")
     found["another network"] = third.first_stage_model is not vae.first_stage_model
