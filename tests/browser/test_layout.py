@@ -14,8 +14,9 @@ from tests.browser.editor import Editor
 from tests.comfyui.server import Installation, Server
 from tests.comfyui.templates import TEMPLATES, short
 
-LEAST_ZOOM = 0.6
-"""Of a whole workflow in a window of 1600 x 1000: the classic renderer draws no words below it."""
+LEAST_ZOOM = {False: 0.6, True: 0.5}
+"""Of a whole workflow in a window of 1600 x 1000. The classic renderer draws no words below it; the
+Vue renderer does, and some frontends move nodes further apart for it."""
 BOXES = """() => app.graph.nodes.map((node) => {
   const element = document.querySelector(`[data-node-id="${node.id}"]`);
   const name = `${node.id} ${node.title}`;
@@ -66,7 +67,7 @@ def test_nothing_covers_anything(editor: Editor, path: Path) -> None:
     editor.load(json.loads(path.read_text("utf-8")))
     editor.fit()
     assert overlaps(editor.browser.evaluate(BOXES)) == []
-    assert editor.browser.evaluate("() => app.canvas.ds.scale") >= LEAST_ZOOM
+    assert editor.browser.evaluate("() => app.canvas.ds.scale") >= LEAST_ZOOM[editor.is_vue]
     hidden = editor.browser.evaluate(NOTE)
     assert all(height <= 2 for height in hidden), f"the note scrolls by {hidden}"
     if "(embedded)" in path.read_text("utf-8"):
@@ -75,5 +76,5 @@ def test_nothing_covers_anything(editor: Editor, path: Path) -> None:
         editor.browser.evaluate("() => new Promise((done) => setTimeout(done, 1500))")
         editor.fit()  # pictures have arrived, nodes have grown
         assert overlaps(editor.browser.evaluate(BOXES)) == []
-        assert editor.browser.evaluate("() => app.canvas.ds.scale") >= LEAST_ZOOM
+        assert editor.browser.evaluate("() => app.canvas.ds.scale") >= LEAST_ZOOM[editor.is_vue]
     editor.picture(f"layout-{short(path)}")
