@@ -16,7 +16,7 @@ from tests.comfyui.templates import TEMPLATES, short, template
 
 READY = [path for path in TEMPLATES if "(embedded)" in path.read_text("utf-8")]
 """Those that need no download."""
-LEAVING = "calibrate"
+LEAVING = next(path for path in TEMPLATES if short(path) == "calibrate")
 """Changes what the model's later runs leave out: ``test_calibrate`` has a server of its own."""
 
 
@@ -29,7 +29,7 @@ def small(prompt: dict[str, Any]) -> dict[str, Any]:
     return prompt
 
 
-@pytest.mark.parametrize("path", [path for path in READY if short(path) != LEAVING],
+@pytest.mark.parametrize("path", [path for path in READY if path != LEAVING],
                          ids=short)
 def test_runs_as_it_is(client: Client, path: Path) -> None:
     run_template(client, path)
