@@ -42,6 +42,16 @@ def test_tau_and_start_are_marked() -> None:
     assert red[0].getbbox() is None and sum(red[1].histogram()[1:]) > 500
 
 
+@pytest.mark.parametrize("start", [1, 3, 6])
+def test_the_starts_words_stay_on_the_sheet(start: int) -> None:
+    trace = make_trace()
+    image = pictures.rho_curve(trace, summarise(trace), start=start)
+    r, g, b = image.split()
+    red = ImageChops.subtract(r, ImageChops.lighter(g, b)).point([0] * 91 + [255] * 165)
+    box = red.crop((0, 168, image.width, 192)).getbbox()
+    assert box and box[0] > 20 and box[2] < image.width - 20 and box[2] - box[0] > 100
+
+
 def test_maps_share_one_range_of_colours() -> None:
     """Each is a deviation in percent from its own mean; all values but the outermost fit."""
     shown = pictures.deviations(make_trace(), 0, [5, 6], [0, 3])

@@ -187,7 +187,9 @@ def rho_curve(trace: EntropyTrace, summary: Summary, tau: float | None = None,
         for plot in (above, beneath):
             plot.rule(start - 0.5, RED, across=False)
         x, _ = above.at(start - 0.5, 0)
-        sheet.text(x + 5, 86, "pruned from here", size=9.5, colour=RED)
+        late = x > sheet.width / 2
+        sheet.text(x + (-5 if late else 5), 86, "pruned from here", size=9.5, colour=RED,
+                   anchor="ra" if late else "la")
     above.legend(entries)
     return sheet.finish()
 
