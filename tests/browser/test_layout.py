@@ -31,7 +31,8 @@ NOTE = """() => {
   const whole = document.querySelector(`[data-node-id="${node.id}"]`)
     ?? node.widgets[0].element;
   return [whole, ...whole.querySelectorAll("*")]
-    .filter((one) => /auto|scroll/.test(getComputedStyle(one).overflowY) && one.clientHeight)
+    .filter((one) => one.tagName !== "TEXTAREA" && one.clientHeight // that is for editing
+      && /auto|scroll/.test(getComputedStyle(one).overflowY))
     .map((one) => one.scrollHeight - one.clientHeight);
 }"""
 SMALL = """() => {
