@@ -88,7 +88,7 @@ class CalibrateInfinity(io.ComfyNode):
         schedule = choose_schedule(size, aspect, pixels, model.default_pn)
         done = calibrate(model, text_encoder, conditioning, schedule, minutes=minutes,
                          target=target, seed=seed, resume=resume)
-        picture = calibration_image(done.found, model.pipeline.transformer.shape, done.text)
+        picture = calibration_image(done.found, model.pipeline.transformer.shape)
         return io.NodeOutput(model, picture, done.text, ui={
             **ui.PreviewImage(picture, cls=cls).as_dict(), "text": [done.text],
         })

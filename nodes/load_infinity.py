@@ -36,8 +36,8 @@ class LoadInfinity(io.ComfyNode):
                             "models/infinity or models/vae. Folders bring their own."),
                 io.Combo.Input(
                     "text_encoder", options=list(files.text_encoders()), default=files.OWN,
-                    tooltip="Official transformer files need flan-t5-xl: a folder in "
-                            "models/text_encoders or models/infinity. Folders bring their own."),
+                    tooltip="Official transformer files need flan-t5-xl: one .safetensors file or "
+                            "a folder in models/text_encoders. Folders bring their own."),
                 advanced(io.Combo.Input(
                     "dtype", options=DTYPES, default="auto",
                     tooltip="Precision of the weights. auto: bfloat16 on a GPU that has it, else "

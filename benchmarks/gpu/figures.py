@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from benchmarks.gpu.strategies import PRESET, SHORTCUT
-from toprovar.entropy.pictures import png
 
 INK, WALL, BUSY = "#333333", "#b9c6d3", "#21618c"
 LINES = ("#b5537a", "#21618c", "#f2a65a", "#4b2f73", "#5d8a3a")
@@ -23,7 +23,7 @@ def draw(merged: dict[str, Any]) -> bytes:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError("the benchmark's figure needs matplotlib: pip install 'toprovar[analysis]'"
+        raise ValueError("the benchmark's figure needs matplotlib: pip install matplotlib"
                          ) from None
     sections = merged["sections"]
     rows = _rows(sections)
@@ -38,7 +38,9 @@ def draw(merged: dict[str, Any]) -> bytes:
         _batches(figure.add_subplot(grid[1]), batches)
     else:
         _stages(axes[1], rows)
-    return png(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, metadata={"toprovar": "{}"})
+    return buffer.getvalue()
 
 
 def _rows(sections: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -83,12 +83,15 @@ def vaes() -> dict[str, Path | None]:
 
 
 def text_encoders() -> dict[str, Path | None]:
-    """Choices of the text encoder; None = the model's own."""
+    """Choices of the text encoder; None = the model's own. Files in models/text_encoders are called
+    what ComfyUI's own loaders call them; whether one is flan-t5-xl shows when it is loaded."""
     found: dict[str, Path | None] = {OWN: None}
     for folder in (FOLDER, "text_encoders"):
         for label, path in _entries(folder):
             if _is_text_folder(path):
                 found.setdefault(label if folder == FOLDER else f"text_encoders/{label}", path)
+            elif folder != FOLDER and path.is_file() and path.suffix.lower() == ".safetensors":
+                found.setdefault(label, path)
     return found
 
 

@@ -44,8 +44,8 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
             if "weights" in memory:
                 _narrow(pipeline)
     if pipeline.text_encoder is None:
-        raise ValueError(f"{name} has no text encoder of its own: choose one (a flan-t5-xl folder "
-                         "in models/text_encoders)")
+        raise ValueError(f"{name} has no text encoder of its own: choose one (flan-t5-xl in "
+                         "models/text_encoders)")
     pipeline.set_progress_bar_config(disable=True)  # ComfyUI has its own
     transformer, wrapped = make_parts(pipeline)
     text = Part(pipeline.text_encoder, manager.text_encoder_device(),

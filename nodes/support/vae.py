@@ -6,6 +6,7 @@ it knows. This object has the methods and sizes that core nodes ask for, and its
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,11 @@ TILE = 32
 class InfinityVAE:
     """The socket VAE.
 
+    ComfyUI's Select VAE Device copies such an object and gives the copy a patcher of its own, and
+    with it a network and a device: all three are the part's, so that they stay one thing.
+
     Attributes:
+        part: the network in the care of ComfyUI's memory manager.
         upscale_ratio, downscale_ratio: image pixels per latent pixel.
         latent_channels: of the summed codes.
     """
@@ -31,15 +36,39 @@ class InfinityVAE:
 
     def __init__(self, part: Part) -> None:
         self.part = part
-        self.patcher = part.patcher
-        self.first_stage_model: Any = part.net
         shape = self.first_stage_model.shape
         self.upscale_ratio = self.downscale_ratio = int(shape.stride)
         self.latent_channels = int(shape.latent_channels)
+        # Where ComfyUI gets another one for another GPU from; older ones do not ask.
+        self.patcher.cached_patcher_init = (
+            _another, (part.net, part.device, self.patcher.offload_device))
+
+    @property
+    def patcher(self) -> Any:
+        return self.part.patcher
+
+    @patcher.setter
+    def patcher(self, patcher: Any) -> None:
+        part = copy.copy(self.part)  # the VAE that this one is a copy of keeps its own
+        part.patcher, part.net = patcher, _network(patcher.model)
+        self.part = part
+
+    @property
+    def first_stage_model(self) -> Any:
+        return self.part.net
+
+    @first_stage_model.setter
+    def first_stage_model(self, model: Any) -> None:
+        if _network(model) is not self.part.net:
+            raise ValueError("the VAE's network is its patcher's: set the patcher instead")
 
     @property
     def device(self) -> torch.device:
         return self.part.device
+
+    @device.setter
+    def device(self, device: torch.device | str) -> None:
+        self.patcher.load_device = torch.device(device)
 
     @property
     def output_device(self) -> torch.device:
@@ -127,3 +156,14 @@ class InfinityVAE:
                 )
             image = image.narrow(axis, (size - kept) // 2, kept)
         return image
+
+
+def _network(model: Any) -> Any:
+    """The network in what a patcher holds."""
+    return getattr(model, "net", model)
+
+
+def _another(net: Any, device: torch.device, offload: torch.device) -> Any:
+    """A patcher with a copy of the network, whose weights are at rest."""
+    with torch.inference_mode(False):  # like the loader's: weights that can be moved anywhere
+        return Part(copy.deepcopy(net).to(offload), device, offload).patcher

@@ -10,6 +10,8 @@ from tests.browser.browser import Browser
 
 READY = "() => Boolean(window.app?.graph && window.app.extensionManager?.setting)"
 VUE = "Comfy.VueNodes.Enabled"
+MISSING = "Comfy.Workflow.ShowMissingModelsWarning"
+"""Older frontends' dialog about weights that are not there would cover the page."""
 ADVERTISEMENT = "vueNodesBannerDismissed"
 """What the frontend remembers of its banner for the Vue renderer."""
 OURS = ("toprovar", "ToProVAR")
@@ -29,7 +31,7 @@ class Editor:
             self.browser.do("open", url=self.url)
             self.browser.wait(READY)
         self.configure({VUE: vue, "Comfy.Workflow.WarnBlueprintOverwrite": False,
-                        "Comfy.Minimap.Visible": False})
+                        "Comfy.Minimap.Visible": False, MISSING: False})
         self.browser.evaluate("(key) => localStorage.setItem(key, 'true')", ADVERTISEMENT)
         self.browser.do("open", url=self.url)
         self.browser.wait(READY)
@@ -52,7 +54,7 @@ class Editor:
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow, and have it fit the window."""
-        self.browser.evaluate("(graph) => app.loadGraphData(graph)", workflow)
+        self.browser.evaluate("async (graph) => { await app.loadGraphData(graph); }", workflow)
         self.browser.wait("(count) => app.graph.nodes.length === count", len(workflow["nodes"]))
         self.settle()
 

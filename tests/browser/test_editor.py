@@ -10,15 +10,10 @@ from typing import Any
 import pytest
 
 from tests.browser.editor import Editor
-from tests.comfyui.server import ROOT
+from tests.comfyui.templates import TEMPLATES, short, template
 
-TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 SHARE = "(panel) => document.querySelector(`${panel} .tpv-big`).innerText"
 COUNTED = "(panel) => !document.querySelector(`${panel} .tpv-asking`)"
-
-
-def template(name: str) -> dict[str, Any]:
-    return json.loads((ROOT / "workflows" / f"{name}.json").read_text("utf-8"))
 
 
 def only(workflow: dict[str, Any], kind: str) -> int:
@@ -33,7 +28,7 @@ def no_complaints(editor: Editor) -> Iterator[None]:
     assert editor.complaints() == []
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TEMPLATES, ids=short)
 def test_a_template_opens_with_all_its_nodes(editor: Editor, path: Path) -> None:
     workflow = json.loads(path.read_text("utf-8"))
     editor.load(workflow)
@@ -46,7 +41,7 @@ def test_a_template_opens_with_all_its_nodes(editor: Editor, path: Path) -> None
         if node["type"].startswith("ToProVAR_"):
             assert saved[node["id"]]["widgets_values"] == node["widgets_values"], node["type"]
     editor.fit()
-    editor.picture(f"template-{path.stem}")
+    editor.picture(f"template-{short(path)}")
 
 
 def test_quick_start_through_the_run_button(editor: Editor) -> None:

@@ -156,7 +156,7 @@ def test_what_is_missing_is_named_and_no_network_asked(
         load_text_encoder(folder, folder, None)
     monkeypatch.chdir(tmp_path)
     for name in ("pipe", "google/flan-t5-of-nobody", "flan-t5-xxx", "a b", "../x/../y"):
-        with pytest.raises(CheckpointError, match="no such folder"):
+        with pytest.raises(CheckpointError, match="no such file or folder"):
             load_text_encoder(name, name, None)
         with pytest.raises(CheckpointError, match="no tokenizer"):
             load_tokenizer(name)

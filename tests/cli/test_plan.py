@@ -25,7 +25,6 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_make_and_show(plan: Any, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("matplotlib")
     assert plan("make", "fastvar", "p.json", "--model", tiny_model, "--drop", "0.5,1", "--pn",
                 "0.06M", "--aspect", "3:2") == 0
     made = capsys.readouterr().out

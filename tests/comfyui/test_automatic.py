@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pytest
 from tests.comfyui.client import Client
 from tests.comfyui.graphs import to_api
 from tests.comfyui.models import add_tiny, add_uncalibrated
-from tests.comfyui.server import ROOT, Server
+from tests.comfyui.server import Server
+from tests.comfyui.templates import template
 from tests.comfyui.workflows import node, planned, planner, quick_start
 
 PRIOR = "this model has no calibration: planned by the prior"
@@ -134,13 +134,12 @@ def test_the_report_holds_the_time_against_dense_runs(client: Client) -> None:
     assert "x as fast as dense (" in said and "s, measured)" in said
 
 
-@pytest.mark.parametrize("name", ["infinity-2b-1024", "infinity-8b-512"])
+@pytest.mark.parametrize("name", ["infinity-2b-at-1024-px", "infinity-8b-at-512-px"])
 def test_workflows_of_official_weights_choose_by_themselves(
     client: Client, unknown: dict[str, Any], name: str
 ) -> None:
     """With other weights in their place, small."""
-    workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text("utf-8"))
-    prompt = to_api(workflow, client.json("/object_info"))
+    prompt = to_api(template(name), client.json("/object_info"))
     kinds = {one["class_type"]: key for key, one in prompt.items()}
     assert "ToProVAR_SparsityPlanner" not in kinds
     at = kinds["ToProVAR_Sampler"]

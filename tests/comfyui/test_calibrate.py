@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.comfyui.client import Client, Outcome
-from tests.comfyui.server import ROOT, Installation, Server
+from tests.comfyui.server import Installation, Server
 from tests.comfyui.test_templates import LEAVING, run_template
 from tests.comfyui.workflows import calibrated, own
 from toprovar.entropy.calibration import Calibration
@@ -120,7 +120,7 @@ def test_calibrations_are_no_models(client: Client, gone_on: Outcome, calibratin
 
 
 def test_the_template_runs(client: Client, gone_on: Outcome) -> None:
-    run_template(client, ROOT / "workflows" / f"{LEAVING}.json")
+    run_template(client, LEAVING)
 
 
 def test_own_prompts_need_no_text_encoder_and_are_measured_anew(client: Client,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.comfyui.client import Client, RefusedError
 from tests.comfyui.graphs import NOTES, to_api
-from tests.comfyui.server import ROOT
+from tests.comfyui.templates import TEMPLATES, short, template
 
-TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 READY = [path for path in TEMPLATES if "(embedded)" in path.read_text("utf-8")]
 """Those that need no download."""
-LEAVING = "calibrate"
+LEAVING = next(path for path in TEMPLATES if short(path) == "calibrate")
 """Changes what the model's later runs leave out: ``test_calibrate`` has a server of its own."""
 
 
@@ -28,8 +29,8 @@ def small(prompt: dict[str, Any]) -> dict[str, Any]:
     return prompt
 
 
-@pytest.mark.parametrize("path", [path for path in READY if path.stem != LEAVING],
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in READY if path != LEAVING],
+                         ids=short)
 def test_runs_as_it_is(client: Client, path: Path) -> None:
     run_template(client, path)
 
@@ -45,7 +46,7 @@ def run_template(client: Client, path: Path) -> None:
         assert done.outputs[str(node["id"])], node["type"]
 
 
-@pytest.mark.parametrize("path", sorted({*TEMPLATES} - {*READY}), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted({*TEMPLATES} - {*READY}), ids=short)
 def test_names_the_weights_that_are_missing(client: Client, path: Path) -> None:
     workflow = json.loads(path.read_text("utf-8"))
     prompt = to_api(workflow, client.json("/object_info"))
@@ -59,12 +60,39 @@ def test_names_the_weights_that_are_missing(client: Client, path: Path) -> None:
         assert Path(load["inputs"][name]).name in note
 
 
-def test_there_are_thumbnails_of_what_can_be_run() -> None:
-    for path in READY:
-        assert path.with_suffix(".jpg").is_file(), path.stem
+def test_every_template_has_a_thumbnail() -> None:
+    """Of the name, format and shape that ComfyUI's browser of templates asks for."""
+    for path in TEMPLATES:
+        with Image.open(path.with_suffix(".jpg")) as picture:
+            assert picture.format == "JPEG" and picture.size == (512, 512), path.stem
+    pictures = {path.with_suffix("") for path in TEMPLATES[0].parent.glob("*.jpg")}
+    assert pictures == {path.with_suffix("") for path in TEMPLATES}
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_names_are_titles_in_order() -> None:
+    """The browser of templates shows files' names, and sorts by them."""
+    assert [path.stem.split(" ", 1)[0] for path in TEMPLATES] == [
+        str(n + 1) for n in range(len(TEMPLATES))]
+    for path in TEMPLATES:
+        assert not set(path.stem) & set('<>:"/\\|?*_') and path.stem[2].isupper(), path.stem
+
+
+@pytest.mark.parametrize("path", sorted({*TEMPLATES} - {*READY}), ids=short)
+def test_missing_weights_have_addresses(client: Client, path: Path) -> None:
+    """Each file that a loader names, as ComfyUI's list of missing models wants them."""
+    workflow = json.loads(path.read_text("utf-8"))
+    (loader,) = [n for n in workflow["nodes"] if n["type"] == "ToProVAR_LoadInfinity"]
+    models = {model["name"]: model for model in loader["properties"]["models"]}
+    files = {name for name in loader["widgets_values"][:3] if Path(name).suffix}
+    assert set(models) == files and len(files) >= 2
+    folders = client.json("/models")
+    for model in models.values():
+        assert model["directory"] in folders
+        assert re.fullmatch(r"https://huggingface\.co/(FoundationVision/Infinity|google/flan-t5-xl)"
+                            r"/resolve/main/[\w.-]+\.(pth|safetensors)", model["url"])
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=short)
 def test_says_what_it_is_and_where_weights_go(path: Path) -> None:
     workflow = json.loads(path.read_text("utf-8"))
     notes = [node["widgets_values"][0] for node in workflow["nodes"] if node["type"] in NOTES]
@@ -73,8 +101,7 @@ def test_says_what_it_is_and_where_weights_go(path: Path) -> None:
 
 
 def test_the_comparison_holds_the_same_prompt_and_seed(client: Client) -> None:
-    workflow = json.loads((ROOT / "workflows" / "four-strategies.json").read_text("utf-8"))
-    prompt = to_api(workflow, client.json("/object_info"))
+    prompt = to_api(template("four-strategies"), client.json("/object_info"))
     samplers = [n["inputs"] for n in prompt.values() if n["class_type"] == "ToProVAR_Sampler"]
     assert len(samplers) == 4
     assert len({json.dumps([s["seed"], s["conditioning"], s["size"]]) for s in samplers}) == 1

@@ -3,20 +3,21 @@ take."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from ..entropy.calibration import Calibration
-from ..entropy.pictures import INK, MARK, new_figure
 from ..entropy.schedule_entry import Choice, ScheduleEntry
+from ..figures.plot import Plot
+from ..figures.sheet import BLUE, ORANGE, RED, SOFT, Sheet
 from ..models.config import TransformerConfig
+from ..printable import printable
 from ..schedules import get_schedule
 from ..sparsity.cost import Target, count
 from ..sparsity.strategies.toprovar.before import toprovar_plan
 from ..sparsity.strategies.toprovar.settings import ToProVarSettings
 from .choices import State, cost_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BUDGETS = (0.5, 0.33, 0.25, 0.15)
 """Shares of the dense work whose plans are shown."""
@@ -25,7 +26,7 @@ LEAST_LIKENESS = 0.5
 
 
 def calibration_figure(calibration: Calibration, shape: TransformerConfig, pn: str | None = None
-                       ) -> Figure:
+                       ) -> Image.Image:
     """Every choice by its share of the dense run's time (of its work, where no time was measured)
     and its likeness to the dense picture, with the intervals that are known; and what plans for
     some budgets come to.
@@ -34,33 +35,33 @@ def calibration_figure(calibration: Calibration, shape: TransformerConfig, pn: s
         pn: which entry; None = the one with the most scales.
     """
     entry = calibration.entries[pn] if pn else calibration.main
-    figure = new_figure(7.2, 4.6)
-    axes = figure.add_subplot()
     timed = any(c.time for c in entry.choices)
     shown = [(_place(shape, entry, c, timed), c) for c in entry.choices
              if c.likeness >= LEAST_LIKENESS]
-    for marker, colour, name, own in (
-        ("o", "#3b6ea5", "fewer scales, less guidance", [x for x in shown if not x[1].shortcuts]),
-        ("s", "#d08a2e", "with shortcuts", [x for x in shown if x[1].shortcuts]),
-    ):
-        if own:
-            axes.errorbar([x for x, _ in own], [c.likeness for _, c in own],
-                          [c.half_width or 0.0 for _, c in own], fmt=marker, ms=4, lw=0,
-                          elinewidth=0.6, color=colour, alpha=0.75, label=name)
-    _mark_budgets(axes, calibration, shape, entry, timed)
+    sheet = Sheet(680, 470)
+    sheet.text(20, 16, "What leaving work out costs", size=14, bold=True)
     measured = max((c.pictures or 0 for c in entry.choices), default=0)
-    axes.set_xlabel("share of the dense run's time" if timed else "share of the dense run's work",
-                    color=INK)
-    axes.set_ylabel("likeness to the dense picture", color=INK)
-    axes.set_xlim(0, 1.05)
-    axes.set_ylim(LEAST_LIKENESS, 1.02)
-    axes.grid(alpha=0.25)
     pictures = f", {measured} picture{'s' * (measured > 1)} a choice" if measured else ""
-    axes.set_title(f"{calibration.name or calibration.model}, {entry.pn}{pictures}", fontsize=10,
-                   color=INK)
-    if shown:
-        axes.legend(loc="lower right", frameon=False, fontsize=8)
-    return figure
+    sheet.text(20, 36, f"{printable(calibration.name or calibration.model)}, {entry.pn}{pictures}",
+               colour=SOFT)
+    plot = Plot(sheet, (74, 92, 580, 310), (0.0, 1.05), (LEAST_LIKENESS, 1.01))
+    plot.axes([(n / 5, f"{20 * n} %") for n in range(6)], [(n / 10, f"{n / 10:g}")
+                                                         for n in range(5, 11)],
+              "share of the dense run's time" if timed else "share of the dense run's work",
+              "likeness to the dense picture")
+    entries = []
+    for marker, colour, name, own in (
+        ("disc", BLUE, "fewer scales, less guidance", [x for x in shown if not x[1].shortcuts]),
+        ("square", ORANGE, "with shortcuts", [x for x in shown if x[1].shortcuts]),
+    ):
+        for x, choice in own:
+            plot.point(x, choice.likeness, marker, colour, choice.half_width or 0.0)
+        if own:
+            entries.append((marker, colour, name))
+    if _mark_budgets(plot, calibration, shape, entry, timed):
+        entries.append(("cross", RED, "plans for a budget of work"))
+    plot.legend(entries)
+    return sheet.finish()
 
 
 def found_in_words(calibration: Calibration, shape: TransformerConfig) -> str:
@@ -107,8 +108,10 @@ def _plan(calibration: Calibration, shape: TransformerConfig, entry: ScheduleEnt
     return toprovar_plan(shape, schedule, ToProVarSettings(), calibration, Target(budget))
 
 
-def _mark_budgets(axes: Any, calibration: Calibration, shape: TransformerConfig,
-                  entry: ScheduleEntry, timed: bool) -> None:
+def _mark_budgets(plot: Plot, calibration: Calibration, shape: TransformerConfig,
+                  entry: ScheduleEntry, timed: bool) -> bool:
+    """Whether there was one to mark."""
+    marked = False
     for budget in BUDGETS if entry.choices else ():
         plan = _plan(calibration, shape, entry, budget)
         expected = plan.parameters.get("expected_likeness")
@@ -117,7 +120,8 @@ def _mark_budgets(axes: Any, calibration: Calibration, shape: TransformerConfig,
         at = count(plan, shape).flop_share
         if timed:
             at = _time_at(shape, entry, at)
-        axes.plot([at], [expected], marker="x", ms=7, color=MARK, ls="", clip_on=False,
-                  label="plans for a budget of work" if budget == BUDGETS[0] else None)
-        axes.annotate(f"{budget:.0%}", (at, expected), textcoords="offset points",
-                      xytext=(5, -11), fontsize=8, color=MARK)
+        plot.point(at, expected, "cross", RED)
+        x, y = plot.at(at, expected)
+        plot.sheet.text(x, y - 7, f"{budget:.0%}", size=9.5, colour=RED, anchor="ms", bold=True)
+        marked = True
+    return marked

@@ -28,7 +28,7 @@ from .parts import Parts, gather
 from .sources import TensorSource, bounded
 from .staging import check_destination, check_space, staged
 from .staging_room import clear_stale
-from .text_folder import copy_files
+from .text_folder import copy_encoder, copy_files
 from .values import require_finite
 from .verify import expected_shapes, file_name
 from .writer import (
@@ -71,7 +71,8 @@ def convert(
     """Converts checkpoints; the direction follows from what the sources are.
 
     Official checkpoints and a folder as destination: the diffusers layout (``model_index.json``,
-    ``transformer/``, ``vae/``, and ``text_encoder/``, ``tokenizer/`` copied from T5 folders).
+    ``transformer/``, ``vae/``, and ``text_encoder/``, ``tokenizer/`` copied from T5 folders; an
+    encoder in one safetensors file is copied, too, and the box has its tokenizer).
     A diffusers pipeline or component and a folder: official names, ``transformer.pth`` (or, above
     ``max_shard_bytes``, a folder ``transformer/`` of shards with an index) and ``vae.pth``.
     Text folders are left out there.
@@ -257,6 +258,6 @@ def _diffusers_folder(
         head = {"_class_name": _CLASSES[kind], "_diffusers_version": diffusers}
         write_json(work / kind / "config.json", {**head, **checkpoint.config.to_dict()})
     if encoder:
-        copy_files(encoder.weights, work / "text_encoder", on_bytes)
+        copy_encoder(encoder, work / "text_encoder", on_bytes)
     if tokenizer:
         copy_files(tokenizer.tokenizer, work / "tokenizer", on_bytes)

@@ -21,7 +21,7 @@ class Parts:
 
     Attributes:
         checkpoints: by kind, at least one.
-        encoder: the folder with the text encoder.
+        encoder: the folder or file with the text encoder.
         tokenizer: the folder with the tokenizer, often the same.
     """
 
@@ -54,13 +54,15 @@ def gather(paths: Sequence[Path], *, ema: bool, patchify: bool | None) -> Parts:
             continue
         if text.weights:
             add(texts, "text encoder", text)
-        if text.tokenizer:
+        if text.tokenizer and text.shape is None:
             add(texts, "tokenizer", text)
     if not checkpoints:
         raise CheckpointError(paths[0], "no transformer or VAE among the sources")
     encoder = texts.get("text encoder")
     if encoder and "tokenizer" not in texts:
-        check_tokenizer(encoder.path)  # says what is missing
+        if encoder.shape is None:
+            check_tokenizer(encoder.path)  # says what is missing
+        texts["tokenizer"] = encoder  # one file: the box's
     return _pair(Parts(checkpoints, encoder, texts.get("tokenizer")), patchify)
 
 

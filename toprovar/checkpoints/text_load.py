@@ -1,4 +1,5 @@
-"""A T5 text encoder and its tokenizer from folders in transformers format, and nowhere else."""
+"""A T5 text encoder and its tokenizer from folders in transformers format, or from one file and the
+tokenizer in the box; from nowhere else."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from ..models.mapped import copy_weights
 from .errors import CheckpointError, one_line
 from .loading import LOADING
 from .sources import bounded
+from .text_file import box_tokenizer
 from .text_folder import check_tokenizer
 from .text_shape import EMBEDDING, EMBEDDING_TWIN
 from .text_weights import TextWeights, inspect_text_encoder
@@ -28,14 +30,15 @@ def load_text_encoder(
     folder: str | PathLike[str], tokenizer: str | PathLike[str], dtype: torch.dtype | None,
     disable_mmap: bool = False, variant: str | None = None,
 ) -> tuple[Any, Any]:
-    """(T5EncoderModel, tokenizer) from folders in transformers format.
+    """(T5EncoderModel, tokenizer) from folders in transformers format, or from one file.
 
     Nothing is downloaded, and no code that a folder names is run. Weights that keep their dtype
     stay views of the file, read when first used, unless they are small (``models.mapped``).
 
     Args:
-        folder: the encoder's, or the name of a model in the local cache (google/flan-t5-xl).
-        tokenizer: folder of the tokenizer, often the same.
+        folder: the encoder's, or the name of a model in the local cache (google/flan-t5-xl), or a
+            safetensors file with a T5 encoder.
+        tokenizer: folder of the tokenizer, often the same; a file has T5's own, in the box.
         dtype: of the weights; None = as stored.
         disable_mmap: copy the weights, so that the files may change afterwards.
         variant: take the weights that were saved under this name, such as "fp16".
@@ -45,7 +48,9 @@ def load_text_encoder(
     """
     path = cached_folder(folder)
     weights = inspect_text_encoder(path, variant)
-    words = load_tokenizer(path if tokenizer == folder else tokenizer)
+    if tokenizer == folder:
+        tokenizer = box_tokenizer() if path.is_file() else path
+    words = load_tokenizer(tokenizer)
     check_vocabulary(words, tokenizer, weights.path, weights.shape.vocab_size)
     return build_text_encoder(weights, dtype, disable_mmap), words
 

@@ -1,4 +1,5 @@
-"""Weights of a T5 text encoder: every name and shape compared with config.json, 8 bits undone."""
+"""Weights of a T5 text encoder: every name and shape compared with config.json, or with what the
+first ones of a single file say; 8 bits undone."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from .errors import CheckpointError
 from .reader import open_raw
 from .sources import TensorSource
+from .text_file import file_shape
 from .text_shape import EMBEDDING, EMBEDDING_TWIN, TextShape, read_text_shape
 from .verify import WEIGHT_DTYPES
 
@@ -26,8 +28,8 @@ class TextWeights:
     """A text encoder on disk whose every name and shape fits its configuration.
 
     Attributes:
-        path: the folder.
-        shape: from its config.json.
+        path: the folder or file.
+        shape: from config.json, or from the file's tensors.
         source: where the tensors are.
         names: the model's names -> the file's.
         scales: the same for the scales of those in 8 bits.
@@ -62,17 +64,17 @@ def inspect_text_encoder(folder: Path, variant: str | None = None) -> TextWeight
         CheckpointError: names the key and shape of the first tensor that is missing or wrong.
     """
     if folder.is_file():
+        source = open_raw(folder, variant)
+        shape = file_shape(source)
+    elif folder.is_dir():
+        shape = read_text_shape(folder)
+        source = open_raw(folder, variant)
+    else:
         raise CheckpointError(
-            folder, "a single file, but a text encoder is given as a folder: config.json, weights "
-            "and tokenizer, such as flan-t5-xl in transformers format"
+            folder, "no such file or folder; a text encoder is needed: flan-t5-xl as one "
+            "safetensors file, or as a folder in transformers format (nothing is downloaded)"
         )
-    if not folder.is_dir():
-        raise CheckpointError(
-            folder, "no such folder; a text encoder's folder is needed, such as flan-t5-xl in "
-            "transformers format (nothing is downloaded)"
-        )
-    shape = read_text_shape(folder)
-    source = open_raw(folder, variant)
+    said = "it has" if folder.is_file() else "config.json says"
     names, scales, found = {}, {}, _scales(source)
     for name, expected in shape.tensors().items():
         key = name
@@ -87,7 +89,7 @@ def inspect_text_encoder(folder: Path, variant: str | None = None) -> TextWeight
         if key.startswith("encoder.") and key not in known and not key.endswith(_UNUSED):
             raise CheckpointError(
                 info.file, "unexpected", key=key, found=info.shape,
-                note=f"config.json says {shape.num_layers} layers, {shape.feed_forward_proj}",
+                note=f"{said} {shape.num_layers} layers, {shape.feed_forward_proj}",
             )
     return TextWeights(folder, shape, source, names, scales)
 

@@ -115,6 +115,7 @@ def _analyze(arguments: argparse.Namespace, pipeline: Any, prompts: list[str],
 def write(found: Analysis, out: Path, calibration: Calibration | None = None) -> list[str]:
     """The trace, the summary and the pictures; the names of the files."""
     from ..entropy import pictures
+    from ..figures.sheet import png
     from ..files import replace_file
     from ..schedules import find_schedule
 
@@ -134,7 +135,7 @@ def write(found: Analysis, out: Path, calibration: Calibration | None = None) ->
     for i, image in enumerate(found.images[:MAPS]):
         files[f"maps-{i}.png"] = pictures.entropy_maps(found.trace, i, picture=image)
     for name, figure in files.items():
-        replace_file(out / name, pictures.png(figure))
+        replace_file(out / name, png(figure))
     return ["trace.safetensors", "summary.json", *files]
 
 

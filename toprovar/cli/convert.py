@@ -11,7 +11,7 @@ from ..printable import printable
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SRC", help="official files or folders (transformer, VAE, "
-        "flan-t5-xl), or one pipeline folder to convert back")
+        "flan-t5-xl as a folder or one .safetensors file), or one pipeline folder to convert back")
     add("destination", metavar="DST", help="pipeline folder to write; or, to convert back, a "
         ".safetensors or .pth file, or a folder")
     add("--ema", action="store_true", help="take averaged weights in place of the plain "

@@ -27,7 +27,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add = official.add_argument
     add("--transformer", metavar="PATH", help="transformer file or folder (default: none)")
     add("--vae", metavar="FILE", help="VAE file (default: none)")
-    add("--text-encoder", metavar="DIR", help="flan-t5-xl folder (default: none)")
+    add("--text-encoder", metavar="PATH", help="flan-t5-xl, a folder or one .safetensors file "
+        "(default: none)")
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:

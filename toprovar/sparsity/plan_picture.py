@@ -1,88 +1,84 @@
-"""A plan as a picture: scales down, layers across, and what each scale costs.
-
-matplotlib is imported when a figure is asked for (the extra ``analysis``).
-"""
+"""A plan as a picture: scales down, layers across, and what each scale costs. Drawn by Pillow."""
 
 from __future__ import annotations
 
-import io
-import textwrap
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-import numpy as np
+from PIL import Image
 
+from ..figures.colours import WORK, colour_bar, coloured
+from ..figures.sheet import BLUE, PALE, SOFT, Sheet, png, width_of, wrapped
 from ..models.config import default_mlp_hidden
 from ..printable import printable
 from .cost import TEXT_TOKENS, WorkTable
 from .plan import SparsityPlan
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-INK, BAR, BACK = "#333333", "#21618c", "#dfe3e8"
 TIMES = "\N{MULTIPLICATION SIGN}"
-COLOURS = ("#fbe3c8", "#f2a65a", "#b5537a", "#4b2f73", "#161335")
-"""From few tokens to all of them: what works is dark."""
+LEFT, ROW = 92.0, 25.0
+BAR = 150.0
+"""Of the scale that costs most in a dense run."""
 
 
-def plan_picture(plan: SparsityPlan, title: str | None = None) -> Figure:
+def plan_picture(plan: SparsityPlan, title: str | None = None) -> Image.Image:
     """Heat grid of the share of tokens kept at every (scale, layer), with each scale's share of a
-    dense run's FLOPs as a bar: outline = dense, filled = this plan.
+    dense run's FLOPs as a bar: pale = dense, filled = this plan.
 
     Args:
         title: default: strategy, schedule and predicted cost.
     """
-    try:
-        from matplotlib.colors import LinearSegmentedColormap
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("a picture of a plan needs matplotlib: pip install 'toprovar[analysis]'"
-                         ) from None
-
     count, depth = len(plan.scales), plan.model.depth
-    shares = np.array([[n / s.tokens for n in s.keep] for s in plan.scales])
-    shown = np.ma.masked_array(shares, [[not s.run] * depth for s in plan.scales])
-    wide = min(7.5, max(3.2, 0.26 * depth))
-    high = max(1.7, 0.27 * count)
-    figure = Figure(figsize=(wide + 3.6, high + 1.25), layout="constrained")
-    axes: Any = figure.subplots(1, 2, width_ratios=[wide, 2.0])
-    left, right = axes
-    colours = LinearSegmentedColormap.from_list("kept", list(COLOURS))
-    drawn = left.imshow(shown, cmap=colours, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    _not_run(left, plan)
-    left.set_yticks(range(count), [f"{s}   {p.grid[0]}{TIMES}{p.grid[1]}"
-                                   for s, p in enumerate(plan.scales)])
-    step = 1 if depth <= 16 else 2 if depth <= 24 else 4
-    left.set_xticks(range(0, depth, step))
-    left.set_xlabel("layer")
-    left.set_ylabel("scale   tokens")
-    left.set_xticks(np.arange(-0.5, depth), minor=True)
-    left.set_yticks(np.arange(-0.5, count), minor=True)
-    left.grid(which="minor", color="white", linewidth=0.8)
-    left.tick_params(which="both", length=0, labelsize=7)
-    _frame(left)
-    # Outside the bars, so that they stand beside their rows.
-    bar = figure.colorbar(drawn, ax=axes, location="right", fraction=0.03, pad=0.01,
-                          ticks=[0, 0.25, 0.5, 0.75, 1])
-    bar.ax.set_yticklabels(["0", "25", "50", "75", "100"], fontsize=7)
-    bar.ax.tick_params(length=0)
-    bar.set_label("tokens kept, %", fontsize=8, color=INK)
-    bar.outline.set_visible(False)
-    _costs(right, plan)
-    for axis in axes:
-        axis.xaxis.label.set(size=8, color=INK)
-        axis.yaxis.label.set(size=8, color=INK)
-    figure.suptitle(printable(title or _title(plan)), parse_math=False, fontsize=9, color=INK,
-                    x=0.01, ha="left")
-    return figure
+    column = max(16.0, min(34.0, 620 / depth))
+    wide, high = column * depth, ROW * count
+    told = cost_words(plan)
+    notes = max((width_of(words, 9.5) for words in told), default=0.0)
+    bars = LEFT + wide + 92
+    width = bars + BAR + notes + 20
+    lines = wrapped(printable(title or _title(plan)), width - 40, 11, lines=4)
+    top = 64.0 + 15 * len(lines)
+    sheet = Sheet(width, top + high + 56)
+    sheet.text(20, 16, "Tokens that each layer works on", size=14, bold=True)
+    for number, line in enumerate(lines):
+        sheet.text(20, 38 + 15 * number, line, colour=SOFT)
+    for s, step in enumerate(plan.scales):
+        y = top + s * ROW
+        sheet.text(34, y + ROW / 2, str(s), size=10, anchor="rm")
+        rows, columns = step.grid
+        sheet.text(LEFT - 10, y + ROW / 2, f"{rows} x {columns}", size=9.5, anchor="rm",
+                   colour=SOFT)
+        if step.run:
+            sheet.picture(coloured([kept_shares(plan)[s]], WORK), LEFT, y, wide, ROW)
+        else:
+            _not_run(sheet, LEFT, y, wide)
+    _grid(sheet, top, column, depth, count)
+    every = 1 if column >= 22 else 2 if depth <= 24 else 4
+    for layer in range(0, depth, every):
+        sheet.text(LEFT + (layer + 0.5) * column, top + high + 6, str(layer), size=9.5, anchor="ma")
+    sheet.text(LEFT + wide / 2, top + high + 24, "layer", anchor="ma")
+    sheet.text(40, top - 8, "scale, its tokens", size=9.5, colour=SOFT, anchor="ls")
+    colour_bar(sheet, LEFT + wide + 12, top, min(high, 190.0), WORK, "tokens kept, %",
+               [(n / 100, str(n)) for n in (0, 25, 50, 75, 100)])
+    _costs(sheet, plan, bars, top, told)
+    return sheet.finish()
 
 
-def plan_png(plan: SparsityPlan, dpi: int = 200) -> bytes:
+def plan_png(plan: SparsityPlan) -> bytes:
     """The picture as a PNG file's content."""
-    buffer = io.BytesIO()
-    plan_picture(plan).savefig(buffer, format="png", dpi=dpi, facecolor="white",
-                               metadata={"toprovar": "{}"})
-    return buffer.getvalue()
+    return png(plan_picture(plan))
+
+
+def kept_shares(plan: SparsityPlan) -> list[list[float]]:
+    """Share of tokens kept at every scale and layer; NaN where the scale is not run."""
+    return [[n / s.tokens if s.run else float("nan") for n in s.keep] for s in plan.scales]
+
+
+def cost_words(plan: SparsityPlan) -> list[str]:
+    """What stands beside each scale's bar."""
+    found = []
+    for step, share, whole in zip(plan.scales, *scale_shares(plan), strict=True):
+        text = f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
+        text += "" if share == whole else f" of {100 * whole:.0f}"
+        found.append(text + (", no guidance" if step.run and not step.guided else ""))
+    return found
 
 
 def scale_shares(plan: SparsityPlan) -> tuple[list[float], list[float]]:
@@ -99,46 +95,41 @@ def scale_shares(plan: SparsityPlan) -> tuple[list[float], list[float]]:
     return (own / dense.sum()).tolist(), (dense / dense.sum()).tolist()
 
 
-def _costs(axis: Any, plan: SparsityPlan) -> None:
+def _costs(sheet: Sheet, plan: SparsityPlan, left: float, top: float, told: Sequence[str]) -> None:
     """Bars beside the rows of the grid."""
     own, dense = scale_shares(plan)
-    unguided = any(s.run and not s.guided for s in plan.scales)
-    places = range(len(own))
-    axis.barh(places, dense, height=0.72, color=BACK)
-    axis.barh(places, own, height=0.72, color=BAR)
     widest = max(dense)
-    for place, share, whole, step in zip(places, own, dense, plan.scales, strict=True):
-        text = f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
-        text += "" if share == whole else f" of {100 * whole:.0f}"
-        if step.run and not step.guided:
-            text += ", no guidance"
-        axis.text(max(share, whole) + 0.02 * widest, place, text, va="center", fontsize=7,
-                  color=INK)
-    axis.set_ylim(len(own) - 0.5, -0.5)
-    axis.set_xlim(0, widest * (1.9 if unguided else 1.42))
-    axis.set_yticks([])
-    axis.set_xticks([])
+    for s, (share, whole) in enumerate(zip(own, dense, strict=True)):
+        y = top + s * ROW
+        sheet.box(left, y + 4, max(0.5, BAR * whole / widest), ROW - 8, fill=PALE)
+        if share:
+            sheet.box(left, y + 4, max(0.5, BAR * share / widest), ROW - 8, fill=BLUE)
+        sheet.text(left + BAR * max(share, whole) / widest + 6, y + ROW / 2, told[s], size=9.5,
+                   anchor="lm")
     every = plan.predicted.flop_share if plan.predicted else sum(own)
-    axis.set_xlabel(f"FLOPs, % of dense: {100 * every:.0f} in all", loc="left")
-    _frame(axis)
+    y = top + ROW * len(own) + 6
+    sheet.text(left, y, f"FLOPs: {100 * every:.0f} % of dense", size=10.5)
+    sheet.text(left, y + 16, "pale: the same scale in a dense run", size=9.5, colour=SOFT)
 
 
-def _not_run(axis: Any, plan: SparsityPlan) -> None:
-    """Hatches for scales that are not run."""
-    from matplotlib.patches import Rectangle
-
-    depth = plan.model.depth
-    for s, step in enumerate(plan.scales):
-        if step.run:
-            continue
-        axis.add_patch(Rectangle((-0.5, s - 0.5), depth, 1, facecolor="#f6f6f6",
-                                 edgecolor="#cccccc", hatch="////", linewidth=0))
-        axis.text((depth - 1) / 2, s, "not run", ha="center", va="center", fontsize=7, color=INK,
-                  bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none"})
+def _not_run(sheet: Sheet, left: float, y: float, wide: float) -> None:
+    """Hatches for a scale that is not run."""
+    sheet.box(left, y, wide, ROW, fill="#f4f5f7")
+    step, x = 9.0, left
+    while x + ROW <= left + wide:
+        sheet.line([(x, y + ROW), (x + ROW, y)], "#d4d8de", 0.8)
+        x += step
+    sheet.box(left + wide / 2 - 26, y + 5, 52, ROW - 10, fill="#f4f5f7")
+    sheet.text(left + wide / 2, y + ROW / 2, "not run", size=9.5, colour=SOFT, anchor="mm")
 
 
-def _frame(axis: Any) -> None:
-    axis.spines[:].set_visible(False)
+def _grid(sheet: Sheet, top: float, column: float, depth: int, count: int) -> None:
+    """White rules between the cells."""
+    for layer in range(1, depth):
+        x = LEFT + layer * column
+        sheet.line([(x, top), (x, top + ROW * count)], "white", 0.8)
+    for s in range(1, count):
+        sheet.line([(LEFT, top + s * ROW), (LEFT + depth * column, top + s * ROW)], "white", 0.8)
 
 
 def _title(plan: SparsityPlan) -> str:
@@ -148,4 +139,4 @@ def _title(plan: SparsityPlan) -> str:
         words.append(f"predicted {cost.speedup:.2f} {TIMES} on {cost.device}")
     if cost:
         words.append(f"KV cache {cost.kv_share:.0%} of dense")
-    return "\n".join(textwrap.wrap("; ".join(words), 100))
+    return "; ".join(words)

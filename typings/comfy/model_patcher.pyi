@@ -3,6 +3,7 @@
 import torch
 
 class ModelPatcher:
+    model: torch.nn.Module
     load_device: torch.device
     offload_device: torch.device
 

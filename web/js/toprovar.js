@@ -8,6 +8,7 @@ import { ComparePanel } from "./lib/compare.js";
 import { tuckAway } from "./lib/inputs.js";
 import { PlannerPanel } from "./lib/planner.js";
 import { ReportPanel } from "./lib/report.js";
+import { sortTemplates } from "./lib/templates.js";
 
 const PREFIX = "ToProVAR_";
 const PANELS = {
@@ -21,6 +22,7 @@ app.registerExtension({
   name: "ToProVAR",
 
   setup() {
+    sortTemplates(app.api);
     const sheet = document.createElement("link");
     sheet.rel = "stylesheet";
     sheet.href = new URL("./toprovar.css", import.meta.url).href;
