@@ -71,6 +71,19 @@ class Comparison:
         return "\n".join(table(head, rows, left=(0,)))
 
 
+def pictures_of(name: str, image: Tensor | None, report: Report) -> Tensor:
+    """IMAGE of a run: what is connected, else what its report brings.
+
+    Args:
+        name: of the input that takes pictures.
+    """
+    found = report.pictures if image is None else image
+    if found is None:
+        raise ValueError(f"{name} is not connected, and its report brings no pictures: connect "
+                         "both from the same sampler")
+    return found
+
+
 def compare_runs(images: list[Tensor], reports: list[Report]) -> Comparison:
     """Hold each run's pictures against the first run's.
 

@@ -27,6 +27,7 @@ class Report:
         flop_shares: of a dense run, for each of them.
         bits: of each image, {scale: [1, N, d]}; latents: [B, d, h, w] summed codes.
         schedule: the size.
+        pictures: IMAGE [B, H, W, 3], decoded; None where nobody has.
     """
 
     prompts: tuple[str, ...]
@@ -36,6 +37,7 @@ class Report:
     latents: Tensor
     schedule: ScaleSchedule
     kept: dict[int, Tensor] = field(default_factory=dict)
+    pictures: Tensor | None = None
 
     def run_of(self, image: int) -> int:
         """Which of the runs drew an image."""
