@@ -80,7 +80,8 @@ def _inputs() -> list[io.Input]:
                                  tooltip="Longer side of a picture on the sheet, in pixels."))
     reports = [Report.Input(f"report_{n}", optional=n > 1, tooltip=OTHERS)
                for n in range(1, RUNS + 1)]
-    report = with_layout(report, [side], [side], {"reports": {"": reports}})
+    report = with_layout(report, [side], [side], {"reports": {"": reports}},
+                         {f"image_{n}": one.id for n, one in enumerate(reports, 1)})
     if DYNAMIC:
         return [report, growing("reports", Report.Input("report", optional=True, tooltip=OTHERS),
                                 "report", OTHERS), side, reference]

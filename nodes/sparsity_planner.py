@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from ..toprovar.plan_edits import edits_error
@@ -45,10 +46,15 @@ class SparsityPlanner(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, edits: str = "") -> bool | str:
+    def validate_inputs(cls, edits: str = "", **_: Any) -> bool | str:
         """ComfyUI checks numbers and choices itself. It reports what is said here once for every
         input that is named here, so settings that do not go together are refused by ``execute``."""
         return edits_error(edits or "") or True
+
+    # By this ComfyUI knows what is checked here. It hands over groups of dynamic inputs as well.
+    validate_inputs.__func__.__signature__ = inspect.Signature([  # type: ignore[attr-defined]  # of the function below the decorator
+        inspect.Parameter("cls", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        inspect.Parameter("edits", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="")])
 
     @classmethod
     def check_lazy_status(cls, plan: PlanChoice | None = None, trace: object = _ABSENT,

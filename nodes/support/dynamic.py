@@ -61,18 +61,22 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_layout(given: io.Input, plain: Sequence[str | io.Input],
                 dynamic: Sequence[str | io.Input],
-                groups: Mapping[str, Mapping[str, Sequence[io.Input]]]) -> io.Input:
+                groups: Mapping[str, Mapping[str, Sequence[io.Input]]],
+                implied: Mapping[str, str] | None = None) -> io.Input:
     """The input, with what the browser must know to open workflows of either kind of server.
 
     Args:
         plain: widgets in the order of a server without dynamic inputs; groups by their names.
         dynamic: the same with them, without groups' members.
         groups: name -> choice -> its members; of sockets, the choice is "".
+        implied: plain sockets that are no inputs here, though they are taken -> the socket which
+            brings the same, where both are from one node.
     """
     every = [*plain, *(one for options in groups.values() for member in options.values()
                        for one in member)]
     given.extra_dict = {**(given.extra_dict or {}), LAYOUT: {
         "plain": _names(plain), "dynamic": _names(dynamic), "is_dynamic": DYNAMIC,
+        "implied": dict(implied or {}) if DYNAMIC else {},
         "groups": {name: {key: _names(members) for key, members in options.items()}
                    for name, options in groups.items()},
         "defaults": {**{name: next(iter(options)) for name, options in groups.items()},

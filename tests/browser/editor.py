@@ -52,7 +52,7 @@ class Editor:
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Open a workflow, and have it fit the window."""
-        self.browser.evaluate("(graph) => app.loadGraphData(graph)", workflow)
+        self.browser.evaluate("async (graph) => { await app.loadGraphData(graph); }", workflow)
         self.browser.wait("(count) => app.graph.nodes.length === count", len(workflow["nodes"]))
         self.settle()
 

@@ -21,11 +21,13 @@ def plain_inputs(about: dict[str, Any]) -> dict[str, Any]:
             keys = [option["key"] for option in options["options"]]
             members[name] = ("COMBO", {**options, "options": keys, "default": keys[0]})
             for option in options["options"]:
-                members |= option["inputs"].get("required", {}) | option["inputs"].get(
-                    "optional", {})
+                members |= {**option["inputs"].get("required", {}),
+                            **option["inputs"].get("optional", {})}
         elif kind == "COMFY_AUTOGROW_V3":
             (one,) = options["template"]["input"]["optional"].values()
             members |= dict.fromkeys(layout["groups"][name][""], one)
+            members |= {f"image_{n}": ("IMAGE", {
+                "tooltip": f"Pictures in place of those of report_{n}."}) for n in range(1, 5)}
         else:
             members[name] = (kind, options)
     return {**{name: members[name] for name in layout["plain"]}, **members}

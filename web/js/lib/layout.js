@@ -14,9 +14,6 @@ export function layoutOf(definition) {
   return Object.values({ ...required, ...optional }).map((spec) => spec?.[1]?.[LAYOUT]).find(Boolean);
 }
 
-/** Whether an input lies in a group, under a choice or growing. */
-const isGrouped = (name) => name.includes(".");
-
 /** All of a graph's nodes and those of its subgraphs, as this server has them. */
 export function adaptGraph(graph, layouts) {
   for (const one of [graph, ...(graph.definitions?.subgraphs ?? [])]) {
@@ -24,7 +21,7 @@ export function adaptGraph(graph, layouts) {
       const layout = layouts.get(node.type);
       if (!layout) continue;
       adaptValues(node, layout);
-      adaptSockets(node, layout, one.links ?? []);
+      adaptSockets(node, layout, one);
     }
   }
 }
@@ -80,27 +77,53 @@ function writeGrouped(found, { dynamic, groups, defaults }) {
 }
 
 /** Sockets by the names that they have here. Those of widgets that are not connected are left out:
- * the node makes them. */
-function adaptSockets(node, { is_dynamic: dynamic, groups }, links) {
+ * the node makes them. So are those that bring only what another one brings as well. */
+function adaptSockets(node, layout, graph) {
   if (!Array.isArray(node.inputs)) return;
-  const owner = new Map(Object.entries(groups).flatMap(([group, options]) =>
-    Object.values(options).flat().map((member) => [member, group])));
+  const links = new Map((graph.links ?? []).map((link) => [linkOf(link).id, link]));
+  const from = (name) => {
+    const input = node.inputs.find((one) => one.name === name);
+    return input && links.has(input.link) ? linkOf(links.get(input.link)).origin : undefined;
+  };
+  const origins = new Map(Object.values(layout.implied).map((name) => [name, from(name)]));
   const kept = [];
   for (const input of node.inputs) {
-    const member = input.name.slice(input.name.lastIndexOf(".") + 1);
-    const foreign = dynamic ? owner.has(input.name)
-      : isGrouped(input.name) && Object.hasOwn(groups, input.name.split(".")[0]);
-    const name = foreign && dynamic ? `${owner.get(member)}.${member}` : member;
-    if (!foreign) kept.push(input);
-    else if (input.link !== null && input.link !== undefined) {
+    const name = nameHere(input.name, layout);
+    const linked = input.link !== null && input.link !== undefined;
+    const brought = layout.implied[input.name];
+    if (brought && linked && from(input.name) === origins.get(brought)) unlink(graph, input.link);
+    else if (name === input.name && !(brought && !linked)) kept.push(input);
+    else if (linked) {
       kept.push({ ...input, name, ...(input.widget ? { widget: { ...input.widget, name } } : {}) });
     }
   }
-  if (kept.every((input, i) => input === node.inputs[i]) && kept.length === node.inputs.length) return;
+  if (kept.length === node.inputs.length && kept.every((one, i) => one === node.inputs[i])) return;
   node.inputs = kept;
   kept.forEach((input, slot) => {
-    const link = links.find((one) => (Array.isArray(one) ? one[0] : one.id) === input.link);
+    const link = links.get(input.link);
     if (Array.isArray(link)) link[4] = slot;
     else if (link) link.target_slot = slot;
   });
+}
+
+/** An input's name on this server. */
+function nameHere(name, { is_dynamic: dynamic, groups }) {
+  const [group, member] = name.split(".");
+  if (!dynamic) return member && Object.hasOwn(groups, group) ? member : name;
+  const owner = Object.keys(groups).find((one) =>
+    Object.values(groups[one]).some((members) => members.includes(name)));
+  return owner ? `${owner}.${name}` : name;
+}
+
+/** A link's number and the node that it comes from; graphs list them in two ways. */
+const linkOf = (link) => (Array.isArray(link) ? { id: link[0], origin: link[1] }
+  : { id: link.id, origin: link.origin_id });
+
+function unlink(graph, id) {
+  graph.links = graph.links.filter((link) => linkOf(link).id !== id);
+  for (const { outputs } of graph.nodes) {
+    for (const output of outputs ?? []) {
+      if (output.links) output.links = output.links.filter((one) => one !== id);
+    }
+  }
 }
