@@ -28,7 +28,7 @@ class AcceleratedSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "ToProVAR_Sampler", "Accelerated Sampler",
+            "ToProVAR_Sampler", "Accelerated Sampler (fast)",
             description="Draws pictures scale by scale and leaves out what the plan says needs "
                         "no work. Without a plan the sampler chooses: ToProVAR by the model's "
                         "calibration, or by the prior for Infinity models, one plan for all "
