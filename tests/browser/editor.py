@@ -61,7 +61,8 @@ class Editor:
         """Show all nodes, or one."""
         self.browser.evaluate(
             """(id) => {
-              const shown = app.graph.nodes.filter((node) => id === null || node.id === id);
+              const shown = app.graph.nodes.filter(
+                (node) => id === null || String(node.id) === String(id));
               const boxes = shown.map((node) => node.getBounding());
               const [x, y] = [0, 1].map((i) => Math.min(...boxes.map((box) => box[i])));
               const right = Math.max(...boxes.map((box) => box[0] + box[2]));
