@@ -26,8 +26,8 @@ export class PlanGrid {
     listen("pointerover", (event) => this.over(event));
     listen("pointerleave", () => this.on.over(null, null));
     listen("keydown", (event) => this.key(event));
-    for (const kind of ["pointerup", "pointercancel"]) {
-      window.addEventListener(kind, () => this.lift(), { signal });
+    for (const kind of ["pointerup", "pointercancel"]) { // which nodes keep to themselves
+      window.addEventListener(kind, () => this.lift(), { signal, capture: true });
     }
   }
 
