@@ -59,13 +59,13 @@ class Comparison:
 
     def table(self) -> str:
         """The same in words."""
-        from ...toprovar.sparsity.plan_table import table
+        from ...toprovar.sparsity.plan_table import percent, table
 
         rows = []
         for run in self.to_json()["runs"]:
             psnr = "equal" if run["psnr"] is None else f"{run['psnr']:.1f} dB"
             rows.append((run["name"], f"{run['seconds']:.3f} s", f"{run['speedup']:.2f} x",
-                         f"{run['flop_share']:.0%}", f"{run['ssim']:.3f}", psnr,
+                         percent(run["flop_share"]), f"{run['ssim']:.3f}", psnr,
                          f"{run['equal_bits']:.1%}"))
         head = ("run", "time", "speed-up", "FLOPs", "SSIM", "PSNR", "equal bits")
         return "\n".join(table(head, rows, left=(0,)))

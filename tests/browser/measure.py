@@ -40,6 +40,7 @@ async () => {
   }));
 
   for (const [node, box] of boxes) {
+    if (node.flags?.collapsed) continue; // a bar, on which all slots are one
     const body = bodies.get(node);
     const parts = body ? ofRows(body) : ofWidgets(node);
     for (const [what, part] of parts) {
