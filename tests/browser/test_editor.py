@@ -177,6 +177,7 @@ def test_a_stroke_is_one_step_of_undo(editor: Editor) -> None:
     cell = f"{panel} .tpv-cell[data-scale='4'][data-layer='%d']"
     editor.browser.do("drag", **{"from": cell % 1, "to": cell % 3})
     first = editor.widget(planner, "edits")
+    editor.settle()  # the newest frontend takes what changes within 50 ms for the same step
     editor.browser.do("drag", **{"from": cell % 5, "to": cell % 7})
     assert len(json.loads(editor.widget(planner, "edits"))["keep"]["4"]) == 6
     editor.browser.evaluate(

@@ -11,7 +11,8 @@ export const nextShare = (share) => STEPS.find((step) => step < share - 0.01) ??
 export class PlanGrid {
   /**
    * @param on what happens: paint(cells, share), over(scale, layer) with nulls where the pointer
-   *   left, toggle(scale), done() at the end of a stroke; brush() = share to paint, undefined = next
+   *   left, toggle(scale), begin() and done() around a stroke; brush() = share to paint,
+   *   undefined = next
    */
   constructor(on) {
     this.on = on;
@@ -105,6 +106,7 @@ export class PlanGrid {
     event.preventDefault(); // no text selection
     event.target.focus?.({ preventScroll: true });
     this.stroke = this.strength(cells);
+    this.on.begin();
     this.on.paint(cells, this.stroke);
   }
 

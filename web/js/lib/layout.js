@@ -8,10 +8,11 @@
 const LAYOUT = "toprovar_layout";
 const BY = { name: "by", size: "width and height", aspect: "aspect and pixels" };
 
-/** How inputs of a node lie, by its definition; undefined where they do not depend on the server. */
+/** How inputs of a node lie, by its definition; undefined where no server has them otherwise. */
 export function layoutOf(definition) {
   const { required, optional } = definition?.input ?? {};
-  return Object.values({ ...required, ...optional }).map((spec) => spec?.[1]?.[LAYOUT]).find(Boolean);
+  return Object.values({ ...required, ...optional }).map((spec) => spec?.[1]?.[LAYOUT])
+    .find(Boolean);
 }
 
 /** All of a graph's nodes and those of its subgraphs, as this server has them. */
@@ -59,7 +60,8 @@ function readGrouped(values, { dynamic, groups }) {
 
 /** The same of plain ones; workflows of earlier releases have fewer. */
 function readPlain(values, { plain, groups }) {
-  const found = Object.fromEntries(plain.slice(0, values.length).map((name, i) => [name, values[i]]));
+  const found = Object.fromEntries(
+    plain.slice(0, values.length).map((name, i) => [name, values[i]]));
   const fits = Object.entries(groups).every(([name, options]) =>
     !Object.hasOwn(found, name) || Object.hasOwn(options, found[name]));
   if (!fits || values.length > plain.length) return undefined;

@@ -68,6 +68,7 @@ export class Panel {
   release() {
     this.life?.abort();
     this.life = undefined;
+    if (this.held) this.changed();
     this.observer?.disconnect();
     clearTimeout(this.later);
     if (this.inVue) {
@@ -178,10 +179,28 @@ export class Panel {
     this.body.replaceChildren(h("p", { class: "tpv-hint" }, ...content));
   }
 
+  get changeTracker() {
+    return this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  }
+
+  /** All that changes from here until ``changed`` is one step of ComfyUI's undo history. */
+  changing() {
+    const { changeTracker: tracker } = this;
+    if (this.held || !tracker?.beforeChange || !tracker.afterChange) return;
+    this.held = tracker;
+    tracker.beforeChange();
+  }
+
   /** Have the change in ComfyUI's undo history. */
   changed() {
     this.node.graph?.setDirtyCanvas(true, true);
-    const tracker = this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+    if (this.held) {
+      const tracker = this.held;
+      this.held = undefined;
+      tracker.afterChange();
+      return;
+    }
+    const { changeTracker: tracker } = this;
     if (tracker?.captureCanvasState) tracker.captureCanvasState();
     else tracker?.checkState?.(); // its name in earlier frontends
   }

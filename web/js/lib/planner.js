@@ -39,6 +39,7 @@ export class PlannerPanel extends Panel {
       paint: (cells, share) => this.paint(cells, share),
       toggle: (scale) => this.toggle(scale),
       over: (scale, layer) => this.tell(scale, layer),
+      begin: () => this.changing(),
       done: () => this.changed(),
       brush: () => this.brush,
     });

@@ -89,7 +89,8 @@ export function layOutAsShown(node) {
  * @param element one in a row of the node
  */
 export function hideRows(node, element) {
-  const rows = [...(element.closest(".lg-node-widgets")?.querySelectorAll(".lg-node-widget") ?? [])];
+  const rows = [
+    ...(element.closest(".lg-node-widgets")?.querySelectorAll(".lg-node-widget") ?? [])];
   const drawn = node.widgets?.filter((w) => w.type && !w.options?.hidden && !w.options?.canvasOnly);
   const named = rows.length > 0 && rows.every((row) => row.dataset.widgetName);
   if (!drawn || (!named && rows.length !== drawn.length)) return;
