@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .support.host import ExecutionBlocker, from_pil, io, to_pil
 from .support.schema import Conditioning, Model, Plan, Report, Size, advanced, schema
-from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
+from .support.sizes import AUTO, aspects, budgets, choose_schedule
 from .support.strategy_inputs import STRATEGIES
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 DECODED, OFF = "decoded", "off"
 MOST_IMAGES = 64
-LARGEST_SEED = (1 << 53) - 1
-"""What JavaScript, and so a workflow, counts exactly."""
+LARGEST_SEED = (1 << 64) - 1
+"""As in ComfyUI's own samplers. The seed after it is 0."""
 
 
 class AcceleratedSampler(io.ComfyNode):
@@ -27,13 +28,14 @@ class AcceleratedSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "ToProVAR_Sampler", "Accelerated Sampler",
+            "ToProVAR_Sampler", "Accelerated Sampler (fast)",
             description="Draws pictures scale by scale and leaves out what the plan says needs "
                         "no work. Without a plan the sampler chooses: ToProVAR by the model's "
                         "calibration, or by the prior for Infinity models, one plan for all "
                         "prompts; dense where that would not be faster.",
-            search_aliases=["KSampler", "sampler", "infinity", "generate", "text to image",
-                            *STRATEGIES],
+            search_aliases=["fast", "fast sampler", "KSampler", "sampler", "infinity", "generate",
+                            "text to image", *STRATEGIES],
+            has_intermediate_output=True,
             inputs=_inputs(),
             outputs=[
                 io.Image.Output(display_name="image", tooltip="Decoded with the model's own VAE."),
@@ -50,18 +52,6 @@ class AcceleratedSampler(io.ComfyNode):
                                         "overlay switched on."),
             ],
         )
-
-    @classmethod
-    def validate_inputs(cls, aspect: str = "1:1", pixels: str = AUTO, cfg: float = 0.0,
-                        tau: float = 0.0, top_p: float = 0.97, images: int = 1) -> bool | str:
-        if wrong := size_error(aspect, pixels):
-            return wrong
-        for name, value, high in (("cfg", cfg, 100), ("tau", tau, 10), ("top_p", top_p, 1)):
-            if isinstance(value, (int, float)) and not 0 <= value <= high:
-                return f"{name} must lie between 0 and {high}, got {value}"
-        if isinstance(images, int) and not 1 <= images <= MOST_IMAGES:
-            return f"images must lie between 1 and {MOST_IMAGES}, got {images}"
-        return True
 
     @classmethod
     def execute(
@@ -87,6 +77,7 @@ class AcceleratedSampler(io.ComfyNode):
             shown = from_pil(overlay_image(to_pil(image[0]), report.kept))
         else:
             shown = ExecutionBlocker("switch on overlay in the sampler to see dropped tokens")
+        report = replace(report, pictures=image)
         return io.NodeOutput(image, {"samples": report.latents}, report, used, shown, ui={
             "toprovar_report": [report.to_json()], "text": [str(report)],
         })

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .accelerated_sampler import LARGEST_SEED
 from .support.host import io, ui
 from .support.schema import Conditioning, Model, Size, TextEncoder, advanced, schema
-from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
+from .support.sizes import AUTO, aspects, budgets, choose_schedule
 
 if TYPE_CHECKING:
     from ..toprovar.schedules import ScaleSchedule
     from .support.infinity import Infinity, Prompts
     from .support.infinity import TextEncoder as Encoder
+
+LARGEST_SEED = (1 << 53) - 1
+"""Pictures are drawn from this and the seeds behind it."""
 
 
 class CalibrateInfinity(io.ComfyNode):
@@ -72,10 +74,6 @@ class CalibrateInfinity(io.ComfyNode):
             ],
             is_output_node=True,
         )
-
-    @classmethod
-    def validate_inputs(cls, aspect: str = "1:1", pixels: str = AUTO) -> bool | str:
-        return size_error(aspect, pixels) or True
 
     @classmethod
     def execute(cls, model: Infinity, minutes: float, seed: int, aspect: str, pixels: str,

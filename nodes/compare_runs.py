@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from .support.dynamic import DYNAMIC, growing, plain_values, with_layout
 from .support.host import from_pil, io, ui
 from .support.schema import Report, advanced, schema
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     from .support.runs import Report as RunsReport
 
 RUNS = 4
-"""Runs besides the reference."""
+"""Runs besides the reference, where inputs cannot grow."""
+IS_RUN = re.compile(r"(image|report)_[1-9]\d*")
+OTHERS = "From another sampler: a run that is held against the reference."
 
 
 class CompareRuns(io.ComfyNode):
@@ -21,31 +25,15 @@ class CompareRuns(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        first = [
-            io.Image.Input("reference", tooltip="What the others are held against: usually a "
-                                                "dense run."),
-            Report.Input("reference_report", tooltip="From the same sampler as the reference."),
-        ]
-        others = [
-            socket for n in range(1, RUNS + 1) for socket in (
-                io.Image.Input(f"image_{n}", optional=n > 1, tooltip=f"Pictures of run {n}."),
-                Report.Input(f"report_{n}", optional=n > 1,
-                             tooltip=f"From the same sampler as image_{n}."),
-            )
-        ]
         return schema(
             "ToProVAR_CompareRuns", "Compare Runs",
             description="Pictures side by side with their differences, and figures: SSIM, PSNR, "
                         "equal bits, time, speed-up, work. Times include what a first run sets "
                         "up; queue twice (with another seed) for a fair one.",
+            accept_all_inputs=True,
             search_aliases=["SSIM", "PSNR", "difference", "benchmark", "side by side",
                             "toprovar"],
-            inputs=[
-                *first, *others,
-                advanced(io.Int.Input("side", default=320, min=64, max=1024, step=16,
-                                      tooltip="Longer side of a picture on the sheet, in "
-                                              "pixels.")),
-            ],
+            inputs=_inputs(),
             outputs=[
                 io.Image.Output(display_name="sheet", tooltip="All pictures with their figures."),
                 io.Image.Output(display_name="differences",
@@ -56,23 +44,24 @@ class CompareRuns(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, reference: Tensor, reference_report: RunsReport, side: int,
+    def execute(cls, reference_report: RunsReport, side: int, reference: Tensor | None = None,
                 **runs: Any) -> io.NodeOutput:
         import torch
 
-        from .support.comparing import compare_runs
+        from .support.comparing import compare_runs, pictures_of
 
-        images, reports = [reference], [reference_report]
-        for n in range(1, RUNS + 1):
-            image, report = runs.get(f"image_{n}"), runs.get(f"report_{n}")
-            if image is None and report is None:
-                continue
-            if image is None or report is None:
-                missing = f"image_{n}" if image is None else f"report_{n}"
-                raise ValueError(f"{missing} is not connected: a run needs its image and its "
-                                 "report, both from the same sampler")
-            images.append(image)
+        images, reports = [pictures_of("reference", reference, reference_report)], [
+            reference_report]
+        given = plain_values(runs)
+        for n in sorted({int(name.rpartition("_")[2]) for name in given if IS_RUN.fullmatch(name)}):
+            report = given.get(f"report_{n}")
+            if report is None:
+                raise ValueError(f"report_{n} is not connected: a run needs the report of the "
+                                 f"sampler that image_{n} is from")
+            images.append(pictures_of(f"image_{n}", given.get(f"image_{n}"), report))
             reports.append(report)
+        if len(reports) == 1:
+            raise ValueError("there is nothing to compare: connect a report beside the reference")
         found = compare_runs(images, reports)
         sheet = from_pil(found.sheet(side))
         differences = torch.cat([from_pil(one) for one in found.differences()])
@@ -80,3 +69,25 @@ class CompareRuns(io.ComfyNode):
             **ui.PreviewImage(sheet, cls=cls).as_dict(),
             "toprovar_comparison": [found.to_json()], "text": [found.table()],
         })
+
+
+def _inputs() -> list[io.Input]:
+    reference = io.Image.Input("reference", optional=True,
+                               tooltip="Pictures in place of the report's own.")
+    report = Report.Input("reference_report", tooltip="What the others are held against: usually "
+                                                      "a dense run.")
+    side = advanced(io.Int.Input("side", default=320, min=64, max=1024, step=16,
+                                 tooltip="Longer side of a picture on the sheet, in pixels."))
+    reports = [Report.Input(f"report_{n}", optional=n > 1, tooltip=OTHERS)
+               for n in range(1, RUNS + 1)]
+    report = with_layout(report, [side], [side], {"reports": {"": reports}},
+                         {f"image_{n}": one.id for n, one in enumerate(reports, 1)})
+    if DYNAMIC:
+        return [report, growing("reports", Report.Input("report", optional=True, tooltip=OTHERS),
+                                "report", OTHERS), side, reference]
+    others = [
+        socket for n, other in enumerate(reports, 1) for socket in (
+            io.Image.Input(f"image_{n}", optional=True,
+                           tooltip=f"Pictures in place of those of report_{n}."), other)
+    ]
+    return [reference, report, *others, side]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .accelerated_sampler import LARGEST_SEED
 from .support.host import io, to_pil
 from .support.schema import Conditioning, Model, Size, Trace, schema
-from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
+from .support.sizes import AUTO, aspects, budgets, choose_schedule
 
 if TYPE_CHECKING:
     from ..toprovar.schedules import ScaleSchedule
@@ -26,6 +26,7 @@ class EntropyAnalyzer(io.ComfyNode):
                         "layers are Global or Detail, and how scales differ.",
             search_aliases=["attention", "entropy", "heatmap", "analyze", "visualize",
                             "toprovar"],
+            has_intermediate_output=True,
             inputs=[
                 Model.Input("model", tooltip="From Load Infinity."),
                 Conditioning.Input("conditioning", tooltip="The prompts that are drawn; several "
@@ -55,10 +56,6 @@ class EntropyAnalyzer(io.ComfyNode):
                 io.Image.Output(display_name="images", tooltip="The pictures, drawn in full."),
             ],
         )
-
-    @classmethod
-    def validate_inputs(cls, aspect: str = "1:1", pixels: str = AUTO) -> bool | str:
-        return size_error(aspect, pixels) or True
 
     @classmethod
     def execute(cls, model: Infinity, conditioning: Prompts, seed: int, aspect: str,

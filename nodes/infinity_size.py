@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..toprovar.schedules import schedule_for_size, size_notes
+from .support.dynamic import DYNAMIC, choice, plain_values, with_layout
 from .support.host import io
 from .support.schema import Size, advanced, schema
 from .support.sizes import aspects, budgets, schedule_named, size_error
+
+BY_ASPECT, BY_SIZE = "aspect and pixels", "width and height"
+DEFAULT_PIXELS = "0.25M"
+LEAST = 16
+"""Pixels of a side."""
 
 
 class InfinitySize(io.ComfyNode):
@@ -20,19 +28,8 @@ class InfinitySize(io.ComfyNode):
                         "that both use the same.",
             search_aliases=["resolution", "aspect ratio", "width", "height", "schedule",
                             "empty latent", "toprovar"],
-            inputs=[
-                io.Combo.Input("aspect", options=list(aspects()), default="1:1",
-                               tooltip="Width to height."),
-                io.Combo.Input("pixels", options=budgets(), default="0.25M",
-                               tooltip="How many pixels: 0.06M is 256 x 256, 0.25M 512 x 512, "
-                                       "0.60M 768 x 768, 1M 1024 x 1024."),
-                advanced(io.Int.Input(
-                    "width", default=0, min=0, max=8192, step=16,
-                    tooltip="In place of aspect and pixels: the nearest size that Infinity knows "
-                            "is taken. 0 = use aspect and pixels.")),
-                advanced(io.Int.Input("height", default=0, min=0, max=8192, step=16,
-                                      tooltip="Goes with width.")),
-            ],
+            accept_all_inputs=True, has_intermediate_output=True,
+            inputs=_inputs(),
             outputs=[
                 Size.Output(display_name="size", tooltip="For the sampler and the planner."),
                 io.Int.Output(display_name="width", tooltip="Of the picture, in pixels."),
@@ -41,31 +38,47 @@ class InfinitySize(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, aspect: str = "1:1", pixels: str = "0.25M", width: int = 0,
-                        height: int = 0) -> bool | str:
-        for name, value in (("width", width), ("height", height)):
-            if isinstance(value, int) and not 0 <= value <= 8192:
-                return f"{name} must lie between 0 and 8192, got {value}"
-        if isinstance(width, int) and isinstance(height, int) and bool(width) != bool(height):
-            return (f"width is {width} and height is {height}: give both, or set both to 0 to use "
-                    "aspect and pixels")
-        if isinstance(width, int) and isinstance(height, int) and width and height:
-            try:
-                schedule_for_size(height, width)
-            except ValueError as error:
-                return str(error)
-        return size_error(aspect, pixels, auto=False) or True
-
-    @classmethod
-    def execute(cls, aspect: str, pixels: str, width: int, height: int) -> io.NodeOutput:
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        given = plain_values(values)
+        width, height = given.get("width", 0), given.get("height", 0)
+        # Requests from before "by" was there: width and height, where they are not 0.
+        by = given.get("by") or (BY_ASPECT if width == height == 0 else BY_SIZE)
         notes: tuple[str, ...] = ()
-        if width and height:
+        if by == BY_SIZE:
+            if not (width and height):
+                raise ValueError(f"width is {width} and height is {height}: give both, or choose "
+                                 f"the size by {BY_ASPECT}")
             found = schedule_for_size(height, width)
             notes = size_notes(found, height, width)
         else:
+            aspect, pixels = given.get("aspect", "1:1"), given.get("pixels", DEFAULT_PIXELS)
+            if wrong := size_error(aspect, pixels, auto=False):
+                raise ValueError(wrong)
             found = schedule_named(aspect, pixels)
         tall, wide = found.image_size
         scales = ", ".join(f"{w}x{h}" for h, w in found.grids)
         return io.NodeOutput(found, wide, tall, ui={
             "text": ["\n".join((f"{wide} x {tall} pixels, {len(found)} scales: {scales}", *notes))],
         })
+
+
+def _inputs() -> list[io.Input]:
+    about = "By what the size is chosen."
+    aspect = io.Combo.Input("aspect", options=list(aspects()), default="1:1", optional=DYNAMIC,
+                            tooltip="Width to height.")
+    pixels = io.Combo.Input("pixels", options=budgets(), default=DEFAULT_PIXELS, optional=DYNAMIC,
+                            tooltip="How many pixels: 0.06M is 256 x 256, 0.25M 512 x 512, 0.60M "
+                                    "768 x 768, 1M 1024 x 1024.")
+    least = LEAST if DYNAMIC else 0  # by plain names, requests of earlier releases say 0 for none
+    width = io.Int.Input("width", default=512, min=least, max=8192, step=16, optional=DYNAMIC,
+                         tooltip="Of the picture, in pixels: the nearest size that Infinity knows "
+                                 f"is taken. Used where the size is chosen by {BY_SIZE}.")
+    height = io.Int.Input("height", default=512, min=least, max=8192, step=16, optional=DYNAMIC,
+                          tooltip="Goes with width.")
+    options: dict[str, list[io.Input]] = {BY_ASPECT: [aspect, pixels], BY_SIZE: [width, height]}
+    plain, groups = [aspect, pixels, width, height, "by"], {"by": options}
+    if DYNAMIC:
+        return [with_layout(choice("by", options, about, optional=True), plain, ["by"], groups)]
+    return [with_layout(aspect, plain, ["by"], groups), pixels, advanced(width), advanced(height),
+            advanced(io.Combo.Input("by", options=list(options), default=BY_ASPECT, optional=True,
+                                    tooltip=about))]

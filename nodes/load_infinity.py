@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .support import files
@@ -64,23 +65,11 @@ class LoadInfinity(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str = files.EMBEDDED, vae: str = files.OWN,
-                        text_encoder: str = files.OWN) -> bool | str:
-        for what, chosen, known in (
-            ("model", model, files.models()), ("VAE", vae, files.vaes()),
-            ("text encoder", text_encoder, files.text_encoders()),
-        ):
-            if chosen is not None and chosen not in known:  # None: it comes over a link
-                return (f"there is no {what} {chosen!r} in models/infinity (any more): choose "
-                        f"another, or put it there and press R. Found: {', '.join(known)}")
-        path = files.models().get(model)
-        if path is not None and not files.is_pipeline(path):
-            missing = [what for what, chosen in (("vae", vae), ("text_encoder", text_encoder))
-                       if chosen == files.OWN]
-            if missing:
-                return (f"{model} is a transformer alone: choose its {' and '.join(missing)} too, "
-                        "or make a whole folder of all three with 'toprovar convert'")
-        return True
+    def validate_inputs(cls, model: str = files.EMBEDDED) -> bool | str:
+        """ComfyUI reports what is said here once for every input that is named here, so the others
+        are looked at by ``execute``."""
+        # None: it comes over a link
+        return True if model is None else _unknown("model", model, files.models()) or True
 
     @classmethod
     def fingerprint_inputs(cls, model: str, vae: str, text_encoder: str, **_: Any) -> str:
@@ -96,8 +85,34 @@ class LoadInfinity(io.ComfyNode):
                 memory: str = MEMORY[0]) -> io.NodeOutput:
         from .support.loading import load_infinity
 
+        if wrong := _wrong(model, vae, text_encoder):
+            raise ValueError(wrong)
         loaded, text = load_infinity(
             model, files.models()[model], files.vaes()[vae], files.text_encoders()[text_encoder],
             dtype, attention, memory,
         )
         return io.NodeOutput(loaded, text, loaded.vae)
+
+
+def _unknown(what: str, chosen: str, known: Iterable[str]) -> str | None:
+    """What to do about a choice that is not there, in words."""
+    if chosen in known:
+        return None
+    return (f"there is no {what} {chosen!r} in models/infinity (any more): choose another, or put "
+            f"it there and press R. Found: {', '.join(known)}")
+
+
+def _wrong(model: str, vae: str, text_encoder: str) -> str | None:
+    """Why these cannot be loaded together, in words."""
+    models = files.models()
+    for what, chosen, known in (("model", model, models), ("VAE", vae, files.vaes()),
+                                ("text encoder", text_encoder, files.text_encoders())):
+        if wrong := _unknown(what, chosen, known):
+            return wrong
+    path = models[model]
+    if path is None or files.is_pipeline(path):
+        return None
+    missing = [what for what, chosen in (("vae", vae), ("text_encoder", text_encoder))
+               if chosen == files.OWN]
+    return (f"{model} is a transformer alone: choose its {' and '.join(missing)} too, or make a "
+            "whole folder of all three with 'toprovar convert'") if missing else None

@@ -19,6 +19,7 @@ class LoadPlan(io.ComfyNode):
                         "folder. It serves any prompt and seed, for the model shape and size it "
                         "was made for.",
             search_aliases=["import plan", "json", "toprovar"],
+            has_intermediate_output=True,
             inputs=[io.Combo.Input(
                 "file", options=known, default=known[0],
                 tooltip="Newest first. Press R after saving or copying one.")],

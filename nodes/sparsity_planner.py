@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ..toprovar.plan_edits import edits_error
 from ..toprovar.sparsity.strategies.registry import default_strategy, get_strategy
 from .support import planning as p
+from .support.dynamic import DYNAMIC, choice, with_layout
 from .support.host import io
-from .support.schema import Model, Plan, Size, Trace, advanced, schema
-from .support.sizes import AUTO, aspects, budgets, choose_schedule, size_error
-from .support.strategy_inputs import (
-    STRATEGIES,
-    checked,
-    later_inputs,
-    settings_from,
-    strategy_inputs,
-)
+from .support.schema import Model, Plan, Size, Trace, advanced, hidden, schema
+from .support.sizes import AUTO, aspects, budgets, choose_schedule
+from .support.strategy_inputs import STRATEGIES, inputs_of, later_inputs, strategy_inputs
 
 if TYPE_CHECKING:
     from ..toprovar.schedules import ScaleSchedule
@@ -38,6 +33,7 @@ class SparsityPlanner(io.ComfyNode):
                         "strategies, and predicts what that saves. All work without a "
                         "calibration of the model too. Inputs named after another strategy are "
                         "not used.",
+            has_intermediate_output=True, accept_all_inputs=True,
             search_aliases=["acceleration", "speed up", "faster", "pruning", *STRATEGIES],
             inputs=_inputs(),
             outputs=[
@@ -50,91 +46,68 @@ class SparsityPlanner(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, **values: Any) -> bool | str:
-        values = {name: value for name, value in values.items() if value is not None}
-        if wrong := size_error(values.get("aspect", "1:1"), values.get("pixels", AUTO)) \
-                or edits_error(values.get("edits", "")):
-            return wrong
-        strategy, target = values.get("strategy"), values.get("target")
-        speedup, budget = values.get("speedup"), values.get("budget")
-        if isinstance(strategy, str) and strategy not in STRATEGIES:
-            return f"strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}"
-        if isinstance(target, str) and target not in p.TARGETS:
-            return f"target must be one of {', '.join(p.TARGETS)}, got {target!r}"
-        if target == p.SPEEDUP and isinstance(speedup, (int, float)) and not speedup >= 1:
-            return f"speedup must be 1 or more (1.5 = one and a half times as fast), got {speedup}"
-        if target == p.BUDGET and isinstance(budget, (int, float)) and not 0 < budget <= 1:
-            return (f"budget is a share of a dense run's work, above 0 and up to 1, got {budget}")
-        if isinstance(strategy, str) and isinstance(target, str):
-            try:
-                settings_from(strategy, values, target != p.MANUAL)
-            except ValueError as error:
-                return str(error)
-        return True
+    def validate_inputs(cls, edits: str = "", **_: Any) -> bool | str:
+        """ComfyUI checks numbers and choices itself. It reports what is said here once for every
+        input that is named here, so settings that do not go together are refused by ``execute``."""
+        return edits_error(edits or "") or True
+
+    # By this ComfyUI knows what is checked here. It hands over groups of dynamic inputs as well.
+    validate_inputs.__func__.__signature__ = inspect.Signature([  # type: ignore[attr-defined]  # of the function below the decorator
+        inspect.Parameter("cls", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        inspect.Parameter("edits", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="")])
 
     @classmethod
-    def check_lazy_status(cls, strategy: str, target: str, plan: PlanChoice | None = None,
-                          trace: object = _ABSENT, **values: Any) -> list[str]:
+    def check_lazy_status(cls, plan: PlanChoice | None = None, trace: object = _ABSENT,
+                          **values: Any) -> list[str]:
         """The analyzer behind ``trace`` runs only where its trace decides something."""
         if plan is not None or trace is not None:
             return []
-        return ["trace"] if p.wants_trace(strategy, target, values) else []
+        return ["trace"] if p.Asked.read(values).wants_trace else []
 
     @classmethod
     def execute(
-        cls, model: Infinity, strategy: str, target: str, speedup: float, budget: float,
-        aspect: str, pixels: str, guided: bool, edits: str, size: ScaleSchedule | None = None,
-        plan: PlanChoice | None = None, trace: Traced | None = None, **values: Any,
+        cls, model: Infinity, aspect: str, pixels: str, guided: bool, edits: str,
+        size: ScaleSchedule | None = None, plan: PlanChoice | None = None,
+        trace: Traced | None = None, **values: Any,
     ) -> io.NodeOutput:
         from .support.pictures import plan_image
 
         choice = plan if plan is not None else p.make_choice(
-            model, choose_schedule(size, aspect, pixels, model.default_pn), strategy, target,
-            speedup, budget, guided, values, trace)
+            model, choose_schedule(size, aspect, pixels, model.default_pn), p.Asked.read(values),
+            guided, trace)
         before, choice = choice, p.edited(choice, edits, model, guided)
         text = p.described(choice)
         return io.NodeOutput(choice, plan_image(choice, text), text, ui={
             "toprovar_plan": [p.told(choice)], "toprovar_unedited": [p.told(before)],
-            "toprovar_counted": [p.counted(model, guided)], "text": [text],
+            "toprovar_edits": [edits], "toprovar_counted": [p.counted(model, guided)],
+            "text": [text],
         })
 
 
-def _name_checked() -> None:
-    """ComfyUI hands over what the signature names, and does not check that itself: numbers and
-    choices of the other inputs it does."""
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    named = ("strategy", "target", "speedup", "budget", "aspect", "pixels", "edits", *checked())
-    SparsityPlanner.validate_inputs.__func__.__signature__ = inspect.Signature(
-        [inspect.Parameter("cls", kind),
-         *(inspect.Parameter(name, kind, default=None) for name in named)])
-
-
 def _inputs() -> list[io.Input]:
-    return [
-        Model.Input("model", tooltip="The model that is planned for."),
-        io.Combo.Input(
-            "strategy", options=STRATEGIES, default=default_strategy(),
-            tooltip=" ".join(f"{name}: {get_strategy(name).summary}." for name in STRATEGIES)),
-        io.Combo.Input(
-            "target", options=p.TARGETS, default=p.MANUAL,
-            tooltip="manual: the strategy's own inputs decide. speed-up and compute budget: the "
-                    "strategy is turned up until it is met."),
-        io.Float.Input("speedup", default=1.5, min=1.0, max=10.0, step=0.05,
-                       tooltip="With target speed-up: how many times as fast, by timing a few "
-                               "blocks on this device (once, a few seconds)."),
-        io.Float.Input("budget", default=0.6, min=0.05, max=1.0, step=0.05,
-                       tooltip="With target compute budget: share of a dense run's work."),
+    model = Model.Input("model", tooltip="The model that is planned for.")
+    speedup = io.Float.Input(
+        "speedup", default=p.DEFAULT_SPEEDUP, min=1.0, max=10.0, step=0.05, optional=DYNAMIC,
+        tooltip="With target speed-up: how many times as fast, by timing a few blocks on this "
+                "device (once, a few seconds).")
+    budget = io.Float.Input(
+        "budget", default=p.DEFAULT_BUDGET, min=0.05, max=1.0, step=0.05, optional=DYNAMIC,
+        tooltip="With target compute budget: share of a dense run's work.")
+    size: list[io.Input] = [
         io.Combo.Input("aspect", options=list(aspects()), default="1:1",
                        tooltip="Width to height, where no size is connected."),
         io.Combo.Input("pixels", options=[AUTO, *budgets()], default=AUTO,
                        tooltip="Pixel budget, where no size is connected. auto: the model's own."),
-        *strategy_inputs(1),
+    ]
+    last = [
         advanced(io.Boolean.Input("guided", default=True,
                                   tooltip="Predict the cost of a run with guidance (cfg other "
                                           "than 1).")),
-        advanced(io.String.Input("edits", default="", multiline=True, socketless=True,
-                                 tooltip="Changes made to the grid, as JSON; kept in the "
-                                         "workflow. Empty = none. See the help page.")),
+        hidden(io.String.Input("edits", default="", multiline=True, socketless=True,
+                               tooltip="Changes made to the grid, as JSON; kept in the workflow. "
+                                       "Empty = none. See the help page.")),
+    ]
+    sockets = [
         Size.Input("size", optional=True, tooltip="From Infinity Size."),
         Plan.Input("plan", optional=True,
                    tooltip="Edit this plan (from Load Plan) instead of making one; strategy and "
@@ -142,8 +115,26 @@ def _inputs() -> list[io.Input]:
         Trace.Input("trace", optional=True, lazy=True,
                     tooltip="From Entropy Analyzer, instead of the model's calibration. Asked "
                             "for only by toprovar planned before the run."),
-        *later_inputs(),
     ]
-
-
-_name_checked()
+    about = {
+        "strategy": " ".join(f"{name}: {get_strategy(name).summary}." for name in STRATEGIES),
+        "target": "manual: the strategy's own inputs decide. speed-up and compute budget: the "
+                  "strategy is turned up until it is met.",
+    }
+    first, later = strategy_inputs(1), later_inputs()
+    plain = ["strategy", "target", speedup, budget, *size, *first, *last, *later]
+    groups = {
+        "strategy": {name: inputs_of(name) for name in STRATEGIES},
+        "target": {p.MANUAL: [], p.SPEEDUP: [speedup], p.BUDGET: [budget]},
+    }
+    model = with_layout(model, plain, ["strategy", "target", *size, *last], groups)
+    if DYNAMIC:
+        chosen = [choice(name, options, about[name]) for name, options in groups.items()]
+        return [model, *chosen, *size, *last, *sockets]
+    return [
+        model,
+        io.Combo.Input("strategy", options=STRATEGIES, default=default_strategy(),
+                       tooltip=about["strategy"]),
+        io.Combo.Input("target", options=p.TARGETS, default=p.MANUAL, tooltip=about["target"]),
+        speedup, budget, *size, *first, *last, *sockets, *later,
+    ]

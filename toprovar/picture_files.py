@@ -34,13 +34,14 @@ def check_ending(flag: str, path: Path) -> None:
         raise ValueError(f"{flag} must end in {', '.join(ENDINGS)}, got {str(path)!r}")
 
 
-def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], quality: int = 95
-                 ) -> tuple[str, ...]:
+def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], quality: int = 95,
+                 graph: dict[str, Any] | None = None) -> tuple[str, ...]:
     """Write a picture with its parameters as JSON: in PNG as a text chunk named "toprovar", in
     JPEG and WebP as EXIF's UserComment. The file is whole or absent.
 
     Args:
         quality: of JPEG and WebP, 1 to 100; WebP of 100 is lossless.
+        graph: nodes of ComfyUI that draw it, which a PNG holds where ComfyUI looks for them.
 
     Returns:
         Names of the parameters that the file cannot hold and that were left out, which only JPEG
@@ -54,6 +55,8 @@ def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], qua
 
         info = PngInfo()
         info.add_itxt("toprovar", json.dumps(parameters, ensure_ascii=False))
+        if graph is not None:
+            info.add_text("prompt", json.dumps(graph))
         image.save(buffer, "PNG", pnginfo=info)
     else:
         if kind == "JPEG":

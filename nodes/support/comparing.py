@@ -59,16 +59,29 @@ class Comparison:
 
     def table(self) -> str:
         """The same in words."""
-        from ...toprovar.sparsity.plan_table import table
+        from ...toprovar.sparsity.plan_table import percent, table
 
         rows = []
         for run in self.to_json()["runs"]:
             psnr = "equal" if run["psnr"] is None else f"{run['psnr']:.1f} dB"
             rows.append((run["name"], f"{run['seconds']:.3f} s", f"{run['speedup']:.2f} x",
-                         f"{run['flop_share']:.0%}", f"{run['ssim']:.3f}", psnr,
+                         percent(run["flop_share"]), f"{run['ssim']:.3f}", psnr,
                          f"{run['equal_bits']:.1%}"))
         head = ("run", "time", "speed-up", "FLOPs", "SSIM", "PSNR", "equal bits")
         return "\n".join(table(head, rows, left=(0,)))
+
+
+def pictures_of(name: str, image: Tensor | None, report: Report) -> Tensor:
+    """IMAGE of a run: what is connected, else what its report brings.
+
+    Args:
+        name: of the input that takes pictures.
+    """
+    found = report.pictures if image is None else image
+    if found is None:
+        raise ValueError(f"{name} is not connected, and its report brings no pictures: connect "
+                         "both from the same sampler")
+    return found
 
 
 def compare_runs(images: list[Tensor], reports: list[Report]) -> Comparison:

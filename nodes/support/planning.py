@@ -2,50 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .dynamic import plain_values
 from .infinity import Infinity, PlanChoice
-from .strategy_inputs import settings_from
+from .strategy_inputs import STRATEGIES, settings_from
 
 if TYPE_CHECKING:
     from ...toprovar.schedules import ScaleSchedule
+    from ...toprovar.sparsity.strategies.base import Settings
     from .traces import Traced
 
 MANUAL, SPEEDUP, BUDGET = TARGETS = ["manual", "speed-up", "compute budget"]
 
 
-def make_choice(model: Infinity, schedule: ScaleSchedule, strategy: str, target: str,
-                speedup: float, budget: float, guided: bool, values: dict[str, Any],
+DEFAULT_SPEEDUP, DEFAULT_BUDGET = 1.5, 0.6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the planner's inputs ask for.
+
+    Attributes:
+        target: MANUAL where the strategy has no targets.
+        settings: the strategy's.
+    """
+
+    strategy: str
+    target: str
+    speedup: float
+    budget: float
+    settings: Settings
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Asked:
+        """From the node's inputs, those of all strategies, in groups or not.
+
+        Raises:
+            ValueError: the first fault, by the input's name.
+        """
+        from ...toprovar.sparsity.strategies.registry import get_strategy
+
+        plain = plain_values(values)
+        strategy, target = plain.get("strategy", STRATEGIES[0]), plain.get("target", MANUAL)
+        for name, value, known in (("strategy", strategy, STRATEGIES), ("target", target, TARGETS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        target = target if get_strategy(strategy).targets else MANUAL
+        speedup, budget = plain.get("speedup", DEFAULT_SPEEDUP), plain.get("budget", DEFAULT_BUDGET)
+        if target == SPEEDUP and not speedup >= 1:
+            raise ValueError("speedup must be 1 or more (1.5 = one and a half times as fast), got "
+                             f"{speedup}")
+        if target == BUDGET and not 0 < budget <= 1:
+            raise ValueError("budget is a share of a dense run's work, above 0 and up to 1, got "
+                             f"{budget}")
+        return cls(strategy, target, speedup, budget,
+                   settings_from(strategy, plain, target != MANUAL))
+
+    @property
+    def wants_trace(self) -> bool:
+        """Whether a trace would decide something in the plan."""
+        from ...toprovar.sparsity.strategies.registry import get_strategy
+
+        return get_strategy(self.strategy).wants_trace(self.settings)
+
+
+def make_choice(model: Infinity, schedule: ScaleSchedule, asked: Asked, guided: bool,
                 traced: Traced | None) -> PlanChoice:
     """A plan by the engine's strategies.
 
     Args:
-        values: the node's inputs for settings, of all strategies.
         traced: what calibrates the plan, where a strategy wants it.
     """
     from ...toprovar.planning import make_plan
-    from ...toprovar.sparsity.strategies.registry import get_strategy
 
-    method = get_strategy(strategy)
-    target = target if method.targets else MANUAL
-    more: dict[str, Any] = {"settings": settings_from(strategy, values, target != MANUAL)}
-    if traced is not None and method.wants_trace(more["settings"]):
+    more: dict[str, Any] = {"settings": asked.settings}
+    if traced is not None and asked.wants_trace:
         more["calibration"] = traced.calibration(model, schedule)
-    if target == SPEEDUP:
-        more["speedup"] = speedup
+    if asked.target == SPEEDUP:
+        more["speedup"] = asked.speedup
         model.wake(schedule, 2)  # blocks are timed on their device
-    elif target == BUDGET:
-        more["budget"] = budget
-    return PlanChoice(make_plan(model.pipeline, strategy, schedule, guided=guided, **more),
+    elif asked.target == BUDGET:
+        more["budget"] = asked.budget
+    return PlanChoice(make_plan(model.pipeline, asked.strategy, schedule, guided=guided, **more),
                       schedule)
-
-
-def wants_trace(strategy: str, target: str, values: dict[str, Any]) -> bool:
-    """Whether a trace would decide something in the plan that inputs ask for."""
-    from ...toprovar.sparsity.strategies.registry import get_strategy
-
-    return get_strategy(strategy).wants_trace(
-        settings_from(strategy, values, target != MANUAL))
 
 
 def edited(choice: PlanChoice, edits: str, model: Infinity, guided: bool) -> PlanChoice:

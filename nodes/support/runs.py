@@ -27,6 +27,7 @@ class Report:
         flop_shares: of a dense run, for each of them.
         bits: of each image, {scale: [1, N, d]}; latents: [B, d, h, w] summed codes.
         schedule: the size.
+        pictures: IMAGE [B, H, W, 3], decoded; None where nobody has.
     """
 
     prompts: tuple[str, ...]
@@ -36,6 +37,7 @@ class Report:
     latents: Tensor
     schedule: ScaleSchedule
     kept: dict[int, Tensor] = field(default_factory=dict)
+    pictures: Tensor | None = None
 
     def run_of(self, image: int) -> int:
         """Which of the runs drew an image."""
@@ -59,6 +61,7 @@ class Report:
         """What was run, in words."""
         from ...toprovar.printable import safe_lines
         from ...toprovar.report_words import told_time
+        from ...toprovar.sparsity.plan_table import percent
 
         height, width = self.schedule.image_size
         lines = [f"{len(self.bits)} of {width} x {height} pixels"]
@@ -69,8 +72,8 @@ class Report:
             lines += [
                 f"{head}{run.plan}, {done} of {len(run.scales)} scales, {run.device}, {run.dtype}",
                 told_time(run),
-                f"{share:.0%} of a dense run's FLOPs, {work:.0%} of its token-layers, KV cache "
-                f"{run.kv_bytes / 2**20:.1f} MiB",
+                f"{percent(share)} of a dense run's FLOPs, {percent(work)} of its token-layers, "
+                f"KV cache {run.kv_bytes / 2**20:.1f} MiB",
                 *(f"note: {note}" for note in run.notes),
             ]
         return safe_lines(lines)

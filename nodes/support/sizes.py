@@ -30,9 +30,15 @@ def schedule_named(aspect: str, pixels: str) -> ScaleSchedule:
 
 def choose_schedule(size: ScaleSchedule | None, aspect: str, pixels: str, default_pn: str,
                     planned: ScaleSchedule | None = None) -> ScaleSchedule:
-    """What is connected, else what the widgets name, else the plan's size, else the model's."""
+    """What is connected, else what the widgets name, else the plan's size, else the model's.
+
+    Raises:
+        ValueError: a name that came over a link is none that Infinity knows.
+    """
     if size is not None:
         return size
+    if wrong := size_error(aspect, pixels):
+        raise ValueError(wrong)
     if pixels != AUTO:
         return schedule_named(aspect, pixels)
     if planned is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ...toprovar.sparsity.strategies.base import Settings
@@ -12,7 +12,7 @@ from .host import io
 from .schema import advanced
 
 STRATEGIES = [*names()[1:], names()[0]]
-"""As the node lists them: dense last."""
+"""As the node lists them: the default first, dense last."""
 LARGEST = (1 << 53) - 1
 """The largest whole number that a browser holds exactly."""
 
@@ -24,8 +24,7 @@ def key(known: Known) -> str:
 
 def strategy_inputs(since: int) -> list[io.Input]:
     """Inputs of the strategies that came with one release of the node: those for experts last."""
-    return [_shown(known, _input(known)) for rare in (False, True) for known in _known()
-            if known.option.advanced == rare and get_strategy(known.strategy).since == since]
+    return _inputs(known for known in _known() if get_strategy(known.strategy).since == since)
 
 
 def later_inputs() -> list[io.Input]:
@@ -35,16 +34,21 @@ def later_inputs() -> list[io.Input]:
     return [one for since in releases for one in strategy_inputs(since)]
 
 
-def checked() -> list[str]:
-    """Inputs that ComfyUI cannot check by itself: texts, and settings that go with others."""
-    return [key(known) for known in _known()
-            if known.option.decided or (known.kind in (str, tuple) and not known.choices)]
+def inputs_of(strategy: str) -> list[io.Input]:
+    """Inputs of one strategy, all optional: those for experts last."""
+    return _inputs(_known(strategy), optional=True)
+
+
+def _inputs(known: Iterable[Known], optional: bool = False) -> list[io.Input]:
+    every = list(known)
+    return [_shown(one, _input(one, optional)) for rare in (False, True) for one in every
+            if one.option.advanced == rare]
 
 
 def _shown(known: Known, made: io.Input) -> io.Input:
     """An input with what the browser is to know of it."""
     if known.option.decided and hasattr(made, "extra_dict"):
-        made.extra_dict = {**made.extra_dict, "decided_by_target": True}
+        made.extra_dict = {**(made.extra_dict or {}), "decided_by_target": True}
     return advanced(made) if known.option.advanced else made
 
 
@@ -53,12 +57,12 @@ def _known(strategy: str | None = None) -> Iterator[Known]:
         yield from (known for known in options_of(get_strategy(name)) if known.option.node)
 
 
-def _input(known: Known) -> io.Input:
+def _input(known: Known, optional: bool = False) -> io.Input:
     option = known.option
     about: dict[str, Any] = {"tooltip": option.tooltip or f"{option.help[:1].upper()}"
                              f"{option.help[1:].removesuffix('.')}."}
     default = known.default if option.node_default is None else option.node_default
-    if get_strategy(known.strategy).since > 1:
+    if optional or get_strategy(known.strategy).since > 1:
         about["optional"] = True  # requests from before these inputs were there stay valid
     if known.choices:
         words = [option.labels.get(value, value) for value in known.choices]

@@ -84,6 +84,7 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
     Args:
         cfg, tau: 0 = the model's own.
     """
+    from ...toprovar.arguments import SEEDS
     from ...toprovar.entropy.calibration import find_calibration
     from ...toprovar.entropy.summary import summarise
     from ...toprovar.entropy.trace import EntropyTrace, TraceRecorder
@@ -91,6 +92,7 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
     from ...toprovar.models.text import PackedText
 
     pipeline = model.pipeline
+    seeds = [(seed + number) % SEEDS for number in range(len(prompts.texts))]
     model.wake(schedule, 2 if model.guided(cfg) else 1)
     fingerprint, depth = model_fingerprint(pipeline.transformer), pipeline.transformer.shape.depth
     watcher = Watcher(model, len(schedule) * len(prompts.texts), preview=False)
@@ -99,13 +101,13 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
     for number, (text, features, length) in enumerate(rows):
         recorder = TraceRecorder()
         done = pipeline(
-            prompt_features=PackedText(features, (length,)), seed=seed + number,
+            prompt_features=PackedText(features, (length,)), seed=seeds[number],
             guidance_scale=cfg or None, tau=tau or None, schedule=schedule, output_type="latent",
             options=model.options, watch=recorder, check=stop_if_interrupted,
             on_scale=watcher.on_scale,
         )
         latents.append(done.images)
-        traces.append(recorder.trace(schedule, depth, prompts=[text], seeds=[seed + number],
+        traces.append(recorder.trace(schedule, depth, prompts=[text], seeds=[seeds[number]],
                                      model=fingerprint, params=done.report.params))
     trace = EntropyTrace.join(traces)
     known = find_calibration(fingerprint, pn=schedule.pn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class Editor:
         """Show all nodes, or one."""
         self.browser.evaluate(
             """(id) => {
-              const shown = app.graph.nodes.filter((node) => id === null || node.id === id);
+              const shown = app.graph.nodes.filter(
+                (node) => id === null || String(node.id) === String(id));
               const boxes = shown.map((node) => node.getBounding());
               const [x, y] = [0, 1].map((i) => Math.min(...boxes.map((box) => box[i])));
               const right = Math.max(...boxes.map((box) => box[0] + box[2]));
@@ -118,10 +120,16 @@ class Editor:
             })""")
         return f"#panel-{node}"
 
-    def widget(self, node: int, name: str) -> Any:
+    def values(self, node: int) -> dict[str, Any]:
+        """What a node's inputs hold, by their plain names: those of a choice have its name before
+        theirs on servers with dynamic inputs."""
         return self.browser.evaluate(
-            "([id, name]) => app.graph.getNodeById(id).widgets.find((w) => w.name === name).value",
-            [node, name])
+            """(id) => Object.fromEntries(app.graph.getNodeById(id).widgets
+              .filter((w) => w.name !== "toprovar_panel")
+              .map((w) => [w.name.split(".").at(-1), w.value]))""", node)
+
+    def widget(self, node: int, name: str) -> Any:
+        return self.values(node)[name]
 
     def set(self, node: int, **values: Any) -> None:
         """Change inputs as the editor does."""
@@ -129,7 +137,7 @@ class Editor:
             """([id, values]) => {
               const node = app.graph.getNodeById(id);
               for (const [name, value] of Object.entries(values)) {
-                const widget = node.widgets.find((w) => w.name === name);
+                const widget = node.widgets.find((w) => w.name.split(".").at(-1) === name);
                 widget.value = value;
                 widget.callback?.(value);
               }
@@ -137,17 +145,36 @@ class Editor:
         self.settle()
 
     def shown_inputs(self, node: int) -> list[str]:
-        """Names of the inputs that can be seen, in either renderer."""
+        """Plain names of the inputs that can be seen, in either renderer."""
         return self.browser.evaluate(
             """(id) => {
               const node = app.graph.getNodeById(id);
               const mine = node.widgets.filter((w) => w.name !== "toprovar_panel");
               const body = document.querySelector(`[data-node-id="${id}"]`);
-              if (!body) return mine.filter((w) => node.isWidgetVisible(w)).map((w) => w.name);
-              const rows = [...body.querySelectorAll(".lg-node-widget")];
-              return node.widgets.filter((w, i) => rows[i]?.offsetHeight).map((w) => w.name)
-                .filter((name) => name !== "toprovar_panel");
+              const rows = [...body?.querySelectorAll(".lg-node-widget") ?? []];
+              const named = rows.length && rows.every((row) => row.dataset.widgetName);
+              const seen = !body ? mine.filter((w) => node.isWidgetVisible(w))
+                : mine.filter((w) => (named ? rows.find((r) => r.dataset.widgetName === w.name)
+                  : rows[node.widgets.indexOf(w)])?.offsetHeight);
+              return seen.map((w) => w.name.split(".").at(-1));
             }""", node)
+
+    def reload(self) -> None:
+        """Load the page anew: the editor opens what it had open."""
+        count = self.browser.evaluate("() => app.graph.nodes.length")
+        self.browser.do("open", url=self.url)
+        self.browser.wait(READY)
+        self.browser.wait("(count) => app.graph.nodes.length === count", count)
+        self.settle()
+
+    def drop(self, file: Path) -> None:
+        """Open a file as if it were dropped on the canvas."""
+        self.browser.evaluate(
+            """async ([name, data]) => {
+              const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+              await app.handleFile(new File([bytes], name, { type: "image/png" }));
+            }""", [file.name, base64.b64encode(file.read_bytes()).decode("ascii")])
+        self.settle()
 
     def saved(self) -> dict[str, Any]:
         """The workflow as it would be saved."""

@@ -40,7 +40,7 @@ def find_installation() -> Installation | str:
                 "shared/tools/comfyui_server.py, which is not beside this checkout")
     version = os.environ.get("COMFYUI_VERSION", "0.3.75")
     own = os.environ.get("COMFYUI_DIR")
-    folder = Path(own) if own else _cache() / f"comfyui-{version}"
+    folder = Path(own) if own else cache_folder() / f"comfyui-{version}"
     if own and not (folder / "ComfyUI" / "main.py").is_file():
         raise FileNotFoundError(f"COMFYUI_DIR={own} holds no ComfyUI/main.py: name a folder made "
                                 "by 'comfyui_server.py install --dest'")
@@ -60,7 +60,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where installations and frontends are kept."""
     own = os.environ.get("TOPROVAR_COMFYUI_CACHE")
     if own:
         return Path(own)

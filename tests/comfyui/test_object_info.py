@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.comfyui.client import Client
+from tests.comfyui.graphs import layout_of, plain_inputs
 from tests.comfyui.server import ROOT
 from tests.comfyui.test_pack import IDS
 from tests.comfyui.workflows import EMBEDDED, PLANNER, SAMPLER
@@ -20,7 +21,15 @@ def info(server: Any) -> dict[str, Any]:
 
 
 def inputs(about: dict[str, Any]) -> dict[str, Any]:
-    return {**about["input"].get("required", {}), **about["input"].get("optional", {})}
+    return plain_inputs(about)
+
+
+def grouped(about: dict[str, Any]) -> dict[str, str]:
+    """Members of a node's groups, by the names of servers with dynamic inputs: GROUP_MEMBER, since
+    translations have no dots in their keys."""
+    groups = (layout_of(about) or {"groups": {}})["groups"]
+    return {f"{group}_{member}": member for group, options in groups.items()
+            for members in options.values() for member in members}
 
 
 def test_every_node_is_there_and_explains_itself(info: dict[str, Any]) -> None:
@@ -40,12 +49,24 @@ def test_rare_inputs_are_advanced(info: dict[str, Any]) -> None:
     assert not found & {"prompt", "seed", "strategy", "model"}
 
 
-def test_workflows_of_these_tests_name_every_widget(info: dict[str, Any]) -> None:
+def test_workflows_of_these_tests_name_every_required_widget(info: dict[str, Any]) -> None:
     for name, given in (("LoadInfinity", EMBEDDED), ("Sampler", SAMPLER),
                         ("SparsityPlanner", PLANNER)):
-        widgets = {key for key, (_, options) in info[f"ToProVAR_{name}"]["input"][
-            "required"].items() if "default" in options}
-        assert widgets == given.keys(), name
+        about = info[f"ToProVAR_{name}"]
+        required = {key for key, (_, options) in about["input"]["required"].items()
+                    if "default" in options}
+        assert required <= given.keys() <= inputs(about).keys(), name
+
+
+def test_groups_are_told_to_the_browser(info: dict[str, Any]) -> None:
+    """Its script lays out workflows of servers with and without dynamic inputs by this alone."""
+    planner = layout_of(info["ToProVAR_SparsityPlanner"])
+    assert planner is not None
+    assert planner["plain"][:6] == ["strategy", "target", "speedup", "budget", "aspect", "pixels"]
+    assert planner["dynamic"] == ["strategy", "target", "aspect", "pixels", "guided", "edits"]
+    members = {m for options in planner["groups"].values() for each in options.values()
+               for m in each}
+    assert members | {*planner["dynamic"]} == {*planner["plain"]} == planner["defaults"].keys()
 
 
 def test_choices_are_the_engines(info: dict[str, Any]) -> None:
@@ -82,13 +103,14 @@ def test_translations_are_served_and_complete(client: Client, info: dict[str, An
         for name, about in info.items():
             told = nodes[name]
             assert told["display_name"] and told["description"], (language, name)
-            assert told["inputs"].keys() == inputs(about).keys(), (language, name)
+            known = {key: options["tooltip"] for key, (_, options) in inputs(about).items()}
+            known |= {key: known[member] for key, member in grouped(about).items()}
+            assert known.keys() <= told["inputs"].keys(), (language, name)
             assert all(entry["name"] and entry["tooltip"] for entry in told["inputs"].values())
             assert len(told["outputs"]) == len(about["output"]), (language, name)
             if language == "en":
                 assert told["description"] == about["description"], name
-                assert {key: entry["tooltip"] for key, entry in told["inputs"].items()} == {
-                    key: options["tooltip"] for key, (_, options) in inputs(about).items()}, name
+                assert {key: told["inputs"][key]["tooltip"] for key in known} == known, name
     assert served["zh"]["nodeDefs"]["ToProVAR_Sampler"]["description"] != info[
         "ToProVAR_Sampler"]["description"]
 

@@ -13,6 +13,7 @@ from ..files import replace_file
 from ..picture_files import check_ending, left_out_note, save_picture
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import default_strategy, names
+from .comfyui import comfyui_prompt
 from .early import check_model, check_sampling, check_target
 from .generate_jobs import TOP_P, Job, make_jobs, notes_of, numbered, settle
 from .model_options import (
@@ -137,9 +138,10 @@ def run(arguments: argparse.Namespace) -> int:
         def write(index: int, image: Image.Image, report: RunReport, job: Job = job,
                   about: dict[str, Any] = about) -> None:
             told = {**_as_json(finished(report), arguments.plan), **about}
+            parameters = {**_parameters(told), "seed": job.seeds[index]}
             left.update(dict.fromkeys(save_picture(
-                image, job.paths[index], {**_parameters(told), "seed": job.seeds[index]},
-                arguments.quality)))
+                image, job.paths[index], parameters, arguments.quality,
+                comfyui_prompt(parameters, arguments.model or arguments.transformer))))
             if arguments.grid:
                 images.append(image)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,8 +52,9 @@ def kept_shares(kept: Sequence[int], tokens: int) -> tuple[str, str, str]:
 
 
 def percent(share: float) -> str:
-    """"100 %" only where it is all, "0 %" only where it is nothing."""
-    text = f"{share:.0%}"
+    """"100 %" only where it is all, "0 %" only where it is nothing. Halves go up, as in a browser.
+    """
+    text = f"{math.floor(share * 100 + 0.5)}%"
     if (text == "100%" and share < 1) or (text == "0%" and share > 0):
         text = f"{min(share, 0.999):.1%}" if share > 0.5 else "<1%"
     return text.replace("%", " %")

@@ -5,7 +5,7 @@ import { app } from "../../../scripts/app.js";
 
 import { AnalyzerPanel } from "./lib/analyzer.js";
 import { ComparePanel } from "./lib/compare.js";
-import { tuckAway } from "./lib/inputs.js";
+import { adaptGraph, layoutOf } from "./lib/layout.js";
 import { PlannerPanel } from "./lib/planner.js";
 import { ReportPanel } from "./lib/report.js";
 import { sortTemplates } from "./lib/templates.js";
@@ -18,6 +18,8 @@ const PANELS = {
   ToProVAR_CompareRuns: ComparePanel,
 };
 
+const layouts = new Map(); // of nodes whose inputs lie in different ways on different servers
+
 app.registerExtension({
   name: "ToProVAR",
 
@@ -29,10 +31,17 @@ app.registerExtension({
     document.head.append(sheet);
   },
 
+  beforeRegisterNodeDef(nodeType, definition) {
+    const layout = definition.name?.startsWith(PREFIX) ? layoutOf(definition) : undefined;
+    if (layout) layouts.set(definition.name, layout);
+  },
+
+  beforeConfigureGraph(graph) {
+    adaptGraph(graph, layouts);
+  },
+
   nodeCreated(node) {
-    if (!node.comfyClass?.startsWith(PREFIX)) return;
-    tuckAway(node);
     const Panel = PANELS[node.comfyClass];
-    if (Panel) new Panel(node, app);
+    if (Panel) new Panel(node, app, { dynamic: layouts.get(node.comfyClass)?.is_dynamic });
   },
 });

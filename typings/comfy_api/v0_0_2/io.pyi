@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 class Input:
-    extra_dict: dict[str, Any]
+    id: str
+    default: Any  # of widgets only
+    extra_dict: dict[str, Any] | None
     advanced: bool | None  # of later versions only
 
     def __init__(self, id: str, *, optional: bool = ..., tooltip: str | None = ...,

@@ -11,7 +11,8 @@ export const nextShare = (share) => STEPS.find((step) => step < share - 0.01) ??
 export class PlanGrid {
   /**
    * @param on what happens: paint(cells, share), over(scale, layer) with nulls where the pointer
-   *   left, toggle(scale), done() at the end of a stroke; brush() = share to paint, undefined = next
+   *   left, toggle(scale), begin() and done() around a stroke; brush() = share to paint,
+   *   undefined = next
    */
   constructor(on) {
     this.on = on;
@@ -26,8 +27,8 @@ export class PlanGrid {
     listen("pointerover", (event) => this.over(event));
     listen("pointerleave", () => this.on.over(null, null));
     listen("keydown", (event) => this.key(event));
-    for (const kind of ["pointerup", "pointercancel"]) {
-      window.addEventListener(kind, () => this.lift(), { signal });
+    for (const kind of ["pointerup", "pointercancel"]) { // which nodes keep to themselves
+      window.addEventListener(kind, () => this.lift(), { signal, capture: true });
     }
   }
 
@@ -105,6 +106,7 @@ export class PlanGrid {
     event.preventDefault(); // no text selection
     event.target.focus?.({ preventScroll: true });
     this.stroke = this.strength(cells);
+    this.on.begin();
     this.on.paint(cells, this.stroke);
   }
 

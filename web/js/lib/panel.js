@@ -1,6 +1,7 @@
 // What every panel in a node has in common: the DOM widget, its size, its life and its memory.
 
 import { h } from "./dom.js";
+import { outputInHistory } from "./history.js";
 
 /** Name of the widget that a panel is. */
 export const PANEL = "toprovar_panel";
@@ -67,6 +68,7 @@ export class Panel {
   release() {
     this.life?.abort();
     this.life = undefined;
+    if (this.held) this.changed();
     this.observer?.disconnect();
     clearTimeout(this.later);
     if (this.inVue) {
@@ -121,12 +123,33 @@ export class Panel {
   }
 
   restoreSoon() {
+    this.output = undefined; // what was shown is of the graph that was there before
     this.restore();
     clearTimeout(this.later);
     this.later = setTimeout(() => { // outputs come back after the graph
       this.restore();
       this.comeBack();
+      if (!this.output) this.restoreFromHistory();
     }, 300);
+  }
+
+  async restoreFromHistory() {
+    const { node, app } = this;
+    const found = await outputInHistory(app.graph?.id, this.queueId(), node.comfyClass);
+    if (found && !this.output && node.graph) this.received(found.output, found.inputs);
+  }
+
+  /** By what the queue knows the node; undefined in a subgraph that is used more than once, or not
+   * at all. */
+  queueId() {
+    const { node, app } = this;
+    const trail = (graph) => {
+      if (graph === node.graph) return [node.id];
+      const found = (graph.nodes ?? []).filter((one) => one.subgraph)
+        .map((one) => [one.id, trail(one.subgraph)]).filter(([, inner]) => inner);
+      return found.length === 1 ? [found[0][0], ...found[0][1]] : undefined;
+    };
+    return app.graph && node.graph ? trail(app.rootGraph ?? app.graph)?.join(":") : undefined;
   }
 
   /** Into the place of the node's forerunner, where nothing else has shown the panel. */
@@ -140,10 +163,11 @@ export class Panel {
     if (output && output !== this.output) this.received(output);
   }
 
-  received(output) {
+  /** @param inputs the node's when it sent this, if they may have changed since */
+  received(output, inputs) {
     this.output = output;
     try {
-      this.show(output);
+      this.show(output, inputs);
     } catch (error) { // a picture that cannot be drawn must not stop the queue
       console.warn("ToProVAR: could not show a result", error);
       this.hint("This result cannot be shown.");
@@ -155,9 +179,29 @@ export class Panel {
     this.body.replaceChildren(h("p", { class: "tpv-hint" }, ...content));
   }
 
+  get changeTracker() {
+    return this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  }
+
+  /** All that changes from here until ``changed`` is one step of ComfyUI's undo history. */
+  changing() {
+    const { changeTracker: tracker } = this;
+    if (this.held || !tracker?.beforeChange || !tracker.afterChange) return;
+    this.held = tracker;
+    tracker.beforeChange();
+  }
+
   /** Have the change in ComfyUI's undo history. */
   changed() {
     this.node.graph?.setDirtyCanvas(true, true);
-    this.app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+    if (this.held) {
+      const tracker = this.held;
+      this.held = undefined;
+      tracker.afterChange();
+      return;
+    }
+    const { changeTracker: tracker } = this;
+    if (tracker?.captureCanvasState) tracker.captureCanvasState();
+    else tracker?.checkState?.(); // its name in earlier frontends
   }
 }

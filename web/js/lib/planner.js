@@ -6,27 +6,23 @@
 import { Cost } from "./cost.js";
 import { button, h } from "./dom.js";
 import { PlanGrid } from "./grid.js";
-import { hideRows, showInputs } from "./inputs.js";
 import { Panel } from "./panel.js";
 import { EditedPlan, countEdits, parseEdits, writeEdits } from "./plan.js";
-import { ownerOf, plannerInputs, strategies } from "./planner_inputs.js";
+import { hideRows, layOutAsShown, markInputs } from "./planner_inputs.js";
 import { gridName, percent, sent } from "./text.js";
 
 const KEPT = "toprovar_plan"; // name of the property
 const BRUSHES = [1, 0.75, 0.5, 0.25, 0];
 
 export class PlannerPanel extends Panel {
-  constructor(node, app) {
+  /** @param dynamic whether the frontend shows the inputs of the chosen strategy, and only these */
+  constructor(node, app, { dynamic }) {
     super(node, app, "Sparsity plan");
-    for (const widget of node.widgets) {
-      this.watch(widget);
-      // ComfyUI up to 0.3.75 or so leaves the flag in the options, where nothing reads it
-      if (widget.options?.advanced) widget.advanced = true;
-      // only one strategy's inputs are shown, so that its name before each says nothing
-      if (widget.label && ownerOf(widget.name, strategies(node))) {
-        widget.label = widget.label.replace(/^[^:：]+[:：]\s*/, "");
-      }
-    }
+    this.dynamic = dynamic;
+    const edits = node.widgets.find((widget) => widget.name === "edits");
+    if (edits) edits.hidden = true; // the grid is its face
+    this.watched = new WeakSet();
+    if (!dynamic) layOutAsShown(node);
     this.chain("onConnectionsChange", () => this.update());
     this.update();
   }
@@ -43,24 +39,26 @@ export class PlannerPanel extends Panel {
       paint: (cells, share) => this.paint(cells, share),
       toggle: (scale) => this.toggle(scale),
       over: (scale, layer) => this.tell(scale, layer),
+      begin: () => this.changing(),
       done: () => this.changed(),
       brush: () => this.brush,
     });
     this.cost = new Cost();
     this.said = h("p", { class: "tpv-said tpv-line", "aria-live": "polite" });
+    this.notes = h("div", { class: "tpv-notes" });
     this.reset = button("reset", "Forget all edits", { "data-act": "reset" });
-    this.more = button("advanced", "Show or hide rare inputs", { "data-act": "advanced" });
     this.tools = h("div", { class: "tpv-tools" },
       h("span", { class: "tpv-brushes", role: "group", "aria-label": "Brush" },
         ...BRUSHES.map((share) => button(percent(share), `Paint cells to keep ${
           percent(share)}; without a brush, a click goes to the next step`,
         { "data-brush": share, "aria-pressed": "false", style: `--keep:${share * 100}%` }))),
-      this.reset, this.more);
+      this.reset);
   }
 
-  /** Have the panel follow an input. */
+  /** Have the panel follow an input. Dynamic ones come and go. */
   watch(widget) {
-    if (widget === this.widget) return;
+    if (widget === this.widget || this.watched.has(widget)) return;
+    this.watched.add(widget);
     const before = widget.callback;
     widget.callback = (...values) => {
       const result = before?.apply(widget, values);
@@ -77,50 +75,65 @@ export class PlannerPanel extends Panel {
     this.update();
   }
 
-  show(output) {
+  async restoreFromHistory() {
+    if (!this.node.properties?.[KEPT]) await super.restoreFromHistory();
+  }
+
+  show(output, inputs) {
     const plan = sent(output, "toprovar_plan");
     if (!plan) return;
     this.node.properties[KEPT] = {
       plan: sent(output, "toprovar_unedited") ?? plan,
-      counted: sent(output, "toprovar_counted"), made: this.made(),
+      counted: sent(output, "toprovar_counted"), edits: sent(output, "toprovar_edits") ?? "",
+      made: this.asGiven(inputs) ? this.made() : "",
     };
     this.update();
   }
 
   /** What a plan depends on. */
   made() {
-    return JSON.stringify(this.node.widgets.filter((w) => w !== this.widget && w.name !== "edits")
-      .map((widget) => widget.value));
+    return JSON.stringify(this.deciding().map((widget) => widget.value));
+  }
+
+  deciding() {
+    return this.node.widgets.filter((w) => w !== this.widget && w.name !== "edits");
+  }
+
+  /** Whether inputs of an earlier run are those of now; what comes over a link is not known. */
+  asGiven(inputs = {}) {
+    return this.deciding().every(({ name, value }) =>
+      inputs[name] === undefined || Array.isArray(inputs[name]) || inputs[name] === value);
   }
 
   update() {
-    if (!this.grid) return;
-    const wanted = plannerInputs(this.node, (name) => this.value(name));
-    if (showInputs(this.node, wanted)) this.fit();
+    if (!this.grid || !this.watched) return;
+    for (const widget of this.node.widgets ?? []) this.watch(widget);
+    if (!this.dynamic && markInputs(this.node, (name) => this.value(name))) this.fit();
     this.draw();
     this.shown();
   }
 
   shown() {
-    hideRows(this.node, this.root);
+    if (!this.dynamic) hideRows(this.node, this.root);
   }
 
   draw() {
-    const { plan, counted, made } = this.node.properties?.[KEPT] ?? {};
+    const { plan, counted, made, edits: used } = this.node.properties?.[KEPT] ?? {};
     const edits = parseEdits(this.value("edits"));
     this.plan = undefined;
-    this.more.setAttribute("aria-pressed", String(Boolean(this.node.showAdvanced)));
     if (!Array.isArray(plan?.scales) || plan.in_the_run) {
       this.words(plan, edits);
       return;
     }
     this.plan = new EditedPlan(plan, edits ?? { keep: {}, run: {} });
     if (this.cost.root.parentElement !== this.body) { // else the keyboard would lose its place
-      this.tools.append(this.more); // which lies elsewhere while there is no plan
-      this.body.replaceChildren(this.cost.root, this.grid.root, this.said, this.tools);
+      this.body.replaceChildren(this.cost.root, this.grid.root, this.said, this.tools, this.notes);
     }
+    this.notes.replaceChildren(...(plan.notes ?? []).map((note) =>
+      h("p", { class: "tpv-note" }, String(note))));
     this.grid.draw(this.plan);
     this.stale = made !== this.made();
+    this.used = used !== undefined && used === this.value("edits");
     this.grid.root.classList.toggle("tpv-stale", this.stale);
     this.reset.disabled = edits !== null && countEdits(edits) === 0;
     this.cost.show(plan, counted, countEdits(this.plan.edits) ? this.value("edits") : "");
@@ -138,7 +151,6 @@ export class PlannerPanel extends Panel {
     } else {
       this.hint("Run once to see the plan here, then paint on it.", kept);
     }
-    this.body.append(h("div", { class: "tpv-tools" }, this.more));
   }
 
   /** Words beneath the grid. */
@@ -157,7 +169,9 @@ export class PlannerPanel extends Panel {
       this.said.textContent = "Inputs have changed: run to plan anew.";
     } else {
       const edits = countEdits(plan.edits);
-      this.said.textContent = edits ? `${edits} edits, used from the next run on.`
+      const count = edits === 1 ? "1 edit" : `${edits} edits`;
+      this.said.textContent = edits ? `${count}, ${
+        this.used ? "used in the last run." : "used from the next run on."}`
         : "Click or drag to edit; shift: whole scale, alt: whole layer.";
     }
   }
@@ -190,20 +204,13 @@ export class PlannerPanel extends Panel {
       this.plan = undefined;
       this.write();
       this.changed();
-    } else if (act === "advanced") this.advanced();
-    else if (act === "before") this.planBefore();
-  }
-
-  advanced() {
-    this.node.showAdvanced = !this.node.showAdvanced;
-    this.update();
-    this.fit();
+    } else if (act === "before") this.planBefore();
   }
 
   planBefore() {
     const own = `${this.value("strategy")}_`;
-    const widget = this.node.widgets.find(
-      (one) => one.name.startsWith(own) && one.value === "in the run");
+    const widget = this.node.widgets.find((one) =>
+      one.name.split(".").at(-1).startsWith(own) && one.value === "in the run");
     if (!widget) return;
     delete this.node.properties[KEPT];
     widget.value = "before the run";

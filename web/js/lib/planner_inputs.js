@@ -1,19 +1,19 @@
-// Which inputs of the planner decide anything, given the others.
+// Which inputs the planner shows on a server without dynamic inputs, given the others. A server
+// that has them has the frontend show the right ones, and nothing here is needed.
 
-import { linked } from "./inputs.js";
 import { PANEL } from "./panel.js";
 
 const MADE = new Set(["strategy", "target", "speedup", "budget", "aspect", "pixels"]);
 
 /** Names of all strategies. */
-export function strategies(node) {
-  const widget = node.widgets?.find((one) => one.name === "strategy");
-  const found = widget?.options?.values ?? [];
+function strategies(node) {
+  const found = node.widgets?.find((one) => one.name === "strategy")?.options?.values ?? [];
   return Array.isArray(found) ? found : [];
 }
 
-/** The strategy that an input is a setting of: it is named after it. */
-export const ownerOf = (name, known) => known.find((one) => name.startsWith(`${one}_`));
+/** Whether something is connected to an input. */
+const linked = (node, name) =>
+  Boolean(node.inputs?.some((input) => input.name === name && input.link != null));
 
 /** Inputs that a speed-up or budget decides, by the node's definition. */
 function decided(node) {
@@ -26,7 +26,7 @@ function decided(node) {
  * @param value name -> the value of an input
  * @returns name -> whether to show it
  */
-export function plannerInputs(node, value) {
+function wantedInputs(node, value) {
   const strategy = value("strategy");
   const target = value("target");
   const given = linked(node, "plan");
@@ -35,7 +35,7 @@ export function plannerInputs(node, value) {
   return (name) => {
     if (name === PANEL) return true;
     if (name === "edits") return false; // the grid is its face
-    const own = ownerOf(name, known);
+    const own = known.find((one) => name.startsWith(`${one}_`));
     if (given && (own || MADE.has(name))) return false;
     if (name === "target") return strategy !== "dense";
     if (name === "speedup") return strategy !== "dense" && target === "speed-up";
@@ -43,4 +43,60 @@ export function plannerInputs(node, value) {
     if (name === "aspect" || name === "pixels") return !linked(node, "size");
     return !own || (own === strategy && !byTarget.includes(name));
   };
+}
+
+/**
+ * Mark the inputs that decide something as shown, the others as hidden; connected ones stay.
+ * Returns whether anything changed.
+ */
+export function markInputs(node, value) {
+  const wanted = wantedInputs(node, value);
+  let changed = false;
+  for (const widget of node.widgets ?? []) {
+    const hidden = !wanted(widget.name) && !linked(node, widget.name);
+    if (Boolean(widget.hidden) !== hidden) {
+      widget.hidden = hidden;
+      changed = true;
+    }
+  }
+  return changed;
+}
+
+const NO_HEIGHT = () => [0, -4]; // the layout adds 4 to each
+
+/**
+ * Frontends that came before those servers' end lay hidden widgets out as if they were there: here
+ * these take no room. Newer ones leave them out themselves, and are left alone.
+ */
+export function layOutAsShown(node) {
+  if (typeof node.getLayoutWidgets === "function") return;
+  for (const widget of node.widgets ?? []) {
+    if (Object.getOwnPropertyDescriptor(widget, "computeSize")?.get) continue;
+    let given = widget.computeSize;
+    Object.defineProperty(widget, "computeSize", {
+      configurable: true,
+      enumerable: true,
+      get: () => (widget.hidden ? NO_HEIGHT : given),
+      set: (value) => { given = value; },
+    });
+  }
+}
+
+/**
+ * Versions of the Vue renderer that take no notice of a widget's being hidden after the node was
+ * drawn: their rows are hidden where they lie.
+ *
+ * @param element one in a row of the node
+ */
+export function hideRows(node, element) {
+  const rows = [
+    ...(element.closest(".lg-node-widgets")?.querySelectorAll(".lg-node-widget") ?? [])];
+  const drawn = node.widgets?.filter((w) => w.type && !w.options?.hidden && !w.options?.canvasOnly);
+  const named = rows.length > 0 && rows.every((row) => row.dataset.widgetName);
+  if (!drawn || (!named && rows.length !== drawn.length)) return;
+  rows.forEach((row, index) => {
+    const widget = named
+      ? node.widgets.find((one) => one.name === row.dataset.widgetName) : drawn[index];
+    row.style.display = widget?.hidden ? "none" : "";
+  });
 }

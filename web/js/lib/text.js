@@ -2,9 +2,14 @@
 
 export const finite = (value) => typeof value === "number" && Number.isFinite(value);
 
-/** 0.734 -> "73 %" */
-export const percent = (share, digits = 0) =>
-  finite(share) ? `${(share * 100).toFixed(digits)} %` : "–";
+/** 0.734 -> "73 %"; "100 %" only where it is all, "0 %" only where it is nothing, as the server
+ * words it. */
+export function percent(share, digits = 0) {
+  if (!finite(share)) return "–";
+  const text = digits ? (share * 100).toFixed(digits) : String(Math.floor(share * 100 + 0.5));
+  if (Number(text) === 100 && share < 1) return `${(Math.min(share, 0.999) * 100).toFixed(1)} %`;
+  return Number(text) === 0 && share > 0 ? `<${digits ? "0.1" : "1"} %` : `${text} %`;
+}
 
 /** Seconds, three figures or so. */
 export function seconds(value) {
