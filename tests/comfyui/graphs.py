@@ -63,8 +63,6 @@ def to_api(workflow: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
             if not values:  # inputs that came after the workflow was saved
                 break
             options = spec[1] if len(spec) > 1 else {}
-            if not values and name in about.get("optional", {}):
-                continue  # saved before the node had it: the editor shows its default
             if not isinstance(spec[0], str) or spec[0] in WIDGETS:
                 inputs[name] = values.pop(0)
                 if options.get("control_after_generate"):
