@@ -205,6 +205,10 @@ class Residency:
             forget_text_stream(pipeline.text_encoder)
         self._placed = None
 
+    def moved(self) -> None:
+        """Somebody else has moved parts in this care: the next call brings them back."""
+        self._placed = None
+
     def free(self) -> None:
         """Free what was recorded, and everything that torch holds unused."""
         pipeline = self._own()
@@ -274,7 +278,7 @@ class Residency:
             fixed = replace(fixed, text=0 if text is None else len(text.streamed))
             if encoder is not None and encoder.device != self.device:
                 encoder = None
-        if self._parts is None or not self.moves:
+        if self._parts is None or self.moves != EVERY:  # others come and go
             self._parts = Parts.of(transformer, pipeline.vae, encoder, self.device)
             if "transformer" not in self.moves or self._no_narrow_weights():
                 self._parts = replace(self._parts, narrowable=False)
