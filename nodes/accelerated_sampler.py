@@ -76,11 +76,10 @@ class AcceleratedSampler(io.ComfyNode):
 
         schedule = choose_schedule(size, aspect, pixels, model.default_pn,
                                    plan.schedule if plan is not None else None)
-        report = draw(
+        report, image = draw(
             model, conditioning, negative, plan, schedule, seed=seed, images=images, cfg=cfg,
             tau=tau, top_p=top_p, preview=preview == DECODED, overlay=overlay,
         )
-        image = model.vae.decode(report.latents)
         used = PlanChoice(plan_used(report.runs[0]), schedule)
         shown: Tensor | ExecutionBlocker
         if overlay:

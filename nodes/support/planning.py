@@ -33,7 +33,7 @@ def make_choice(model: Infinity, schedule: ScaleSchedule, strategy: str, target:
         more["calibration"] = traced.calibration(model, schedule)
     if target == SPEEDUP:
         more["speedup"] = speedup
-        model.wake(schedule, 2)  # blocks are timed on their device
+        model.place(schedule, 1, guided)  # blocks are timed on their device
     elif target == BUDGET:
         more["budget"] = budget
     return PlanChoice(make_plan(model.pipeline, strategy, schedule, guided=guided, **more),
