@@ -205,9 +205,15 @@ class Residency:
             forget_text_stream(pipeline.text_encoder)
         self._placed = None
 
-    def moved(self) -> None:
-        """Somebody else has moved parts in this care: the next call brings them back."""
+    def moved(self, away: bool = False) -> None:
+        """Somebody else has moved parts in this care: the next call brings them back.
+
+        Args:
+            away: all of them, with whatever else was there: what ran out of memory may fit now.
+        """
         self._placed = None
+        if away:
+            self._ceilings.clear()
 
     def free(self) -> None:
         """Free what was recorded, and everything that torch holds unused."""
