@@ -114,7 +114,7 @@ def _inputs() -> list[io.Input]:
                                 tooltip="Leaves unlikely bits out. 0 = off.")),
         advanced(io.Combo.Input("preview", options=[DECODED, OFF], default=DECODED,
                                 tooltip="A small decoded picture after every scale. off saves a "
-                                        "little time, and the VAE's memory during the run.")),
+                                        "little time.")),
         advanced(io.Boolean.Input("overlay", default=False,
                                   tooltip="Also draw which tokens were dropped.")),
         Conditioning.Input("negative", optional=True,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from ...toprovar.memory import yielding
 from .host import EVERYTHING, Held, Part, model_patcher, unload
 
 if TYPE_CHECKING:
@@ -59,14 +60,10 @@ class BlocksPatcher(model_patcher.ModelPatcher):
 
     def model_size(self) -> int:
         """Of the weights as they are, which a plan may have rounded since; with recordings."""
-        from ...toprovar.memory.yielding import weight_bytes
-
-        return max(weight_bytes(self.model.net), self.loaded_size())
+        return max(yielding.weight_bytes(self.model.net), self.loaded_size())
 
     def loaded_size(self) -> int:
-        from ...toprovar.memory.yielding import bytes_on
-
-        return bytes_on(self.model.net, self.load_device)
+        return yielding.bytes_on(self.model.net, self.load_device)
 
     def current_loaded_device(self) -> torch.device:
         return self.model.net.null_text.device
@@ -74,37 +71,31 @@ class BlocksPatcher(model_patcher.ModelPatcher):
     def partially_load(self, device_to: torch.device, extra_memory: float = 0,
                        force_patch_weights: bool = False) -> int:
         """Take so many further bytes at most; negative ones are given back."""
-        from ...toprovar.memory.yielding import take
-
         if self.model.run_places:
             return 0
         if extra_memory < 0:
             self.partially_unload(self.offload_device, -extra_memory)
             return 0
-        found = take(self.model.net, device_to, extra_memory)
-        self.model.moved()
+        found = yielding.take(self.model.net, device_to, extra_memory)
+        self.model.moved(False)
         return found
 
     def partially_unload(self, device_to: torch.device, memory_to_free: float = 0,
                          force_patch_weights: bool = False) -> int:
         """Free so many bytes if there are as many to be had without all of it leaving."""
-        from ...toprovar.memory.yielding import give_back
-
         if self._stays():
             return 0
-        found = give_back(self.model.net, self.load_device, int(memory_to_free))
-        self.model.moved()
+        found = yielding.give_back(self.model.net, self.load_device, int(memory_to_free))
+        self.model.moved(False)
         return found
 
     def detach(self, unpatch_all: bool = True) -> Any:
-        from ...toprovar.memory.yielding import leave, release
-
         if unpatch_all:
             if self._stays():
-                release(self.model.net)
+                yielding.release(self.model.net)
             else:
-                leave(self.model.net, self.offload_device)
-            self.model.moved()
+                yielding.leave(self.model.net, self.offload_device)
+            self.model.moved(True)
         return super().detach(unpatch_all=False)
 
     def _stays(self) -> bool:
@@ -116,7 +107,7 @@ class HeldBlocks(Held):
     """What a ``BlocksPatcher`` holds.
 
     Args:
-        moved: called when blocks have come or gone.
+        moved: called when blocks have come or gone, with whether all of it has left.
 
     Attributes:
         run_places: whether a run follows, which places the blocks by itself.
@@ -124,7 +115,7 @@ class HeldBlocks(Held):
 
     net: InfinityTransformer
 
-    def __init__(self, net: InfinityTransformer, moved: Callable[[], None]) -> None:
+    def __init__(self, net: InfinityTransformer, moved: Callable[[bool], None]) -> None:
         super().__init__(net)
         self.moved, self.run_places = moved, False
 
@@ -167,11 +158,11 @@ def whole_part(net: nn.Module, device: torch.device, offload: torch.device,
 
 
 def blocks_part(net: InfinityTransformer, device: torch.device, offload: torch.device,
-                moved: Callable[[], None]) -> BlocksPart:
+                moved: Callable[[bool], None]) -> BlocksPart:
     """A transformer.
 
     Args:
-        moved: called when the manager has had blocks moved.
+        moved: see ``HeldBlocks``.
     """
     return BlocksPart(BlocksPatcher(_named(HeldBlocks, net)(net, moved), device, offload))
 
