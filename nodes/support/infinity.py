@@ -99,7 +99,7 @@ class Infinity:
         vae = [self.vae.part] if pictures or with_vae else []
         with self.transformer.left_to_the_run():
             load([self.transformer, *vae], room)
-        placed = residing.prepare(request)
+        placed = residing.prepared(request)
         if placed is not None:
             say(f"memory: {placed.plan}")
         return placed
@@ -125,13 +125,21 @@ class TextEncoder:
     def encode(self, prompts: list[str]) -> Prompts:
         from ...toprovar.models.text_encoder import encode_prompts
 
-        room = TEXT_BYTES + (0 if self.part.there else int(self.part.patcher.model_size()))
-        over = self.model.residing.over(room)
-        if over and self.model.transformer.there:
-            self.model.transformer.make_room(over)
+        self._make_room()
         load([self.part], TEXT_BYTES)
         features = encode_prompts(prompts, self.tokenizer, self.part.net, self.limit)
         return Prompts(tuple(prompts), features.to("cpu"))
+
+    def _make_room(self) -> None:
+        """Have the transformer leave as much as a limit of memory asks for; what is free without
+        one, ComfyUI sees to."""
+        residing, transformer = self.model.residing, self.model.transformer
+        if self.part.device != residing.device or not transformer.there:
+            return
+        own = 0 if self.part.there else int(self.part.patcher.model_size())
+        over = residing.over(own + TEXT_BYTES)
+        if over:
+            transformer.make_room(over)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -85,7 +86,7 @@ class BlocksPatcher(model_patcher.ModelPatcher):
         """Free so many bytes if there are as many to be had without all of it leaving."""
         if self._stays():
             return 0
-        found = yielding.give_back(self.model.net, self.load_device, int(memory_to_free))
+        found = yielding.give_back(self.model.net, self.load_device, ceil(memory_to_free))
         self.model.moved(False)
         return found
 

@@ -17,7 +17,12 @@ from .host import manager
 
 if TYPE_CHECKING:
     from ...toprovar.memory.needs import Request
+    from ...toprovar.memory.parts import Parts
+    from ...toprovar.memory.residency import Placed
     from ...toprovar.pipeline import InfinityPipeline
+
+MOST_TRIES = 4
+"""To bring a transformer to its device, with less of it each time."""
 
 
 class Residing(Residency):
@@ -31,6 +36,7 @@ class Residing(Residency):
                  ) -> None:
         super().__init__(pipeline, device, allowance, moves=("transformer",), free=self._left)
         self.kept_free = 0
+        self._wished: tuple[tuple[Request, Parts, int], int] | None = None
 
     def planner(self, request: Request, fixed: Fixed | None = None) -> MemoryPlanner:
         """As the engine's; with --novram all blocks wait in host memory."""
@@ -47,10 +53,28 @@ class Residing(Residency):
         if self.device.type == "cuda":
             there = int(manager.get_total_memory(self.device)) - self._reserved()
             limit = self.allowance.limit
-            plan = planner.choose(self.allowance, there if limit is None else min(there, limit))
+            there = there if limit is None else min(there, limit)
+            known = request, planner.parts, there
+            if self._wished is None or self._wished[0] != known:
+                self._wished = known, planner.choose(self.allowance, there).peak
+            peak = self._wished[1]
         else:
-            plan = planner.foresee(Placement(request.images), 1)
-        return max(0, plan.peak - self._weights()) + self.kept_free
+            peak = planner.foresee(Placement(request.images), 1).peak
+        return max(0, peak - self._weights()) + self.kept_free
+
+    def prepared(self, request: Request) -> Placed | None:
+        """As ``prepare``; where memory runs out while the transformer comes, with less of it."""
+        for _ in range(MOST_TRIES):
+            before = self.plan
+            try:
+                return self.prepare(request)
+            except torch.OutOfMemoryError as error:
+                if self.plan is before:  # nothing was tried: no plan fits the limit
+                    raise
+                failed = str(error)
+            self.moved()
+            self.ran_out("scales", failed)
+        return self.prepare(request)
 
     def crowded(self, room: int, encoder: nn.Module) -> bool:
         """Whether the limit is too low for a text encoder beside a run that takes ``room``."""

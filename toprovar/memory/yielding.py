@@ -57,7 +57,7 @@ def give_back(transformer: InfinityTransformer, device: torch.device, nbytes: in
         bytes that were freed; 0 where there are not so many to be had: nothing is done then.
     """
     before, recorded = bytes_on(transformer, device), workspace.held_bytes(transformer)
-    block, room = streamed_bytes(transformer.block(0))
+    block, room = _block_bytes(transformer)
     now, depth = streamed_count(transformer), transformer.shape.depth
     for streamed in range(now, depth + 1):
         rooms = 2 * room if streamed and not now else 0
@@ -75,7 +75,7 @@ def take(transformer: InfinityTransformer, device: torch.device, nbytes: float) 
         bytes that were taken.
     """
     before = bytes_on(transformer, device)
-    block, room = streamed_bytes(transformer.block(0))
+    block, room = _block_bytes(transformer)
     depth = transformer.shape.depth
     small = weight_bytes(transformer) - depth * block
     there = transformer.null_text.device == device
@@ -103,6 +103,13 @@ def leave(transformer: InfinityTransformer, device: torch.device) -> None:
     forget_lent(transformer)
     forget_stream(transformer)
     nn.Module.to(transformer, device)
+
+
+def _block_bytes(transformer: InfinityTransformer) -> tuple[int, int]:
+    """The matrices of one block, and a room for them."""
+    block = transformer.block(0)
+    own = sum(weight.nbytes for weight in matrices(block, (*LAYERS, TEXT)).values())
+    return own, streamed_bytes(block)[1]
 
 
 def _stream(transformer: InfinityTransformer, device: torch.device, streamed: int) -> None:

@@ -1,5 +1,7 @@
 """A custom node for tests: memory runs out at a chosen place, so many times."""
 
+# pyright: reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -25,7 +27,8 @@ class RunOut:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  # ComfyUI's name
-        return {"required": {"model": ("INFINITY",), "where": (["nowhere", "scale", "decode", "preview"],),
+        places = ["nowhere", "scale", "decode", "preview"]
+        return {"required": {"model": ("INFINITY",), "where": (places,),
                              "times": ("INT", {"default": 1})}}
 
     def run(self, model: Any, where: str, times: int) -> tuple[Any]:
