@@ -59,6 +59,11 @@ class BlocksPatcher(model_patcher.ModelPatcher):
 
     model: HeldBlocks
 
+    def __init__(self, model: nn.Module, load_device: torch.device, offload_device: torch.device,
+                 *more: Any, **named: Any) -> None:
+        self.load_device = load_device  # older ComfyUIs ask for the size before they set it
+        super().__init__(model, load_device, offload_device, *more, **named)
+
     def model_size(self) -> int:
         """Of the weights as they are, which a plan may have rounded since; with recordings."""
         return max(yielding.weight_bytes(self.model.net), self.loaded_size())
