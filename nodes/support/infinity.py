@@ -97,12 +97,24 @@ class Infinity:
         if self.text_encoder.there and residing.crowded(room, self.text_encoder.net):
             unload(self.text_encoder)
         vae = [self.vae.part] if pictures or with_vae else []
-        with self.transformer.left_to_the_run():
-            load([self.transformer, *vae], room)
+        self._load([self.transformer, *vae], room)
         placed = residing.prepared(request)
         if placed is not None:
             say(f"memory: {placed.plan}")
         return placed
+
+    def _load(self, parts: list[Part], room: int) -> None:
+        """Parts to their devices, but for the transformer, which comes with the run as far as there
+        is room by then. It makes room where the others do not get there."""
+        with self.transformer.left_to_the_run():
+            try:
+                load(parts, room)
+            except manager.OOM_EXCEPTION:
+                pass
+            else:
+                return
+            self.transformer.patcher.detach()
+            load(parts, room)
 
 
 @dataclass(frozen=True)

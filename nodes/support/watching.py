@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .host import Progress, manager
+from .host import Progress, manager, say
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,4 +60,5 @@ class Watcher:
             return small_picture(self.model.vae.first_stage_model, state.summed_codes)
         except manager.OOM_EXCEPTION:
             self.preview = False  # the run itself may do without
-            return None
+        say("memory ran out for previews: the rest of this run goes without")
+        return None

@@ -1,8 +1,8 @@
 """Run by ComfyUI's Python: what its memory manager sees of a model, and what it does to it.
 
-    manager.py COMFYUI PACK
+    manager.py COMFYUI PACK [ARGUMENT ...]
 
-Prints facts as JSON.
+Arguments are ComfyUI's own; without any it works on the CPU. Prints facts as JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ NAME = "custom_nodes/pack"
 OWN = "the model's own"
 
 
-def main(comfyui: str, pack: Path) -> None:
-    sys.argv = ["main.py", "--cpu"]
+def main(comfyui: str, pack: Path, arguments: list[str]) -> None:
+    sys.argv = ["main.py", *(arguments or ["--cpu"])]
     sys.path.insert(0, comfyui)
     importlib.import_module("comfy.options").enable_args_parsing()
     manager: Any = importlib.import_module("comfy.model_management")
@@ -33,6 +34,9 @@ def main(comfyui: str, pack: Path) -> None:
     engine: Any = importlib.import_module(f"{NAME}.toprovar.memory.yielding")
     allowance: Any = importlib.import_module(f"{NAME}.toprovar.memory.request").Allowance
     facts: dict[str, Any] = {}
+    model: Any
+    patcher: Any
+    net: Any
 
     def load(memory: str) -> tuple[Any, Any]:
         model, text, _ = nodes["LoadInfinity"].execute(
@@ -73,6 +77,14 @@ def main(comfyui: str, pack: Path) -> None:
     facts["unloaded"] = known() is None
     with torch.inference_mode():
         facts["alike again"] = torch.equal(draw()[0], expected)
+
+        # Nobody keeps a model that is used no more.
+        gone, name = weakref.ref(net), type(patcher.model).__name__
+        model = patcher = net = None
+        gc.collect()
+        manager.cleanup_models()
+        facts["kept"] = gone() is not None or name in [
+            type(m.real_model()).__name__ for m in manager.current_loaded_models]
 
         # A limit that the cache, streamed blocks and fewer images at once must meet.
         model, text = load("6GB")
@@ -138,4 +150,4 @@ def load_pack(pack: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -64,6 +64,10 @@ def test_the_manager_takes_blocks_back_and_gives_them_again(facts: dict[str, Any
     assert facts["unloaded"] is True
 
 
+def test_models_go_when_nobody_uses_them(facts: dict[str, Any]) -> None:
+    assert facts["kept"] is False
+
+
 def test_pictures_do_not_depend_on_where_blocks_are(facts: dict[str, Any]) -> None:
     assert facts["streamed alike"] and facts["alike"] and facts["alike again"]
 
