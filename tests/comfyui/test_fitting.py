@@ -123,6 +123,16 @@ def test_memory_that_runs_out_is_not_the_end(short: Client, reference: Path, whe
     np.testing.assert_array_equal(pictures(short, after), expected)
 
 
+@pytest.mark.parametrize(("where", "times"), [("load", 1), ("place", 2)])
+def test_a_model_that_does_not_get_to_its_device_gets_there_in_part(
+    short: Client, reference: Path, where: str, times: int
+) -> None:
+    done = short.run(running_out(where, times, preview="off"))
+    np.testing.assert_array_equal(pictures(short, done), np.load(reference / "dense.npy"))
+    less = "everything stays on the device" not in told(done)
+    assert less == (where == "place")
+
+
 def test_where_nothing_helps_comfyui_says_what_would(short: Client, reference: Path) -> None:
     done = short.wait(short.queue(running_out("scale", 1000, preview="off")))
     assert done.status == "error" and done.error["node_id"] == "sample"

@@ -16,6 +16,7 @@ FIRST = 40
 
 
 ASKS = manager.throw_exception_if_processing_interrupted
+LOAD = manager.load_models_gpu
 
 
 class RunOut:
@@ -27,7 +28,7 @@ class RunOut:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802  # ComfyUI's name
-        places = ["nowhere", "scale", "decode", "preview"]
+        places = ["nowhere", "load", "place", "scale", "decode", "preview"]
         return {"required": {"model": ("INFINITY",), "where": (places,),
                              "times": ("INT", {"default": 1})}}
 
@@ -37,7 +38,9 @@ class RunOut:
         left = times
         vae = model.pipeline.vae
         vars(vae).pop("decode", None)
+        vars(residing).pop("_place", None)
         manager.throw_exception_if_processing_interrupted = ASKS
+        manager.load_models_gpu = LOAD
 
         def fail() -> None:
             nonlocal left
@@ -57,6 +60,16 @@ class RunOut:
                 ASKS()
 
             manager.throw_exception_if_processing_interrupted = ask
+        elif where == "load":
+
+            def load(models: Any, *args: Any, **options: Any) -> None:
+                if len(models) > 1:  # transformer and VAE, for a run
+                    fail()
+                LOAD(models, *args, **options)
+
+            manager.load_models_gpu = load
+        elif where == "place":
+            residing._place = lambda own: (fail(), type(residing)._place(residing, own))
         elif where != "nowhere":
             decode = type(vae).decode
 
