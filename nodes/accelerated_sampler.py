@@ -66,11 +66,10 @@ class AcceleratedSampler(io.ComfyNode):
 
         schedule = choose_schedule(size, aspect, pixels, model.default_pn,
                                    plan.schedule if plan is not None else None)
-        report = draw(
+        report, image = draw(
             model, conditioning, negative, plan, schedule, seed=seed, images=images, cfg=cfg,
             tau=tau, top_p=top_p, preview=preview == DECODED, overlay=overlay,
         )
-        image = model.vae.decode(report.latents)
         used = PlanChoice(plan_used(report.runs[0]), schedule)
         shown: Tensor | ExecutionBlocker
         if overlay:
@@ -106,7 +105,7 @@ def _inputs() -> list[io.Input]:
                                 tooltip="Leaves unlikely bits out. 0 = off.")),
         advanced(io.Combo.Input("preview", options=[DECODED, OFF], default=DECODED,
                                 tooltip="A small decoded picture after every scale. off saves a "
-                                        "little time, and the VAE's memory during the run.")),
+                                        "little time.")),
         advanced(io.Boolean.Input("overlay", default=False,
                                   tooltip="Also draw which tokens were dropped.")),
         Conditioning.Input("negative", optional=True,

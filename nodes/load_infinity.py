@@ -11,7 +11,9 @@ from .support.schema import Model, TextEncoder, advanced, schema
 
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
 BACKENDS = ["auto", "flash", "efficient", "cudnn", "math"]
-MEMORY = ["fast", "8-bit cache", "8-bit weights", "8-bit weights and cache"]
+MEMORY = ["auto", "exact", "8-bit", "6GB", "8GB", "12GB", "16GB", "24GB",
+          # what was offered earlier, in workflows that were saved
+          "fast", "8-bit cache", "8-bit weights", "8-bit weights and cache"]
 
 
 class LoadInfinity(io.ComfyNode):
@@ -49,10 +51,12 @@ class LoadInfinity(io.ComfyNode):
                             "another choice helps to compare or to avoid a broken one.")),
                 advanced(io.Combo.Input(
                     "memory", options=MEMORY, default=MEMORY[0], optional=True,
-                    tooltip="For smaller cards. 8-bit cache: keys and values in half the room, a "
-                            "little slower, next to no difference. 8-bit weights: half the room "
-                            "and faster, pictures differ a little (GPUs from the RTX 40 series "
-                            "on).")),
+                    tooltip="auto fits every card: what has no room on the GPU waits in the "
+                            "computer's memory, and only where that is not enough numbers of 8 "
+                            "bits are used, which change pictures a little. exact: never those. "
+                            "8-bit: also where they only save time. 6GB ... 24GB: as auto, on a "
+                            "GPU of that size. fast is auto; 8-bit cache and 8-bit weights (RTX "
+                            "40 series on) always keep these in 8 bits.")),
             ],
             outputs=[
                 Model.Output(display_name="model", tooltip="For the sampler, the planner and the "

@@ -115,6 +115,10 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
             self._residency = Residency(self, _numbered(device), moves=())  # type: ignore[arg-type]  # the pipeline
         return self._residency
 
+    @residency.setter
+    def residency(self, value: Residency | None) -> None:
+        self._residency = value
+
     @property
     def _execution_device(self) -> torch.device:
         if self._residency is not None and self._residency.moves:

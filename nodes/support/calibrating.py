@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from .files import calibration_folder
-from .host import InterruptedRun, Progress, load, say, stop_if_interrupted
+from .host import InterruptedRun, Progress, manager, say, stop_if_interrupted
 from .infinity import Infinity, Prompts, TextEncoder
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ FIT_PICTURES = 400
 """That shortcuts are fitted to at most; the time ends it before."""
 STEPS = 1000
 """Of the progress bar."""
-CACHE_SHARE = 1.1
-"""Of a run's memory: what scales that are run again need beside it."""
+MOST_RETRIES = 4
+"""With less memory each."""
 LEAST_SECONDS = 1.0
 """With less time left, nothing more is measured."""
 
@@ -52,7 +54,7 @@ def calibrate(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | 
               schedule: ScaleSchedule, *, minutes: float, target: float, seed: int, resume: bool
               ) -> Calibrated:
     """Measure until the model has been measured for so many minutes in all, and keep what was
-    found; the engine finds it there.
+    found; the engine finds it there. Where memory runs out, it goes on with less.
 
     Args:
         own: the user's prompts; None = those in the box, which ``text_encoder`` encodes.
@@ -62,7 +64,28 @@ def calibrate(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | 
 
     Raises:
         ValueError: there are no prompts, or there was not time enough for a calibration.
+        torch.OutOfMemoryError: nothing is left that would take less.
     """
+    if own is None and text_encoder is None:
+        raise ValueError("there is nothing to draw: connect text_encoder (from Load Infinity) for "
+                         "the prompts in the box, or conditioning for prompts of your own")
+    residing = model.residing
+    for _ in range(MOST_RETRIES):
+        try:
+            return _calibrated(model, text_encoder, own, schedule, minutes, target, seed, resume)
+        except manager.OOM_EXCEPTION as error:
+            if residing.plan is None or not residing.plan.fits:
+                raise
+            failed = str(error)
+        residing.ran_out("scales", failed)  # only here is what was tried gone
+        resume = True
+    raise torch.OutOfMemoryError(f"memory ran out {MOST_RETRIES} times during this calibration; "
+                                 "what was measured is kept. What helps: a smaller size")
+
+
+def _calibrated(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | None,
+                schedule: ScaleSchedule, minutes: float, target: float, seed: int, resume: bool
+                ) -> Calibrated:
     from ...toprovar.analysis.calibrate import Calibrator, fitting_jobs
     from ...toprovar.analysis.calibration_files import (
         forget_progress,
@@ -72,12 +95,10 @@ def calibrate(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | 
         save_result,
     )
     from ...toprovar.analysis.findings import Findings, jobs_hash
+    from ...toprovar.analysis.shortcut_fit import MOST_BYTES
     from ...toprovar.models.fingerprint import model_fingerprint
     from ...toprovar.prompts import bundled_prompts
 
-    if own is None and text_encoder is None:
-        raise ValueError("there is nothing to draw: connect text_encoder (from Load Infinity) for "
-                         "the prompts in the box, or conditioning for prompts of your own")
     pipeline = model.pipeline
     fingerprint = model_fingerprint(pipeline.transformer)
     place = result_file(model.name, fingerprint, [schedule], calibration_folder())
@@ -106,17 +127,22 @@ def calibrate(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | 
             files[:] = save_result(result, place)
             pipeline.automatic.clear()  # made by what was known before
 
+    measures = left >= LEAST_SECONDS
+    placed = None
+    if measures:
+        features |= _encoded(text_encoder, own, texts)
+        placed = model.place(schedule, 1, model.guided(0), pictures=True, runs_again=True,
+                             beside=MOST_BYTES)
     calibrator = Calibrator(
         pipeline, jobs, fitting_jobs(texts, seeds, FIT_PICTURES), [schedule], name=model.name,
         minutes=max(left, LEAST_SECONDS) / 60, target_ssim=target, begun=begun,
-        shortcuts=shortcuts, options=model.options, encode=features.__getitem__,
+        shortcuts=shortcuts, options=placed.options if placed else model.options,
+        tile=placed.tile if placed else None, encode=features.__getitem__,
         check=stop_if_interrupted, on_progress=told, on_result=keep)
-    if left >= LEAST_SECONDS:
-        features |= _encoded(text_encoder, own, texts)
-        _wake(model, schedule)
+    if measures:
         try:
             result = calibrator.run()
-        except InterruptedRun:
+        except (InterruptedRun, manager.OOM_EXCEPTION):
             keep(calibrator.result())
             raise
     else:  # perhaps the target is another
@@ -167,18 +193,6 @@ def _encoded(text_encoder: TextEncoder | None, own: Prompts | None, texts: Seque
             found.append(text_encoder.encode(list(texts[first : first + ENCODED])))
     return {text: PackedText(row, (len(row),))
             for part in found for text, row in zip(part.texts, part.features.rows(), strict=True)}
-
-
-def _wake(model: Infinity, schedule: ScaleSchedule) -> None:
-    """Bring the transformer and the VAE to their devices, with room for all that is drawn and
-    fitted there."""
-    from ...toprovar.analysis.shortcut_fit import MOST_BYTES
-    from ...toprovar.working_memory import picture_bytes, run_bytes
-
-    rows = 2 if model.guided(0) else 1
-    run = run_bytes(model.pipeline.transformer, schedule, rows, narrow_cache=model.narrow_cache)
-    picture = picture_bytes(model.pipeline.vae, *schedule.image_size)
-    load([model.transformer, model.vae.part], int(CACHE_SHARE * run) + picture + MOST_BYTES)
 
 
 def _words(progress: Told) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management as manager
+import comfy.model_patcher as model_patcher
 import comfy.utils
 import folder_paths
 import torch
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
     from server import PromptServer
 
 __all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "InterruptedRun", "Part", "Progress",
-           "folder_paths", "io", "load", "manager", "prompt_server", "say", "stop_if_interrupted",
-           "ui"]
+           "folder_paths", "io", "load", "manager", "model_patcher", "prompt_server", "say",
+           "stop_if_interrupted", "ui", "unload"]
+
+EVERYTHING = 1e30
+"""Bytes, in the manager's manner of saying "all of it"."""
 
 InterruptedRun = manager.InterruptProcessingException
 """What :func:`stop_if_interrupted` raises."""
@@ -49,38 +53,43 @@ class Held(nn.Module):
 
 
 class Part:
-    """A network in the care of ComfyUI's memory manager.
+    """A network in the care of ComfyUI's memory manager; :mod:`.patchers` makes them.
 
     Args:
-        net: the network, on the CPU.
-        device: where it works; offload: where it waits.
+        patcher: as the manager knows it, of a ``Held`` one.
     """
 
-    def __init__(self, net: nn.Module, device: torch.device, offload: torch.device) -> None:
-        import comfy.model_patcher as patchers
+    def __init__(self, patcher: model_patcher.ModelPatcher) -> None:
+        self.patcher = patcher
 
-        self.net = net
-        held = type(type(net).__name__, (Held,), {})(net)  # the name is what ComfyUI's log shows
-        self.patcher = patchers.ModelPatcher(held, load_device=device, offload_device=offload)
+    @property
+    def net(self) -> Any:
+        return self.patcher.model.net
 
     @property
     def device(self) -> torch.device:
         return self.patcher.load_device
 
     @property
-    def nbytes(self) -> int:
-        return int(self.patcher.model_size())
+    def there(self) -> bool:
+        """Whether it is on its device, which is not where it waits."""
+        own = self.patcher
+        return own.load_device != own.offload_device \
+            and own.current_loaded_device() == own.load_device
 
 
 def load(parts: Sequence[Part], working_bytes: int) -> None:
-    """Bring networks to their devices, with room for ``working_bytes`` beside them.
-
-    Whole: the engine's layers use their weights directly, so that a network of which a part
-    stayed behind would not run.
-    """
+    """Bring networks to their devices, with room for ``working_bytes`` beside them; others make
+    room for it as the manager decides."""
     manager.load_models_gpu(
         [part.patcher for part in parts], memory_required=working_bytes, force_full_load=True
     )
+
+
+def unload(part: Part) -> None:
+    """Take a network off its device, and no other."""
+    others = [known for known in manager.current_loaded_models if known.model is not part.patcher]
+    manager.free_memory(EVERYTHING, part.device, others)
 
 
 def stop_if_interrupted() -> None:
@@ -117,8 +126,12 @@ class Progress:
 
 def to_comfy(image: Tensor) -> Tensor:
     """[B, 3, H, W] in [-1, 1] -> ComfyUI's IMAGE [B, H, W, 3] float32 in [0, 1] on its device."""
-    unit = ((image.float() + 1) / 2).movedim(1, -1)
-    return unit.to(manager.intermediate_device()).contiguous()
+    return unit_to_comfy((image.float() + 1) / 2)
+
+
+def unit_to_comfy(image: Tensor) -> Tensor:
+    """The same of [B, 3, H, W] in [0, 1]."""
+    return image.movedim(1, -1).to(manager.intermediate_device()).contiguous()
 
 
 def from_pil(picture: Image.Image) -> Tensor:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .host import Part, load, manager
+from .host import Part, load, manager, say, unload
 from .vae import InfinityVAE
 
 if TYPE_CHECKING:
+    from ...toprovar.memory.request import Allowance
+    from ...toprovar.memory.residency import Placed
     from ...toprovar.models.text import PackedText
     from ...toprovar.pipeline import InfinityPipeline
     from ...toprovar.sampling.params import EngineOptions
     from ...toprovar.schedules import ScaleSchedule
     from ...toprovar.sparsity.plan import SparsityPlan
     from ...toprovar.sparsity.planner import Planner
+    from .patchers import BlocksPart
+    from .residing import Residing
 
 TEXT_BYTES = 256 << 20
 """Room for encoding a prompt, generously."""
@@ -27,15 +31,18 @@ class Infinity:
     Attributes:
         name: for the reader.
         pipeline: the engine's; its networks are in the parts' care.
-        transformer, vae: the same networks, as ComfyUI's memory manager knows them.
+        transformer, text_encoder, vae: the same networks, as ComfyUI's memory manager knows them.
+        residing: plans how much of the transformer is on its device.
         attention: attention backend.
         narrow_cache: whether keys and values are kept in 8 bits.
     """
 
     name: str
     pipeline: InfinityPipeline
-    transformer: Part
+    transformer: BlocksPart
+    text_encoder: Part
     vae: InfinityVAE
+    residing: Residing
     attention: str = "auto"
     narrow_cache: bool = False
 
@@ -58,14 +65,56 @@ class Infinity:
         """Whether a guidance of ``cfg`` (0 = the model's own) runs unconditional rows."""
         return (cfg or self.pipeline.config["default_cfg"]) != 1
 
-    def wake(self, schedule: ScaleSchedule, rows: int, plan: SparsityPlan | None = None,
-             with_vae: bool = False) -> None:
-        """Bring the transformer, and the VAE if it takes part, to their devices, with room for a
-        run of ``rows`` images, twice with guidance."""
-        from ...toprovar.working_memory import run_bytes
+    @property
+    def decodes(self) -> bool:
+        """Whether a run can decode, too: the VAE works where the transformer does."""
+        return self.vae.device == self.residing.device
 
-        room = run_bytes(self.pipeline.transformer, schedule, rows, plan, self.narrow_cache)
-        load([self.transformer, *([self.vae.part] if with_vae else [])], room)
+    def place(self, schedule: ScaleSchedule, images: int, guided: bool,
+              plan: Planner | None = None, pictures: bool = False, with_vae: bool = False,
+              runs_again: bool = False, beside: int = 0) -> Placed | None:
+        """Have ComfyUI make room for a run, and bring the transformer to its device as far as it
+        fits there; the node shows how.
+
+        Args:
+            pictures: whether the run decodes; with_vae: whether the VAE takes part otherwise.
+            runs_again: see ``SamplingRun``.
+            beside: bytes that the run must leave to the caller.
+
+        Returns:
+            how to compute, which a pipeline call finds out by itself; None = as the caller likes.
+
+        Raises:
+            torch.OutOfMemoryError: it cannot fit the limit.
+        """
+        from ...toprovar.pipeline_memory import request_of
+
+        residing = self.residing
+        residing.kept_free = beside
+        request = request_of(residing.device, plan, self.options, schedule=schedule, images=images,
+                             guided=guided, pictures=pictures, runs_again=runs_again)
+        room = residing.room(request)
+        if self.text_encoder.there and residing.crowded(room, self.text_encoder.net):
+            unload(self.text_encoder)
+        vae = [self.vae.part] if pictures or with_vae else []
+        self._load([self.transformer, *vae], room)
+        placed = residing.prepared(request)
+        if placed is not None:
+            say(f"memory: {placed.plan}")
+        return placed
+
+    def _load(self, parts: list[Part], room: int) -> None:
+        """Parts to their devices, but for the transformer, which comes with the run as far as there
+        is room by then. It makes room where the others do not get there."""
+        with self.transformer.left_to_the_run():
+            try:
+                load(parts, room)
+            except manager.OOM_EXCEPTION:
+                pass
+            else:
+                return
+            self.transformer.patcher.detach()
+            load(parts, room)
 
 
 @dataclass(frozen=True)
@@ -74,11 +123,13 @@ class TextEncoder:
 
     Attributes:
         limit: longest prompt in text tokens.
+        model: that it was loaded with, which makes room within a limit of memory.
     """
 
     part: Part
     tokenizer: Any
     limit: int
+    model: Infinity
 
     def __repr__(self) -> str:
         return "<T5 text encoder of Infinity>"
@@ -86,10 +137,22 @@ class TextEncoder:
     def encode(self, prompts: list[str], weights: bool = False) -> Prompts:
         from ...toprovar.models.text_encoder import encode_prompts
 
+        self._make_room()
         load([self.part], TEXT_BYTES)
         features = encode_prompts(prompts, self.tokenizer, self.part.net, self.limit,
                                   weights=weights)
         return Prompts(tuple(prompts), features.to("cpu"))
+
+    def _make_room(self) -> None:
+        """Have the transformer leave as much as a limit of memory asks for; what is free without
+        one, ComfyUI sees to."""
+        residing, transformer = self.model.residing, self.model.transformer
+        if self.part.device != residing.device or not transformer.there:
+            return
+        own = 0 if self.part.there else int(self.part.patcher.model_size())
+        over = residing.over(own + TEXT_BYTES)
+        if over:
+            transformer.make_room(over)
 
 
 @dataclass(frozen=True)
@@ -131,9 +194,26 @@ class PlanChoice:
         return self.plan if isinstance(self.plan, SparsityPlan) else None
 
 
-def make_parts(pipeline: InfinityPipeline) -> tuple[Part, InfinityVAE]:
-    """The transformer and the VAE in the care of ComfyUI's memory manager."""
-    transformer = Part(pipeline.transformer, manager.get_torch_device(),
-                       manager.unet_offload_device())
-    vae = Part(pipeline.vae, manager.vae_device(), manager.vae_offload_device())
-    return transformer, InfinityVAE(vae)
+def make_parts(name: str, pipeline: InfinityPipeline, allowance: Allowance, attention: str,
+               narrow_cache: bool) -> Infinity:
+    """A pipeline with its networks in the care of ComfyUI's memory manager.
+
+    Args:
+        allowance: how much memory may be used, and how.
+        attention, narrow_cache: see ``Infinity``.
+    """
+    from ...toprovar.models import text_runner
+    from .patchers import blocks_part, whole_part
+    from .residing import Residing
+
+    device = manager.get_torch_device()
+    encoder = pipeline.text_encoder
+    pipeline.residency = residing = Residing(pipeline, device, allowance)
+    transformer = blocks_part(pipeline.transformer, device, manager.unet_offload_device(),
+                              residing.moved)
+    text = whole_part(encoder, manager.text_encoder_device(),
+                      manager.text_encoder_offload_device(),
+                      lambda: text_runner.forget_recordings(encoder))
+    vae = whole_part(pipeline.vae, manager.vae_device(), manager.vae_offload_device())
+    return Infinity(name, pipeline, transformer, text, InfinityVAE(vae), residing, attention,
+                    narrow_cache)

@@ -5,20 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from . import files
-from .host import Part, manager
+from .host import manager
 from .infinity import Infinity, TextEncoder, make_parts
 
 if TYPE_CHECKING:
     from ...toprovar.pipeline import InfinityPipeline
 
 
+class Narrow(NamedTuple):
+    """What is kept in 8 bits whatever the memory."""
+
+    cache: bool = False
+    weights: bool = False
+
+
+EARLIER = {
+    "fast": Narrow(),
+    "8-bit cache": Narrow(cache=True),
+    "8-bit weights": Narrow(weights=True),
+    "8-bit weights and cache": Narrow(cache=True, weights=True),
+}
+"""What the loader's ``memory`` offered before it planned; workflows that were saved name it."""
+
+
 def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder: Path | None,
-                  dtype: str, attention: str, memory: str = "fast"
+                  dtype: str, attention: str, memory: str = "auto"
                   ) -> tuple[Infinity, TextEncoder]:
     """Load what was chosen.
 
@@ -26,33 +42,33 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
         model: pipeline folder, official file or official folder; None = the embedded model.
         vae, text_encoder: instead of the model's own; None = that.
         dtype: name, or "auto".
-        memory: what is kept in 8 bits, in the loader's words.
+        memory: how much may be used and how, or what is kept in 8 bits, in the loader's words.
 
     Raises:
         ValueError: something is missing or not what it should be, with what to do.
     """
     with _helpful_imports():
         from ...toprovar.devices import choose_dtype
+        from ...toprovar.memory.request import Allowance
         from ...toprovar.models.text_encoder import MAX_TEXT_TOKENS
         from ...toprovar.ops import attention as attention_ops
 
+        narrow = EARLIER.get(memory, Narrow())
+        allowance = Allowance.parse("auto" if memory in EARLIER else memory)
         attention_ops.choose(attention, manager.get_torch_device())
         wanted = choose_dtype(dtype, manager.get_torch_device())
         # Nodes run in inference mode; weights made in it could not be moved outside of it.
         with torch.inference_mode(False):
             pipeline = _pipeline(model, vae, text_encoder, wanted)
-            if "weights" in memory:
+            if narrow.weights:
                 _narrow(pipeline)
     if pipeline.text_encoder is None:
         raise ValueError(f"{name} has no text encoder of its own: choose one (flan-t5-xl in "
                          "models/text_encoders)")
     pipeline.set_progress_bar_config(disable=True)  # ComfyUI has its own
-    transformer, wrapped = make_parts(pipeline)
-    text = Part(pipeline.text_encoder, manager.text_encoder_device(),
-                manager.text_encoder_offload_device())
+    loaded = make_parts(name, pipeline, allowance, attention, narrow.cache)
     limit = min(MAX_TEXT_TOKENS, pipeline.transformer.shape.text_max_length)
-    return (Infinity(name, pipeline, transformer, wrapped, attention, "cache" in memory),
-            TextEncoder(text, pipeline.tokenizer, limit))
+    return loaded, TextEncoder(loaded.text_encoder, pipeline.tokenizer, limit, loaded)
 
 
 def _narrow(pipeline: InfinityPipeline) -> None:
@@ -64,7 +80,7 @@ def _narrow(pipeline: InfinityPipeline) -> None:
     reason = why_no_fp8(device) if device.type == "cuda" else None
     if reason is not None:
         raise ValueError(f"memory: 8-bit weights cannot be used on this GPU ({reason}): choose "
-                         "fast or 8-bit cache")
+                         "auto or 8-bit cache")
     quantize_blocks(pipeline.transformer)
 
 

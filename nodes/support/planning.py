@@ -83,7 +83,7 @@ def make_choice(model: Infinity, schedule: ScaleSchedule, asked: Asked, guided: 
         more["calibration"] = traced.calibration(model, schedule)
     if asked.target == SPEEDUP:
         more["speedup"] = asked.speedup
-        model.wake(schedule, 2)  # blocks are timed on their device
+        model.place(schedule, 1, guided)  # blocks are timed on their device
     elif asked.target == BUDGET:
         more["budget"] = asked.budget
     return PlanChoice(make_plan(model.pipeline, asked.strategy, schedule, guided=guided, **more),

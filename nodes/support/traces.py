@@ -93,7 +93,7 @@ def measure(model: Infinity, prompts: Prompts, schedule: ScaleSchedule, seed: in
 
     pipeline = model.pipeline
     seeds = [(seed + number) % SEEDS for number in range(len(prompts.texts))]
-    model.wake(schedule, 2 if model.guided(cfg) else 1)
+    model.place(schedule, 1, model.guided(cfg))
     fingerprint, depth = model_fingerprint(pipeline.transformer), pipeline.transformer.shape.depth
     watcher = Watcher(model, len(schedule) * len(prompts.texts), preview=False)
     traces, latents = [], []

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .host import Part, load, manager, to_comfy
+from .host import Part, load, manager, say, to_comfy
 
 TILE = 32
 """Latent pixels of a tile where the whole does not fit the memory."""
@@ -105,18 +105,16 @@ class InfinityVAE:
 
     def _decode(self, codes: Tensor, tile: int | None) -> Tensor:
         height, width = (n * self.upscale_ratio for n in codes.shape[-2:])
-        if tile is None:
-            self._wake(height, width)
-        else:
-            side = tile * self.upscale_ratio
-            self._wake(min(side, height), min(side, width))
+        self._wake(height, width, tile)
         return torch.cat([to_comfy(self._whole_or_tiled(one, tile)) for one in codes.split(1)])
 
-    def _wake(self, height: int, width: int) -> None:
-        """To its device, with room for one picture of this many pixels."""
-        from ...toprovar.working_memory import picture_bytes
+    def _wake(self, height: int, width: int, tile: int | None = None) -> None:
+        """To its device, with room for one picture of this many pixels, or for a tile of it."""
+        from ...toprovar.memory.needs import picture_bytes_of
 
-        load([self.part], picture_bytes(self.first_stage_model, height, width))
+        own = self.first_stage_model
+        load([self.part], picture_bytes_of(own.shape, own.dtype, height, width, tile,
+                                           self.device.type == "cuda"))
 
     def _whole_or_tiled(self, codes: Tensor, tile: int | None) -> Tensor:
         codes = codes.to(self.device)
@@ -125,6 +123,8 @@ class InfinityVAE:
         except manager.OOM_EXCEPTION:
             if tile is not None:
                 raise
+        say(f"memory ran out: decoded in tiles of {TILE} latent pixels, which is a little off the "
+            "whole picture")
         return self.first_stage_model.decode(codes, TILE)  # the failed try's memory is free here
 
     def encode(self, pixel_samples: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .host import Progress
+from .host import Progress, manager, say
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +24,7 @@ class Watcher:
 
     Attributes:
         bits: per run, {scale: [B, N, d] uint8} on the CPU.
+        codes: per run, [B, d, h, w] summed codes so far.
         kept: of the first run's first image, {scale: [h, w] share of layers that kept a token}.
     """
 
@@ -32,6 +33,7 @@ class Watcher:
         self.progress = Progress(steps)
         self.steps = 0
         self.bits: list[dict[int, Tensor]] = []
+        self.codes: list[Tensor] = []
         self.kept: dict[int, Tensor] = {}
         self._last = -1
 
@@ -40,8 +42,10 @@ class Watcher:
 
         if not self.bits or state.index <= self._last:  # the next run of the same call
             self.bits.append({})
+            self.codes.append(state.summed_codes)
         self._last = state.index
         self.bits[-1][state.index] = state.bits.cpu()
+        self.codes[-1] = state.summed_codes.clone()
         if self.overlay and len(self.bits) == 1:
             share = kept_share(state)
             if share is not None:
@@ -49,7 +53,12 @@ class Watcher:
         self.steps += 1
         self.progress.at(self.steps, self._picture(state) if self.preview else None)
 
-    def _picture(self, state: ScaleState) -> Image.Image:
+    def _picture(self, state: ScaleState) -> Image.Image | None:
         from ...toprovar.previews import small_picture
 
-        return small_picture(self.model.vae.first_stage_model, state.summed_codes)
+        try:
+            return small_picture(self.model.vae.first_stage_model, state.summed_codes)
+        except manager.OOM_EXCEPTION:
+            self.preview = False  # the run itself may do without
+        say("memory ran out for previews: the rest of this run goes without")
+        return None

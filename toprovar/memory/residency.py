@@ -213,6 +213,16 @@ class Residency:
             forget_text_stream(pipeline.text_encoder)
         self._placed = None
 
+    def moved(self, away: bool = False) -> None:
+        """Somebody else has moved parts in this care: the next call brings them back.
+
+        Args:
+            away: all of them, with whatever else was there: what ran out of memory may fit now.
+        """
+        self._placed = None
+        if away:
+            self._ceilings.clear()
+
     def free(self) -> None:
         """Free what was recorded, and everything that torch holds unused."""
         pipeline = self._own()
@@ -282,7 +292,7 @@ class Residency:
             fixed = replace(fixed, text=0 if text is None else len(text.streamed))
             if encoder is not None and encoder.device != self.device:
                 encoder = None
-        if self._parts is None or not self.moves:
+        if self._parts is None or self.moves != EVERY:  # others come and go
             self._parts = Parts.of(transformer, pipeline.vae, encoder, self.device)
             if "transformer" not in self.moves or self._no_narrow_weights():
                 self._parts = replace(self._parts, narrowable=False)
