@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -49,8 +50,13 @@ def plans(subject: Subject, wanted: Sequence[str]) -> dict[str, Callable[[], Any
     return {name: made[name] for name in wanted}
 
 
-def measure(subject: Subject, plan: Any, images: int, pictures: int, warm: int) -> dict[str, Any]:
-    """Seconds and memory of one way to draw."""
+def measure(subject: Subject, plan: Any, images: int, pictures: int, warm: int, first: int
+            ) -> dict[str, Any]:
+    """Seconds and memory of one way to draw.
+
+    Args:
+        first: number of the first prompt; rows have prompts of their own, as features are kept.
+    """
     device, pipe = subject.device, subject.pipeline
     cuda = device.type == "cuda"
     if cuda:
@@ -61,7 +67,7 @@ def measure(subject: Subject, plan: Any, images: int, pictures: int, warm: int) 
             first_peak = torch.cuda.max_memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
         began = time.perf_counter()
-        drawn = pipe([prompt(number * images + i) for i in range(images)], seed=number,
+        drawn = pipe([prompt(first + number * images + i) for i in range(images)], seed=number,
                      plan=plan, schedule=subject.schedule)
         seconds.append(time.perf_counter() - began)
     assert drawn is not None
@@ -116,14 +122,23 @@ def card(subject: Subject, cap: float | None, means: str, wanted: Sequence[str],
         pipe.manage_memory(device, f"{cap}GB {means}")
     row["placing_seconds"] = time.perf_counter() - began
     for images in batches:
-        for name, make in plans(subject, wanted if images == 1 else wanted[:1]).items():
+        for row_number, (name, make) in enumerate(
+                plans(subject, wanted if images == 1 else wanted[:1]).items()):
             try:
-                found = measure(subject, make(), images, pictures if images == 1 else 2, warm)
+                found = measure(subject, make(), images, pictures if images == 1 else 2, warm,
+                                100 * images + 20 * row_number)
                 if cap is not None and name == "dense" and images == 1:
                     found["projected_seconds"] = projected(subject, cap, images, means)
             except torch.OutOfMemoryError as error:
                 found = {"failed": str(error)}
             yield {**row, "name": name, "images": images, **found}
+
+
+def _without_out(argv: Sequence[str] | None) -> list[str]:
+    """The arguments, but for where the result goes."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    at = given.index("--out") if "--out" in given else len(given)
+    return given[:at] + given[at + 2 :]
 
 
 def empty(device: torch.device) -> None:
@@ -154,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dtype = choose_dtype("auto" if device.type == "cuda" else "float32", device)
     bus = bus_speed(device, 1 << 30) if device.type == "cuda" else None
     results = Results(given.out, {
-        "command": "python -m benchmarks.fit", "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python -m benchmarks.fit", *_without_out(argv)]), "date": time.strftime("%Y-%m-%d"),
         "machine": describe(device), "model": given.model, "bus_bytes_per_second": bus,
         "rows": [],
     }, given.budget_seconds)

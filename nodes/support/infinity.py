@@ -91,8 +91,8 @@ class Infinity:
 
         residing = self.residing
         residing.kept_free = beside
-        request = request_of(residing.device, plan, self.options, schedule=schedule, images=images,
-                             guided=guided, pictures=pictures, runs_again=runs_again)
+        request = request_of(self.pipeline, plan, self.options, schedule, images, guided,
+                             pictures=pictures, runs_again=runs_again)
         room = residing.room(request)
         if self.text_encoder.there and residing.crowded(room, self.text_encoder.net):
             unload(self.text_encoder)

@@ -49,9 +49,7 @@ class InfinityVAE:
 
     @patcher.setter
     def patcher(self, patcher: Any) -> None:
-        part = copy.copy(self.part)  # the VAE that this one is a copy of keeps its own
-        part.patcher, part.net = patcher, _network(patcher.model)
-        self.part = part
+        self.part = Part(patcher)  # the VAE that this one is a copy of keeps its own
 
     @property
     def first_stage_model(self) -> Any:
@@ -165,5 +163,7 @@ def _network(model: Any) -> Any:
 
 def _another(net: Any, device: torch.device, offload: torch.device) -> Any:
     """A patcher with a copy of the network, whose weights are at rest."""
+    from .patchers import whole_part
+
     with torch.inference_mode(False):  # like the loader's: weights that can be moved anywhere
-        return Part(copy.deepcopy(net).to(offload), device, offload).patcher
+        return whole_part(copy.deepcopy(net).to(offload), device, offload).patcher

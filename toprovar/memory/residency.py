@@ -118,11 +118,11 @@ class Residency:
                     self._place(Placement())
                 return None
             plan = self._choose(request, available)
+            self._decoder_bytes = self.planner(request).counts.picture(plan.placement.tile)
         self._free_before = free
         limit = self.allowance.limit
         if self.moves and limit is not None and plan.peak > limit:
             raise torch.OutOfMemoryError(self.advice(plan, request))
-        self._decoder_bytes = self.planner(request).counts.picture(plan.placement.tile)
         self._latest = request, plan  # if it does not fit: what takes least, as counts may be high
         if self.moves:
             self._place(plan.placement)
