@@ -169,7 +169,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     dtype = choose_dtype("auto" if device.type == "cuda" else "float32", device)
     bus = bus_speed(device, 1 << 30) if device.type == "cuda" else None
     results = Results(given.out, {
-        "command": " ".join(["python -m benchmarks.fit", *_without_out(argv)]), "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python -m benchmarks.fit", *_without_out(argv)]),
+        "date": time.strftime("%Y-%m-%d"),
         "machine": describe(device), "model": given.model, "bus_bytes_per_second": bus,
         "rows": [],
     }, given.budget_seconds)
