@@ -10,7 +10,8 @@ import pytest
 from tests.counted import Counted, tensors_of
 from tests.tiny import tiny_pipeline
 from toprovar.memory.needs import Counts, Request
-from toprovar.memory.plan import MemoryPlanner, Placement, Speed
+from toprovar.memory.placement import Placement, Speed
+from toprovar.memory.plan import MemoryPlanner
 from toprovar.memory.request import Allowance, told
 from toprovar.planning import make_plan
 from toprovar.sampling.params import EngineOptions, SamplingParams

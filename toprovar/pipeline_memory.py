@@ -12,7 +12,7 @@ import torch
 from .devices import least_saving
 from .graphs import why_no_graphs
 from .memory.needs import Request
-from .memory.plan import Stage
+from .memory.placement import Stage
 from .memory.residency import Placed, Residency
 from .sampling.params import EngineOptions
 from .sparsity.plan import SparsityPlan

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from ...toprovar.devices import free_bytes
-from ...toprovar.memory.plan import Fixed, MemoryPlanner, Placement
+from ...toprovar.memory.placement import Fixed, Placement
+from ...toprovar.memory.plan import MemoryPlanner
 from ...toprovar.memory.request import Allowance
 from ...toprovar.memory.residency import Residency
 from ...toprovar.memory.yielding import weight_bytes

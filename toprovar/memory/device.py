@@ -9,7 +9,7 @@ import torch
 
 from ..devices import FLOPS_PER_PROCESSOR
 from ..host_memory import HostBuffer
-from .plan import Speed
+from .placement import Speed
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from ..schedules import get_schedule
 from .device import speed_of
 from .needs import Counts, Request
 from .parts import Parts
-from .plan import MemoryPlan, MemoryPlanner, Speed
+from .placement import MemoryPlan, Speed
+from .plan import MemoryPlanner
 from .request import Allowance
 
 FLAN_T5_XL = {"d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32,

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import gc
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from ..devices import free_bytes
 from ..graphs import why_no_graphs
 from ..models import decoding, text_runner
-from ..models.fp8 import is_quantized, quantize_blocks
-from ..models.text_streaming import forget_text_stream, stream_text, text_stream_of
-from ..models.transformer import InfinityTransformer
+from ..models.fp8 import is_quantized
+from ..models.text_streaming import text_stream_of
 from ..ops.fp8 import E4M3
 from ..ops.fp8_linear import why_no_fp8
-from ..rooms import spread
 from ..sampling import workspace
-from ..sampling.lending import forget_lent, lend_blocks, lent_of
+from ..sampling.lending import lent_of
 from ..sampling.params import EngineOptions
-from ..sampling.streaming import forget_stream, stream_blocks, stream_of
+from ..sampling.streaming import stream_of
 from .device import speed_of
 from .needs import Counts, Request
 from .parts import Parts
-from .plan import LOWERED, SPARE, Fixed, MemoryPlan, MemoryPlanner, Placement, Speed, Stage
+from .placement import Fixed, MemoryPlan, Placement, Speed, Stage
+from .placing import Places
+from .plan import LOWERED, SPARE, MemoryPlanner
 from .request import Allowance
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Residency:
         self._free = free or (lambda: free_bytes(device))
         self.allowance = allowance or Allowance()
         self._speed = speed
-        self._placed: tuple[int, int, int] | None = None
+        self._places = Places(self._own, device, self.moves)
+        self._lock = threading.RLock()
         self._parts: Parts | None = None
         self._drawn: Hashable = None
         self._free_before: int | None = None
@@ -109,13 +110,16 @@ class Residency:
         Raises:
             torch.OutOfMemoryError: no placement fits.
         """
+        with self._lock:
+            return self._prepare(request)
+
+    def _prepare(self, request: Request) -> Placed | None:
         free = self._free()
         plan = self._steady(request, free)
         if plan is None:
             available = self.available(free)
             if available is None:
-                if self.moves:
-                    self._place(Placement())
+                self._bring(Placement())
                 return None
             plan = self._choose(request, available)
             self._decoder_bytes = self.planner(request).counts.picture(plan.placement.tile)
@@ -124,8 +128,7 @@ class Residency:
         if self.moves and limit is not None and plan.peak > limit:
             raise torch.OutOfMemoryError(self.advice(plan, request))
         self._latest = request, plan  # if it does not fit: what takes least, as counts may be high
-        if self.moves:
-            self._place(plan.placement)
+        self._bring(plan.placement)
         self._make_room(request, plan)
         own, options = plan.placement, request.options
         if own.hosted:
@@ -142,10 +145,10 @@ class Residency:
                           recorded=why_no_graphs(self.device) is None)
         available = self.available()
         if available is None:
-            self._place(Placement())
+            self._bring(Placement())
         else:
             exact = replace(self.allowance, means="exact")
-            self._place(self.planner(request).choose(exact, available).placement)
+            self._bring(self.planner(request).choose(exact, available).placement)
 
     @contextmanager
     def lending(self) -> Iterator[bool]:
@@ -157,15 +160,16 @@ class Residency:
             self._decoded = plan
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()  # pieces that scales have left, which nobody needs again
-        if lent is None or plan is None or not plan.placement.lent:
+        if lent is None or plan is None or not plan.placement.lent or not self._alone():
             if plan is not None and not plan.placement.record_decoder:
                 torch.empty(self._decoder_bytes, dtype=torch.uint8, device=self.device)
             yield False
             return
-        lent.go()
-        yield True
-        if lent_of(self._own().transformer) is lent:
-            lent.come_back()
+        with self._lock:  # a call that begins now waits for the blocks
+            lent.go()
+            yield True
+            if lent_of(self._own().transformer) is lent:
+                lent.come_back()
 
     def available(self, free: int | None = None) -> int | None:
         """Bytes that this pipeline may use in all, those that it uses now included.
@@ -180,13 +184,7 @@ class Residency:
 
     def held(self) -> int:
         """Bytes that the pipeline's parts and what was made of them hold on the device now."""
-        pipeline = self._own()
-        there = {id(t): t.nbytes for part in (pipeline.transformer, pipeline.vae,
-                                              pipeline.text_encoder) if part is not None
-                 for t in (*part.parameters(), *part.buffers()) if t.device == self.device}
-        stream = stream_of(pipeline.transformer)
-        return sum(there.values()) + (0 if stream is None else stream.device_bytes) \
-            + workspace.held_bytes(pipeline.transformer) + decoding.held_bytes(pipeline.vae)
+        return self._places.held()
 
     def ran_out(self, stage: Stage, error: str) -> None:
         """Memory ran out: free what can be made again, and allow that stage less from now on.
@@ -205,13 +203,7 @@ class Residency:
 
     def leave(self) -> None:
         """Take the parts out of this care: all of them can be moved again as they are used to."""
-        pipeline = self._own()
-        workspace.release(pipeline.transformer)
-        forget_stream(pipeline.transformer)
-        forget_lent(pipeline.transformer)
-        if pipeline.text_encoder is not None:
-            forget_text_stream(pipeline.text_encoder)
-        self._placed = None
+        self._places.leave()
 
     def moved(self, away: bool = False) -> None:
         """Somebody else has moved parts in this care: the next call brings them back.
@@ -219,7 +211,7 @@ class Residency:
         Args:
             away: all of them, with whatever else was there: what ran out of memory may fit now.
         """
-        self._placed = None
+        self._places.moved()
         if away:
             self._ceilings.clear()
 
@@ -232,6 +224,18 @@ class Residency:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _alone(self) -> bool:
+        """Whether no other call is in flight, whose blocks must stay where they are."""
+        return len(self._own()._flights) <= 1
+
+    def _bring(self, placement: Placement) -> None:
+        """The parts to their places, if nobody works with them there."""
+        if self.moves and self._alone():
+            before = is_quantized(self._own().transformer)
+            self._places.bring(placement)
+            if is_quantized(self._own().transformer) != before:
+                self._parts = None  # counted anew
 
     def _own(self) -> InfinityPipeline:
         pipeline = self._pipeline()
@@ -302,63 +306,6 @@ class Residency:
 
     def _no_narrow_weights(self) -> bool:
         return self.device.type == "cuda" and why_no_fp8(self.device) is not None
-
-    def _place(self, own: Placement) -> None:
-        pipeline = self._own()
-        transformer, encoder = pipeline.transformer, pipeline.text_encoder
-        if own.narrow_weights and not is_quantized(transformer):
-            workspace.release(transformer)
-            forget_stream(transformer)
-            forget_lent(transformer)
-            quantize_blocks(transformer)
-            self._placed = self._parts = None
-        placed = own.streamed, own.text, own.lent
-        lent = lent_of(transformer)
-        if lent is not None and lent.away and placed == self._placed:
-            lent.come_back()
-        if placed == self._placed and self._in_place(transformer, encoder):
-            return
-        if "transformer" in self.moves:
-            self._place_blocks(transformer, own)
-        if encoder is not None and "text_encoder" in self.moves:
-            text = text_stream_of(encoder)
-            if own.text != (0 if text is None else len(text.streamed)) \
-                    or next(encoder.parameters()).device != self.device:
-                stream_text(encoder, self.device, own.text)
-        if "vae" in self.moves:
-            nn.Module.to(pipeline.vae, self.device)
-        self._placed = placed
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()  # what has left the device
-
-    def _place_blocks(self, transformer: InfinityTransformer, own: Placement) -> None:
-        """Blocks that were lent leave first, and those that will be come first: each time they lie
-        in one piece, which must not have holes that others are put in."""
-        stream, lent, depth = stream_of(transformer), lent_of(transformer), transformer.shape.depth
-        streamed = 0 if stream is None else len(stream.streamed)
-        same = self._placed is not None and transformer.null_text.device == self.device \
-            and own.streamed == streamed \
-            and own.lent == (0 if lent is None else len(lent.layers)) \
-            and not (lent is not None and lent.away)
-        if same:
-            return
-        workspace.release(transformer)
-        if lent is not None:
-            lent.go()
-            forget_lent(transformer)
-        at_home = spread(own.streamed, depth)
-        here = [layer for layer in range(depth) if layer not in at_home]
-        lend_blocks(transformer, self.device, here[: own.lent])
-        stream_blocks(transformer, self.device, depth - own.streamed)
-
-    def _in_place(self, transformer: InfinityTransformer, encoder: Any) -> bool:
-        """Whether nobody has moved the parts since."""
-        small = [transformer.null_text] if "transformer" in self.moves else []
-        if "vae" in self.moves:
-            small.append(next(self._own().vae.parameters()))
-        if encoder is not None and "text_encoder" in self.moves:
-            small.append(next(encoder.parameters()))
-        return all(tensor.device == self.device for tensor in small)
 
     def advice(self, plan: MemoryPlan | None, request: Request | None) -> str:
         """What somebody can do whose request does not fit."""

@@ -1,0 +1,90 @@
+"""A pipeline from files that are at hand, checked first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class LocalLoading:
+    """Base of the pipeline: ``from_official`` and ``from_folder``."""
+
+    @classmethod
+    def from_official(
+        cls,
+        transformer: str | Path,
+        vae: str | Path,
+        text_encoder: str | Path,
+        *,
+        tokenizer: str | Path | None = None,
+        torch_dtype: torch.dtype | None = None,
+        disable_mmap: bool = False,
+        **defaults: Any,
+    ) -> Self:
+        """Build from the officially released files.
+
+        Args:
+            transformer: ``infinity_2b_reg.pth``, the folder ``infinity_8b_weights`` ...
+            vae: ``infinity_vae_d32reg.pth`` ...
+            text_encoder: folder of flan-t5-xl in transformers format (or its name on the hub, if
+                it is in the local cache).
+            tokenizer: folder of its tokenizer; None = that of the text encoder.
+            torch_dtype: dtype of the blocks, the VAE and the text encoder; None = as stored.
+            disable_mmap: copy all weights, so that the files may change afterwards.
+            defaults: ``default_pn``, ``default_cfg``, ``default_tau``; those of the recognised
+                variant if left out.
+        """
+        from .checkpoints.load import load_autoencoder, load_transformer
+        from .checkpoints.text_load import load_text_encoder
+        from .models.variants import default_sampling
+
+        vae_module = load_autoencoder(vae, dtype=torch_dtype, disable_mmap=disable_mmap)
+        module = load_transformer(
+            transformer, dtype=torch_dtype, vae_channels=vae_module.shape.latent_channels,
+            disable_mmap=disable_mmap,
+        )
+        for name, value in default_sampling(module.shape).items():
+            defaults.setdefault(name, value)
+        encoder, its_tokenizer = load_text_encoder(
+            text_encoder, tokenizer or text_encoder, torch_dtype, disable_mmap
+        )
+        made: Any = cls
+        return made(module, vae_module, encoder, its_tokenizer, **defaults)
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, torch_dtype: torch.dtype | None = None, *,
+        disable_mmap: bool = False, variant: str | None = None,
+    ) -> Self:
+        """Load a pipeline folder with every key and shape checked first, and little memory.
+
+        What ``from_pretrained`` does for local folders, with this package's own loaders: clearer
+        errors, no second copy of the weights, and ``torch_dtype=None`` keeps the files' dtypes.
+        ``disable_mmap`` copies all weights, so that the files may change afterwards. ``variant``
+        takes the weights that were saved under this name, such as "fp16", of every component; a
+        ValueError names a component that has none.
+        """
+        from .checkpoints.load import load_autoencoder, load_transformer
+        from .checkpoints.pipeline_index import read_defaults
+        from .checkpoints.text_load import load_text_encoder
+
+        folder = Path(folder)
+        defaults = read_defaults(folder)
+        vae = load_autoencoder(folder / "vae", dtype=torch_dtype, disable_mmap=disable_mmap,
+                               variant=variant)
+        transformer = load_transformer(
+            folder / "transformer", dtype=torch_dtype, vae_channels=vae.shape.latent_channels,
+            disable_mmap=disable_mmap, variant=variant,
+        )
+        encoder = tokenizer = None
+        if (folder / "text_encoder").is_dir():
+            encoder, tokenizer = load_text_encoder(
+                folder / "text_encoder", folder / "tokenizer", torch_dtype, disable_mmap, variant
+            )
+        made: Any = cls
+        return made(transformer, vae, encoder, tokenizer, **defaults)
