@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,8 +14,10 @@ from tests.tiny import tiny_pipeline
 from toprovar.memory.needs import Request
 from toprovar.memory.parts import Parts
 from toprovar.memory.request import Allowance
+from toprovar.models.fp8 import is_quantized
 from toprovar.pipeline_memory import MOST_RETRIES
 from toprovar.planning import make_plan
+from toprovar.sampling.lending import lent_of
 from toprovar.sampling.params import EngineOptions
 from toprovar.sampling.streaming import stream_of
 from toprovar.schedules import get_schedule
@@ -192,3 +197,73 @@ def test_parts_are_counted_once() -> None:
                 for p in {id(p): p for p in (*part.parameters(), *part.buffers())}.values())
     assert parts.rest + 4 * parts.block + parts.vae + parts.text_rest \
         + parts.text_depth * parts.text_block == pytest.approx(whole, rel=0.01)
+
+
+WIDE: dict[str, Any] = {"depth": 6, "block_chunks": 2, "width": 512, "num_heads": 8}
+
+
+def lending() -> Any:
+    """A pipeline whose decoder only fits where blocks make room for it."""
+    high, _ = least(pictures=True, **WIDE)
+    return managed(f"{0.9 * high / 2**20:.6f}MB exact", **WIDE)
+
+
+@pytest.mark.parametrize("form", ["pt", "np", "pil"])
+def test_blocks_make_room_for_the_decoder(form: str) -> None:
+    expected = tiny_pipeline(**WIDE)("a red cat", seed=3, options=FUSED, output_type=form)
+    pipeline = lending()
+    for _ in range(2):
+        found = pipeline("a red cat", seed=3, options=FUSED, output_type=form)
+        assert np.array_equal(np.asarray(found.images[0]), np.asarray(expected.images[0]))
+    lent = lent_of(pipeline.transformer)
+    assert lent is not None and not lent.away and pipeline.residency.plan.placement.lent > 0
+    assert pipeline.residency.retries == 0
+
+
+def test_a_failed_decode_leaves_blocks_that_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = lending()
+    expected = pipeline("a red cat", seed=3, options=FUSED, output_type="pt").images
+    decode = pipeline.vae.decode
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline.vae, "decode", fail)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline("a red cat", seed=3, options=FUSED, output_type="pt")
+    lent = lent_of(pipeline.transformer)
+    assert lent is not None and lent.away
+    monkeypatch.setattr(pipeline.vae, "decode", decode)
+    again = pipeline("a red cat", seed=3, options=FUSED, output_type="pt").images
+    assert torch.equal(again, expected) and not lent.away
+
+
+def test_calls_of_several_threads_share_a_small_device() -> None:
+    pipeline = lending()
+    expected = [pipeline("a red cat", seed=seed, options=FUSED, output_type="pt").images
+                for seed in range(4)]
+    found: dict[int, torch.Tensor] = {}
+
+    def work(seed: int) -> None:
+        found[seed] = pipeline("a red cat", seed=seed, options=FUSED, output_type="pt").images
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[seed], expected[seed]) for seed in range(4))
+
+
+def test_what_ran_out_once_is_no_reason_to_round_weights_for_good() -> None:
+    pipeline = managed("1TB", **DEEP)
+    left = [4]
+
+    def check() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with suppress(torch.OutOfMemoryError):
+        pipeline("a cat", seed=1, options=FUSED, check=check, output_type="latent")
+    assert not is_quantized(pipeline.transformer)
