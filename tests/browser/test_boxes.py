@@ -11,10 +11,24 @@ import pytest
 
 from tests.browser.editor import Editor
 from tests.browser.measure import faults
-from tests.browser.test_editor import TEMPLATES, no_complaints, template
+from tests.browser.test_editor import no_complaints
+from tests.comfyui.templates import TEMPLATES, short, template
 
 __all__ = ["no_complaints"]
 
+LEAST_ZOOM = {False: 0.6, True: 0.5}
+"""Of a whole workflow in a window of 1600 x 1000. The classic renderer draws no words below it; the
+Vue renderer does, and some frontends move nodes further apart for it."""
+NOTE = """() => {
+  const node = app.graph.nodes.find((one) => one.type === "MarkdownNote");
+  const whole = document.querySelector(`[data-node-id="${node.id}"]`)
+    ?? node.widgets[0].element;
+  return [whole, ...whole.querySelectorAll("*")]
+    .filter((one) => one.tagName !== "TEXTAREA" && one.clientHeight // that is for editing
+      && /auto|scroll/.test(getComputedStyle(one).overflowY))
+    .map((one) => one.scrollHeight - one.clientHeight);
+}"""
+ZOOM = "() => app.canvas.ds.scale"
 LAST = "ToProVAR_CalibrateInfinity"
 """Changes what the model's later runs leave out."""
 
@@ -23,19 +37,24 @@ def is_last(path: Path) -> bool:
     return LAST in path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("path", sorted(TEMPLATES, key=is_last), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(TEMPLATES, key=is_last), ids=short)
 def test_nothing_overlaps_and_nothing_is_cut_off(editor: Editor, path: Path) -> None:
     workflow = json.loads(path.read_text("utf-8"))
     editor.load(workflow)
     assert faults(editor) == []
+    editor.fit()
+    assert editor.browser.evaluate(ZOOM) >= LEAST_ZOOM[editor.is_vue]
+    hidden = editor.browser.evaluate(NOTE)
+    assert all(height <= 2 for height in hidden), f"the note scrolls by {hidden}"
     if "(embedded)" not in path.read_text("utf-8"):
         return
     for node in workflow["nodes"]:
         hasten(editor, node)
     editor.run(seconds=200)
     editor.fit()
-    editor.picture(f"layout-{path.stem}")
+    editor.picture(f"layout-{short(path)}")
     assert faults(editor) == []
+    assert editor.browser.evaluate(ZOOM) >= LEAST_ZOOM[editor.is_vue]
 
 
 def hasten(editor: Editor, node: dict[str, Any]) -> None:
