@@ -51,8 +51,8 @@ class HostBuffer:
             # The data is an argument, so that it is still there when the lock is taken off.
             weakref.finalize(self, _unlock, runtime, self.data).atexit = False
             return
-        with suppress(RuntimeError):  # the runtime tells of the error once more
-            torch.cuda.synchronize(device)
+        with suppress(RuntimeError):  # the runtime tells the next kernel of the error, too
+            torch.ones(1, device=device).add_(1)
         try:
             self.data = torch.empty(self.data.nbytes, dtype=torch.uint8, pin_memory=True)
             self.pinned = True
@@ -73,10 +73,14 @@ def _unlock(runtime: Any, data: Tensor) -> None:
 
 
 def _unlock_waiting(runtime: Any) -> None:
-    if _WAITING:
+    if not _WAITING:
+        return
+    try:
         torch.cuda.synchronize()  # copies that were launched still read it
-        _WAITING[:] = [data for data in _WAITING
-                       if int(runtime.cudaHostUnregister(data.data_ptr()))]
+    except RuntimeError:  # another thread records
+        return
+    _WAITING[:] = [data for data in _WAITING
+                   if int(runtime.cudaHostUnregister(data.data_ptr()))]
 
 
 @dataclass(frozen=True)
