@@ -62,5 +62,6 @@ class TextEncode(io.ComfyNode):
             if not prompts:  # a text that came over a link was not there to be validated
                 raise ValueError("there is no prompt: write one on each line")
         found = text_encoder.encode(prompts, prompt_weights)
-        told = show_notes(str(cls.hidden.unique_id), found.features.notes)
+        hidden = cls.hidden  # None where a program runs the node without a server
+        told = show_notes("" if hidden is None else str(hidden.unique_id), found.features.notes)
         return io.NodeOutput(found, ui={"text": [told]} if told else None)

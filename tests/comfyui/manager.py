@@ -92,7 +92,7 @@ def main(comfyui: str, pack: Path, arguments: list[str]) -> None:
         facts["together"] = [run.images for run in report.runs]
         alone, report = draw()
         facts["roomy"] = str(report)
-        model.residing.allowance = allowance.parse("150MB exact")
+        model.residing.allowance = allowance.parse("180MB exact")
         tight, report = draw()
         facts["tight"], facts["tight alike"] = str(report), torch.equal(tight, alone)
         apart, report = draw(3)

@@ -74,7 +74,7 @@ def test_pictures_do_not_depend_on_where_blocks_are(facts: dict[str, Any]) -> No
 
 def test_a_limit_is_met_and_the_report_says_how(facts: dict[str, Any]) -> None:
     assert "memory: " in facts["roomy"] and "of 6.0 GiB; everything stays" in facts["roomy"]
-    assert "foreseen of 150 MiB; the cache of" in facts["tight"]
+    assert "foreseen of 180 MiB; the cache of" in facts["tight"]
     assert facts["tight alike"] is True
 
 

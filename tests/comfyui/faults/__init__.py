@@ -38,7 +38,7 @@ class RunOut:
         left = times
         vae = model.pipeline.vae
         vars(vae).pop("decode", None)
-        vars(residing).pop("_place", None)
+        vars(residing).pop("_bring", None)
         manager.throw_exception_if_processing_interrupted = ASKS
         manager.load_models_gpu = LOAD
 
@@ -69,7 +69,7 @@ class RunOut:
 
             manager.load_models_gpu = load
         elif where == "place":
-            residing._place = lambda own: (fail(), type(residing)._place(residing, own))
+            residing._bring = lambda own: (fail(), type(residing)._bring(residing, own))
         elif where != "nowhere":
             decode = type(vae).decode
 
