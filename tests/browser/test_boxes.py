@@ -12,6 +12,7 @@ import pytest
 from tests.browser.editor import Editor
 from tests.browser.measure import faults
 from tests.browser.test_editor import no_complaints
+from tests.comfyui.frontend import NEWEST
 from tests.comfyui.templates import TEMPLATES, short, template
 
 __all__ = ["no_complaints"]
@@ -38,7 +39,8 @@ def is_last(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES, key=is_last), ids=short)
-def test_nothing_overlaps_and_nothing_is_cut_off(editor: Editor, path: Path) -> None:
+def test_nothing_overlaps_and_nothing_is_cut_off(editor: Editor, frontend: str, path: Path
+                                                 ) -> None:
     workflow = json.loads(path.read_text("utf-8"))
     editor.load(workflow)
     assert faults(editor) == []
@@ -48,6 +50,8 @@ def test_nothing_overlaps_and_nothing_is_cut_off(editor: Editor, path: Path) -> 
     assert all(height <= 2 for height in hidden), f"the note scrolls by {hidden}"
     if "(embedded)" not in path.read_text("utf-8"):
         return
+    if is_last(path) and (frontend != NEWEST or not editor.is_vue):
+        return  # half a minute each time, for the same panel
     for node in workflow["nodes"]:
         hasten(editor, node)
     editor.run(seconds=200)
