@@ -9,28 +9,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.cli.test_generate_many import generate, pixels
 from toprovar.cli import main
 from toprovar.cli.picture_prompts import prompts_of_pictures
 from toprovar.picture_files import read_parameters, save_picture
 
+__all__ = ["generate"]
+
 pytestmark = pytest.mark.usefixtures("cache")
 EMBEDDING = ('the prompt was read without "embedding:bad": Infinity has no textual-inversion '
              "embeddings")
-
-
-@pytest.fixture
-def generate(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> int:
-        return main(["generate", *map(str, arguments), "--model", str(tiny_model)])
-
-    return call
-
-
-def pixels(path: str) -> bytes:
-    return Image.open(path).tobytes()
-
 
 def test_words_have_weights_unless_they_are_switched_off(
     generate: Any, capsys: pytest.CaptureFixture[str]

@@ -55,7 +55,7 @@ def test_colours_of_values() -> None:
     image = coloured([[0, 1, 2, float("nan")]], GLOW, 0, 2)
     found = [image.getpixel((x, 0)) for x in range(4)]
     assert found[0] == GLOW[0] and found[2] == GLOW[-1] and found[3] == MISSING
-    brightness = [sum(coloured([[n / 9]], GLOW).getpixel((0, 0)))  # type: ignore[arg-type]
+    brightness = [sum(coloured([[n / 9]], GLOW).getpixel((0, 0)))  # type: ignore[arg-type]  # RGB
                   for n in range(10)]
     assert brightness == sorted(brightness)
     assert readable_on(1.0, WORK) == "white" and readable_on(0.0, WORK) == "black"
@@ -65,7 +65,7 @@ def test_a_colour_bar_goes_up() -> None:
     sheet = Sheet(100, 100)
     colour_bar(sheet, 10, 10, 80, GLOW, "title", [(0.0, "0"), (1.0, "1")])
     image = sheet.finish()
-    top, bottom = (sum(image.getpixel((30, y))) for y in (24, 176))  # type: ignore[arg-type]
+    top, bottom = (sum(image.getpixel((30, y))) for y in (24, 176))  # type: ignore[arg-type]  # RGB
     assert top > 3 * bottom
 
 

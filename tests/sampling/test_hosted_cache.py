@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from tests.sampling.test_graphs import SCHEDULE, draw, plans, same
-from tests.tiny import random_text, tiny_transformer
+from tests.sampling.test_graphs import SCHEDULE, draw, model, plans, same
+from tests.tiny import random_text
 from toprovar.models.transformer import InfinityTransformer
 from toprovar.ops.fp8 import E4M3
 from toprovar.rooms import spread
-from toprovar.sampling import workspace
 from toprovar.sampling.cache import CacheLayout, KVCache
 from toprovar.sampling.hosted_cache import HostedCache, hosted_sizes
 from toprovar.sampling.params import EngineOptions, SamplingParams
 from toprovar.sampling.run import SamplingRun
 
+__all__ = ["model"]
+
 COUNTS = [(n,) * 4 for n in SCHEDULE.tokens]
-
-
-@pytest.fixture
-def model(device: str) -> Iterator[InfinityTransformer]:
-    found = tiny_transformer(depth=4, block_chunks=2)
-    nn.Module.to(found, device)
-    yield found
-    workspace.release(found)
 
 
 @pytest.mark.parametrize("graphs", [False, None], ids=["eager", "recorded"])
