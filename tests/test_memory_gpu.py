@@ -56,7 +56,7 @@ def picture(subject: Any, seed: int, images: int = 1, **more: Any) -> Any:
     return subject.pipeline(["a red apple"] * images, seed=seed, schedule=subject.schedule, **more)
 
 
-@pytest.mark.parametrize("gib", [3.0, 4.0, 6.0])
+@pytest.mark.parametrize("gib", [3.5, 4.0, 6.0])
 def test_capped_pictures_are_those_of_a_large_card(subject: Any, whole: Any, cap: Any, gib: float
                                                    ) -> None:
     pipeline = subject.pipeline
@@ -66,9 +66,10 @@ def test_capped_pictures_are_those_of_a_large_card(subject: Any, whole: Any, cap
     for seed in range(3):
         assert np.array_equal(np.asarray(picture(subject, seed).images[0]), whole[seed])
     plan, peak = pipeline.residency.plan, torch.cuda.max_memory_allocated(DEVICE)
-    assert peak <= plan.available * (1 - SPARE)
-    assert peak <= plan.peak <= 1.1 * peak + pipeline.residency.planner(
-        pipeline.residency._latest[0]).speed.overhead
+    reserved = torch.cuda.max_memory_reserved(DEVICE)
+    assert plan.fits and peak <= plan.peak <= plan.available * (1 - SPARE)
+    # What is foreseen holds what the allocator loses between pieces, too.
+    assert 0.9 * reserved <= plan.peak <= 1.2 * reserved
     assert pipeline.residency.retries == 0
     assert picture(subject, 5).report.replayed_scales == 13
     pipeline.to("cpu")

@@ -111,7 +111,7 @@ class CallMemory:
 
     @contextmanager
     def decoding(self) -> Iterator[bool]:
-        """While a picture is decoded; tells whether that is in memory which blocks have lent."""
+        """While a picture is decoded; tells whether that is in memory which is given back."""
         if self.residency is None:
             yield False
             return

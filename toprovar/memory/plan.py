@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..sampling.workspace import LIBRARIES
+from ..sampling.scratch import recorded_bytes
 from .needs import Counts
 from .parts import Parts
 from .placement import FREE, NONE, Fixed, MemoryPlan, Peaks, Placement, Speed, Stage
@@ -174,7 +174,7 @@ class MemoryPlanner:
         picture = counts.picture(own.tile)
         lent = own.lent * self._lendable(own)
         if counts.request.recorded:
-            kept += scales + LIBRARIES  # of the graphs
+            kept += recorded_bytes(scales)
             if own.record_decoder and not own.tile:
                 kept += picture
         text = counts.request.images * parts.text_work + (2 * parts.text_block if own.text else 0)

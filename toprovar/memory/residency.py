@@ -152,18 +152,21 @@ class Residency:
 
     @contextmanager
     def lending(self) -> Iterator[bool]:
-        """While a picture is decoded: blocks make room for it where the plan says so, which is
-        told. They are brought back where nothing fails; else by the next placing. Where none do,
-        torch is made to have the memory in one piece: pieces left by others would not do."""
+        """While a picture is decoded; tells whether its memory is given back afterwards, so that
+        nothing may stay in it. Blocks make room where the plan says so; they are brought back where
+        nothing fails, else by the next placing. Where none do and memory is scarce, torch is made
+        to have it in one piece: pieces left by others would not do."""
         lent, plan = lent_of(self._own().transformer), self.plan
-        if plan is not None and plan is not self._decoded and not plan.placement.record_decoder:
+        tight = plan is not None and not plan.placement.record_decoder
+        if tight and plan is not self._decoded:
             self._decoded = plan
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()  # pieces that scales have left, which nobody needs again
+            self._free_pieces()  # left by the scales; nobody needs them again
         if lent is None or plan is None or not plan.placement.lent or not self._alone():
-            if plan is not None and not plan.placement.record_decoder:
+            if tight:
                 torch.empty(self._decoder_bytes, dtype=torch.uint8, device=self.device)
-            yield False
+            yield tight
+            if tight:
+                self._free_pieces()  # before something that stays is put into the decoder's piece
             return
         with self._lock:  # a call that begins now waits for the blocks
             lent.go()
@@ -222,6 +225,10 @@ class Residency:
         decoding.forget_recordings(pipeline.vae)
         text_runner.forget_recordings(pipeline.text_encoder)
         gc.collect()
+        self._free_pieces()
+
+    def _free_pieces(self) -> None:
+        """Give back what torch holds unused."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -31,15 +31,13 @@ from .device_text import DeviceText
 from .hosted_cache import HostedCache
 from .memory import Memory
 from .params import EngineOptions
-from .scratch import scale_bytes
+from .scratch import recorded_bytes, scale_bytes
 from .sparse import SparseBlocks
 
 logger = logging.getLogger(__name__)
 
 MOST_GRAPHS = 512
 """Recorded scales that a workspace keeps, the latest used. A dense run has 13 at 1M pixels."""
-LIBRARIES = 64 << 20
-"""Bytes of a recording that cuBLAS takes as its workspace."""
 IDLE_SHARE = 1 / 8
 """Of the device's memory: what idle workspaces beside the latest may hold."""
 
@@ -92,9 +90,9 @@ class Workspace:
         self.codes = torch.zeros(batch, shape.latent_channels, height, width, device=self.device)
         self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
         self.pool = GraphPool(self.device)
-        self.pool.reserve(LIBRARIES + scale_bytes(
+        self.pool.reserve(recorded_bytes(scale_bytes(
             shape, transformer.compute_dtype, rows, max(schedule.tokens),
-            sum(schedule.tokens) if options.cache_dtype == E4M3 else 0))
+            sum(schedule.tokens) if options.cache_dtype == E4M3 else 0)))
         self.busy = False
         self.refused = False
         self.replays = self.records = 0
