@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .support.host import io
 from .support.schema import Conditioning, TextEncoder, schema
+from .support.sockets import checked
 
 if TYPE_CHECKING:
     from .support.infinity import TextEncoder as Encoder
@@ -52,6 +53,7 @@ class TextEncode(io.ComfyNode):
         return True
 
     @classmethod
+    @checked
     def execute(cls, text_encoder: Encoder, text: str, prompt_per_line: bool,
                 prompt_weights: bool = True) -> io.NodeOutput:
         from .support.notes import show_notes

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from .host import Part, load, manager, say, to_comfy
 
+USES = "VAE Decode, VAE Encode, their tiled forms, VAE Encode (for Inpainting) and Save VAE"
+
 TILE = 32
 """Latent pixels of a tile where the whole does not fit the memory."""
 
@@ -42,6 +44,15 @@ class InfinityVAE:
         # Where ComfyUI gets another one for another GPU from; older ones do not ask.
         self.patcher.cached_patcher_init = (
             _another, (part.net, part.device, self.patcher.offload_device))
+
+    def __getattr__(self, name: str) -> Any:
+        """What a node of other models looks for; not to be found, in words."""
+        if name == "part" or name.startswith("_"):  # of this object itself, while it is copied
+            raise AttributeError(name)
+        raise AttributeError(
+            f"this node needs a VAE of the kind it was made for ({name!r} is asked of it). "
+            f"Infinity's VAE serves {USES}: connect the node to its own model's VAE"
+        )
 
     @property
     def patcher(self) -> Any:
@@ -98,13 +109,25 @@ class InfinityVAE:
     def decode_tiled(self, samples: Tensor, tile_x: int | None = None, tile_y: int | None = None,
                      overlap: int | None = None, tile_t: Any = None, overlap_t: Any = None
                      ) -> Tensor:
-        """In tiles of ``tile_x`` latent pixels that overlap by a quarter."""
+        """In tiles of ``tile_x`` latent pixels that overlap by a quarter, whatever ``overlap``."""
         return self._decode(samples, max(4, tile_x or TILE))
 
     def _decode(self, codes: Tensor, tile: int | None) -> Tensor:
+        self._check(codes)
         height, width = (n * self.upscale_ratio for n in codes.shape[-2:])
         self._wake(height, width, tile)
         return torch.cat([to_comfy(self._whole_or_tiled(one, tile)) for one in codes.split(1)])
+
+    def _check(self, codes: Tensor) -> None:
+        """Refuse latents of other models."""
+        shape = tuple(codes.shape)
+        if len(shape) != 4 or shape[1] != self.latent_channels:
+            raise ValueError(
+                f"the latent has the shape {shape}, Infinity's VAE takes [images, "
+                f"{self.latent_channels}, height, width]: this is another model's latent. Connect "
+                "the latent of the Accelerated Sampler, or of VAE Encode with this VAE; or decode "
+                "it with the VAE of its own model"
+            )
 
     def _wake(self, height: int, width: int, tile: int | None = None) -> None:
         """To its device, with room for one picture of this many pixels, or for a tile of it."""
@@ -127,6 +150,12 @@ class InfinityVAE:
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
         """IMAGE [B, H, W, 3] -> [B, d, h, w], cropped to whole latent pixels. Not quantised."""
+        if pixel_samples.ndim != 4 or pixel_samples.shape[-1] < 3:
+            raise ValueError(
+                f"the picture has the shape {tuple(pixel_samples.shape)}, Infinity's VAE takes "
+                "pictures [images, height, width, 3], no videos and nothing else: connect a node "
+                "that gives an IMAGE"
+            )
         image = self._cropped(pixel_samples[..., :3])
         self._wake(*image.shape[1:3])
         return self._each(image, self.first_stage_model.encode)
