@@ -90,6 +90,7 @@ class LoadInfinity(io.ComfyNode):
                 memory: str = MEMORY[0]) -> io.NodeOutput:
         from .support.launch import without_effect
         from .support.loading import load_infinity
+        from .support.notes import shown_notes
 
         if wrong := _wrong(model, vae, text_encoder):
             raise ValueError(wrong)
@@ -97,9 +98,7 @@ class LoadInfinity(io.ComfyNode):
             model, files.models()[model], files.vaes()[vae], files.text_encoders()[text_encoder],
             dtype, attention, memory,
         )
-        notes = without_effect()
-        return io.NodeOutput(loaded, text, loaded.vae,
-                             ui={"text": ["\n".join(notes)]} if notes else None)
+        return io.NodeOutput(loaded, text, loaded.vae, ui=shown_notes(without_effect()))
 
 
 def _unknown(what: str, chosen: str, known: Iterable[str]) -> str | None:

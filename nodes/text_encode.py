@@ -43,7 +43,6 @@ class TextEncode(io.ComfyNode):
             ],
             outputs=[Conditioning.Output(display_name="conditioning",
                                          tooltip="For the sampler and the analyzer.")],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -56,7 +55,7 @@ class TextEncode(io.ComfyNode):
     @checked
     def execute(cls, text_encoder: Encoder, text: str, prompt_per_line: bool,
                 prompt_weights: bool = True) -> io.NodeOutput:
-        from .support.notes import show_notes
+        from .support.notes import shown_notes
 
         prompts = [text]
         if prompt_per_line:
@@ -64,6 +63,5 @@ class TextEncode(io.ComfyNode):
             if not prompts:  # a text that came over a link was not there to be validated
                 raise ValueError("there is no prompt: write one on each line")
         found = text_encoder.encode(prompts, prompt_weights)
-        hidden = cls.hidden  # None where a program runs the node without a server
-        told = show_notes("" if hidden is None else str(hidden.unique_id), found.features.notes)
-        return io.NodeOutput(found, ui={"text": [told]} if told else None)
+        notes = [f"The prompt {note}." for note in found.features.notes]
+        return io.NodeOutput(found, ui=shown_notes(notes))

@@ -53,7 +53,7 @@ def facts(nodes: dict[str, Any], dtype: str) -> dict[str, Any]:
         "narrow": bool(fp8.is_quantized(own.transformer)) if hasattr(fp8, "is_quantized") else None,
         "image": str(image.dtype), "latent": str(latent["samples"].dtype),
         "mean": round(float(image.float().mean()), 3), "size": list(image.shape),
-        "graphs": model.options.graphs, "notes": (loaded.ui or {}).get("text", []),
+        "graphs": model.options.graphs, "notes": loaded.ui["toprovar_notes"],
     }
 
 

@@ -103,5 +103,5 @@ def test_a_real_start_shows_the_note_on_the_loader(installation: Installation,
     with Server(installation, tmp_path_factory.mktemp("launched"), arguments=arguments) as server, \
             Client(server.url) as client:
         done = client.run(quick_start())
-    (note,) = done.outputs["load"]["text"]
+    (note,) = done.outputs["load"]["toprovar_notes"]
     assert "--use-quad-cross-attention has no effect here" in note and "attention chooses" in note
