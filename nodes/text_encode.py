@@ -29,13 +29,13 @@ class TextEncode(io.ComfyNode):
                     tooltip="What to draw. The embedded model knows 48 kinds of objects and 10 "
                             "colours; large models know English."),
                 io.Boolean.Input(
-                    "prompt_per_line", default=False, label_on="a prompt on each line",
+                    "prompt_per_line", default=False, label_on="one a line",
                     label_off="one prompt",
                     tooltip="On: every line that is not empty is a prompt of its own, and the "
                             "sampler draws a picture for each."),
                 io.Boolean.Input(
-                    "prompt_weights", default=True, optional=True, label_on="(word:1.2) weighs",
-                    label_off="read as it stands",
+                    "prompt_weights", default=True, optional=True, label_on="(word:1.2)",
+                    label_off="plain text",
                     tooltip="On: (word:1.2) strengthens a word, (word:0.5) weakens it, (word) is "
                             "1.1. With a backslash before it a bracket is a bracket. "
                             "embedding:name and BREAK are left out, and the node says so. Off: "
