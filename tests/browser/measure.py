@@ -76,8 +76,9 @@ async () => {
   }
 
   function ofWidgets(node) {
-    const parts = (node.widgets ?? []).filter((one) => node.isWidgetVisible(one)).map((one) =>
-      [one.name, [node.pos[0] + 10, node.pos[1] + one.y, node.size[0] - 20,
+    const parts = (node.widgets ?? []).filter((one) => node.isWidgetVisible(one)
+        && !one.element?.classList.contains("tpv-nothing")).map((one) => [one.name,
+      [node.pos[0] + 10, node.pos[1] + one.y, node.size[0] - 20,
         one.computedHeight ?? one.computeSize?.(node.size[0])[1] ?? LiteGraph.NODE_WIDGET_HEIGHT]]);
     const half = LiteGraph.NODE_SLOT_HEIGHT / 2 - 4;
     const slot = (one, [, y], x) => [one.name, [x, y - half, node.size[0] / 2 - 4, 2 * half]];
