@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.sampling.plans import index_plan
+from tests.sparsity.test_toprovar import NO_REGIONS, calibration
 from tests.tiny import tiny_pipeline
 from toprovar.editing.draft import Draft, Recorder, last_scale
 from toprovar.editing.draft_file import (
@@ -23,6 +24,8 @@ from toprovar.editing.draft_file import (
 from toprovar.pipeline import InfinityPipeline
 from toprovar.planning import make_plan
 from toprovar.schedules import get_schedule
+from toprovar.sparsity.strategies.toprovar.in_run import ToProVar
+from toprovar.sparsity.strategies.toprovar.settings import ToProVarSettings
 
 SMALL = get_schedule("1.0", "0.06M")
 PROMPTS = ["a red apple", "a cat and a dog"]
@@ -77,18 +80,24 @@ def test_a_draft_of_any_plan_finishes_as_the_picture(pipeline: InfinityPipeline,
     assert torch.equal(finished, at_once(pipeline, prompt=prompts, **how))
 
 
-@pytest.mark.parametrize("strategy", ["toprovar", "skipvar"])
-def test_a_plan_made_in_the_run_is_made_again(pipeline: InfinityPipeline, strategy: str) -> None:
-    plan = make_plan(pipeline, strategy, SMALL, **({"planned": "run"} if strategy == "toprovar"
-                                                   else {}))
-    if not plan.adaptive:
-        pytest.skip(f"{strategy} makes its plan beforehand here")
+@pytest.mark.parametrize("until", [4, 6, 12])
+@pytest.mark.parametrize("dropped", ["identity", "cached"])
+def test_a_plan_made_in_the_run_is_made_again(pipeline: InfinityPipeline, dropped: str, until: int
+                                              ) -> None:
+    """It sees the same entropies and codes, whether its decisions fall before the draft's last
+    scale or after it."""
+    plan = ToProVar(ToProVarSettings(dropped=dropped, planned="run", **NO_REGIONS),  # type: ignore[arg-type]
+                    calibration())
+    assert plan.adaptive
     how: dict[str, Any] = {"seed": 3, "schedule": SMALL, "plan": plan}
-    draft = pipeline.draft(PROMPTS, until=8, **how)
+    draft = pipeline.draft(PROMPTS, until=until, **how)
+    assert draft.planner == plan.name and draft.plan is None
     with pytest.raises(ValueError, match="plans inside the run"):
         pipeline.finish(draft)
     finished = pipeline.finish(draft, plan=plan, output_type="latent").images
-    assert torch.equal(finished, at_once(pipeline, prompt=PROMPTS, **how))
+    whole = pipeline(PROMPTS, output_type="latent", **how)
+    assert torch.equal(finished, whole.images)
+    assert whole.report.token_layers < whole.report.dense_token_layers
 
 
 @pytest.mark.parametrize("dropped", ["exit", "cached"])
