@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .arguments import MOST_IMAGES, guidance, single, temperature, whole
 from .editing.edit import Edit, Region
+from .editing.steering import steering
 from .editing.taken import Asked, Source, take
 from .models.autoencoder import InfinityAutoencoder
 from .models.text import PackedText
@@ -159,6 +160,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         blend: int | None = None,
         region: Region | None = None,
         edit: Edit | None = None,
+        source_prompt: str | Sequence[str] | None = None,
         away: float = 0.0,
     ) -> InfinityPipelineOutput:
         """Generate images.
@@ -205,7 +207,9 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
                 part is drawn anew; see ``editing.taken.Asked`` and docs/editing.md. Without a size
                 it is drawn at the nearest aspect.
             edit: what is kept of a source, in place of ``image``; ``finish`` and others make it.
-            away: see ``SamplingParams``; for an edit that names a description to steer away from.
+            source_prompt: what ``image`` shows, one for all prompts or one each: guidance leads
+                away from it, too.
+            away: how far, in differences between prompt and source prompt; 0 = not at all.
 
         Returns:
             ``InfinityPipelineOutput``. After an interrupt (``pipeline.interrupt = True``) the
@@ -239,8 +243,9 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             else guidance("guidance_scale", guidance_scale),
             self.config["default_tau"] if tau is None else temperature("tau", tau),
             cast("tuple[int, ...]", cfg_insertion_layer), top_k, top_p,
-            "greedy" if greedy else "sample", away,
+            "greedy" if greedy else "sample",
         )
+        steered, away_text = steering(source_prompt, away, taken), None
         num_images_per_prompt = whole("num_images_per_prompt", num_images_per_prompt, 1,
                                       MOST_IMAGES)
         if vae_tile is not None:
@@ -251,6 +256,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         memory = CallMemory(self.residency, request_of(
             self, plan, options, schedule, images, params.guided,
             pictures=output_type != "latent", tile=vae_tile or self._vae_tile,
+            away=steered is not None, edited=taken is not None or edit is not None,
             divisible=not isinstance(generator, torch.Generator),
         ))
         clock = Clock(self._execution_device)
@@ -271,9 +277,14 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             notes = tuple(dict.fromkeys((*notes, *taken.notes)))
         text = text.repeat_each(num_images_per_prompt)
         clock.mark("text")
+        if steered is not None:
+            described = memory.again("text", lambda: self._features(
+                source_prompt, None, memory.graph, prompt_weights))
+            params, negative, away_text = steered.rows(params, negative, described, len(text))
         generators = make_generators(generator, seed, len(text))
         if taken is not None:
             edit = taken.edit(seeds_of(generators, len(text)))
+            edit = replace(edit, away=away_text)
         if edit is not None and edit.images not in (1, len(text)):
             raise ValueError(f"an edit of {edit.images} pictures for {len(text)}: give as many "
                              "prompts and seeds")

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from .arguments import seed_list, single
+from .arguments import number, seed_list, single
 from .editing.draft import Draft, Recorder, last_scale
-from .editing.edit import finishing, unfinished
+from .editing.edit import Edit, finishing, unfinished
 from .editing.outpaint import place
-from .editing.taken import Source
+from .editing.stack import BitStack
+from .editing.taken import Asked, Source, take
+from .editing.words import LOOK_UNTIL, MASKS_FROM, Disagreement, MaskFrom, mask_of
 from .models.fingerprint import model_fingerprint
 from .pipeline_outputs import InfinityPipelineOutput, decode_images
 from .sampling.params import SamplingParams
-from .schedules import ScaleSchedule, get_schedule
+from .schedules import TOKEN_PIXELS, ScaleSchedule, get_schedule
 from .sparsity.plan import SparsityPlan
 from .sparsity.planner import Planner
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from .pipeline import InfinityPipeline
 
 UNTIL = 16
+AWAY = 0.5
+"""How far an edit leads away from its source prompt."""
 
 
 class Editing:
@@ -69,8 +73,8 @@ class Editing:
         negatives = None if negative_prompt is None else \
             [negative_prompt] if isinstance(negative_prompt, str) else list(negative_prompt)
         recorder = Recorder(call.pop("on_scale", None))
-        output = self._pipe(prompt, negative_prompt, seed=seed, schedule=schedule, output_type="latent",
-                      on_scale=recorder, edit=unfinished(last), **call)
+        output = self._pipe(prompt, negative_prompt, seed=seed, schedule=schedule,
+                            output_type="latent", on_scale=recorder, edit=unfinished(last), **call)
         interrupted = any(note.startswith("interrupted") for note in output.report.notes)
         stack = recorder.stack(schedule, None if interrupted else last + 1)
         adaptive = plan is not None and plan.adaptive
@@ -198,6 +202,91 @@ class Editing:
         output.report = replace(output.report, notes=(*placed.notes, *output.report.notes))
         output.reports = [output.report, *output.reports[1:]]
         return output
+
+    def edit(
+        self, image: Source, source_prompt: str | Sequence[str],
+        target_prompt: str | Sequence[str], *, mask_image: Any = None, away: float = AWAY,
+        mask_from: MaskFrom = "likelihood", share: float | None = None, blend: int | None = None,
+        **call: Any,
+    ) -> InfinityPipelineOutput:
+        """Change a picture by words: from one description of it to another.
+
+        Guidance leads towards the target and away from the source prompt. Drawn is what a mask
+        says, or where the two descriptions disagree about the picture.
+
+        Args:
+            image: as of ``vary``; one, or one for each prompt.
+            source_prompt: what it shows; target_prompt: what it is to show.
+            mask_image: white where it is drawn anew; None = found from the prompts
+                (:meth:`edit_mask`).
+            away: how far guidance leads away from the source prompt; 0 = not at all.
+            mask_from, share: see :meth:`edit_mask`.
+            blend: as of ``inpaint``.
+            call: further arguments of a call.
+        """
+        if mask_image is None:
+            sizes = {name: call[name] for name in ("height", "width", "schedule", "options",
+                                                   "check", "prompt_weights") if name in call}
+            mask_image = self.edit_mask(image, source_prompt, target_prompt, mask_from, share,
+                                        **sizes)
+            each = call.get("num_images_per_prompt", 1)
+            if len(mask_image) > 1 and each > 1:
+                mask_image = mask_image.repeat_interleave(each, 0)
+        return self._pipe(target_prompt, image=image, mask_image=mask_image, blend=blend,
+                          source_prompt=source_prompt, away=away, **call)
+
+    def edit_mask(
+        self, image: Source, source_prompt: str | Sequence[str],
+        target_prompt: str | Sequence[str], mask_from: MaskFrom = "likelihood",
+        share: float | None = None, *, height: int | None = None, width: int | None = None,
+        schedule: ScaleSchedule | None = None, **call: Any,
+    ) -> Tensor:
+        """Where two descriptions of a picture disagree.
+
+        Args:
+            image: as of ``vary``.
+            mask_from: the sign that is looked at, see ``editing.words``.
+            share: of the picture that is white; None = by the sign itself.
+            height, width, schedule, call: as of a call.
+
+        Returns:
+            [B, 1, H, W] float32 of 0 and 1, of as many pictures as there are prompts.
+        """
+        if mask_from not in MASKS_FROM:
+            raise ValueError(f"mask_from must be one of {', '.join(MASKS_FROM)}, got {mask_from!r}")
+        if share is not None and not 0 < number("share", share) < 1:
+            raise ValueError(f"share must be between 0 and 1, got {share}")
+        taken = take(self._pipe, Asked(image), schedule, height, width,
+                     self._pipe.config["default_pn"])
+        if len(taken.source.grids) < len(taken.schedule):
+            raise ValueError("an edit needs a picture of all scales: finish the draft first")
+        prompts = [[p] if isinstance(p, str) else list(p) for p in (target_prompt, source_prompt)]
+        count = max(len(taken.source), *map(len, prompts))
+        for name, found in (("image", len(taken.source)), ("target_prompt", len(prompts[0])),
+                            ("source_prompt", len(prompts[1]))):
+            if found not in (1, count):
+                raise ValueError(f"{name}: {found} for {count} pictures: give one, or as many")
+        prompts = [own * count if len(own) == 1 else own for own in prompts]
+        source = taken.source.pick(range(count)) if len(taken.source) > 1 \
+            else taken.source.pick([0] * count)
+        found = self._disagreement(source, taken.schedule, prompts, mask_from, call)
+        return mask_of(found, share).repeat_interleave(TOKEN_PIXELS, 2).repeat_interleave(
+            TOKEN_PIXELS, 3)
+
+    def _disagreement(self, source: BitStack, schedule: ScaleSchedule, prompts: list[list[str]],
+                      sign: MaskFrom, call: dict[str, Any]) -> Tensor:
+        """[B, 1, h, w] of the finest grid: see ``words.Disagreement``."""
+        count = len(source)
+        looking = Disagreement(sign, source)
+        both = source.pick([*range(count), *range(count)])
+        known = torch.zeros(1, 1, dtype=torch.bool)
+        edit = Edit(both, tuple(known.expand(1, n) for n in schedule.tokens),
+                    until=last_scale(schedule, LOOK_UNTIL))
+        self._pipe([*prompts[0], *prompts[1]], schedule=schedule, edit=edit, guidance_scale=1.0,
+                   output_type="latent", on_scale=looking,
+                   watch=looking if sign == "entropy" else None,
+                   generator=torch.Generator().manual_seed(0), **call)
+        return looking.map(schedule.grids[-1])
 
     def _pictures_of(self, codes: Tensor) -> Tensor:
         """[B, 3, H, W] float32 in [0, 1] of summed codes."""
