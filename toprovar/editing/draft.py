@@ -117,6 +117,29 @@ class Draft:
             self.schedule, shape.latent_channels, shape.patch)
 
 
+def joined(drafts: Sequence[Draft]) -> Draft:
+    """Drafts of one call after another as one, such as of a batch that was drawn in parts.
+
+    Raises:
+        ValueError: they are not of one size, model, plan and way of drawing.
+    """
+    first = drafts[0]
+    if len(drafts) == 1:
+        return first
+    alike = ("schedule", "params", "prompt_weights", "plan", "planner", "request", "model")
+    for name in alike:
+        if any(getattr(d, name) != getattr(first, name) for d in drafts):
+            raise ValueError(f"drafts differ in {name}: they cannot be one")
+    if len({d.done for d in drafts}) > 1 or len({d.negatives is None for d in drafts}) > 1:
+        raise ValueError("drafts differ in their scales or negative prompts: they cannot be one")
+    negatives = None if first.negatives is None else tuple(
+        n for d in drafts for n in d.negatives or ())
+    return replace(
+        first, stack=_together([d.stack for d in drafts]), negatives=negatives,
+        prompts=tuple(p for d in drafts for p in d.prompts),
+        seeds=tuple(s for d in drafts for s in d.seeds))
+
+
 class Recorder:
     """Takes the bits of a call's runs as they are drawn: give it as ``on_scale``.
 
@@ -144,16 +167,24 @@ class Recorder:
         """
         last = scales or 1 + max((max(bits) for bits, _ in self._runs if bits), default=-1)
         parts = [recorded(schedule.grids, bits, stayed, last) for bits, stayed in self._runs]
-        if len(parts) == 1:
-            return parts[0].to(torch.device("cpu"))
-        run = [all(p.bits[s] is not None for p in parts) for s in range(last)]
-        if any(p.bits[s] is not None and not run[s] for p in parts for s in range(last)):
+        return _together(parts).to(torch.device("cpu"))
+
+
+def _together(parts: Sequence[BitStack]) -> BitStack:
+    """Stacks of as many scales as one."""
+    if len(parts) == 1:
+        return parts[0]
+    every: list[Tensor | None] = []
+    stays: list[Tensor | None] = []
+    for scale in range(len(parts[0].grids)):
+        bits = [part.bits[scale] for part in parts]
+        if len({b is None for b in bits}) > 1:
             raise ValueError("the pictures were drawn with different scales left out, so they are "
                              "no one draft: draft them one by one")
-        every = [_joined([p.bits[s] for p in parts]) for s in range(last)]
-        stays = [_joined([_or_all(p, s) for p in parts])
-                 if any(p.stayed[s] is not None for p in parts) else None for s in range(last)]
-        return BitStack(parts[0].grids, tuple(every), tuple(stays)).to(torch.device("cpu"))
+        every.append(_joined(bits))
+        some = any(part.stayed[scale] is not None for part in parts)
+        stays.append(_joined([_or_all(part, scale) for part in parts]) if some else None)
+    return BitStack(parts[0].grids, tuple(every), tuple(stays))
 
 
 def _joined(parts: list[Any]) -> Any:

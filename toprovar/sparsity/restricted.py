@@ -23,6 +23,10 @@ STEPS = 16
 """Counts go up in so many steps to a whole scale, so that few of them are recorded."""
 
 
+REGION = "region_tokens"
+"""Among a plan's parameters: tokens of its region, by scale."""
+
+
 def rounded_up(count: int, tokens: int) -> int:
     """The next count of the ladder, at most all ``tokens``."""
     step = max(1, tokens // STEPS)
@@ -41,7 +45,13 @@ def restricted_plan(plan: SparsityPlan, counts: Mapping[int, int]) -> SparsityPl
 
     Returns:
         the plan itself where nothing changes.
+
+    Raises:
+        ValueError: the plan is restricted already.
     """
+    if REGION in plan.parameters:
+        raise ValueError("the plan was made for the region of another edit: give the plan that it "
+                         "came from, or a strategy")
     few = {s: n for s, n in counts.items()
            if s < len(plan.scales) and plan.scales[s].run and n < plan.scales[s].tokens}
     mixed = [s for s in few if plan.scales[s].special]
@@ -64,7 +74,7 @@ def restricted_plan(plan: SparsityPlan, counts: Mapping[int, int]) -> SparsityPl
         scales.append(ScalePlan(**values))
     return plan.model_copy(update={
         "scales": tuple(scales), "predicted": None,
-        "parameters": {**plan.parameters, "region_tokens": {str(s): n for s, n in few.items()}},
+        "parameters": {**plan.parameters, REGION: {str(s): n for s, n in few.items()}},
     })
 
 
