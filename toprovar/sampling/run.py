@@ -161,10 +161,10 @@ class SamplingRun:
             None if own is None else own.place, None if own is None else own.constants,
             shortcuts_for(self.transformer, self.plan_state.plan, self.mixing_layers, own), draws,
         )
-        self.blocks.selector.restrict({
-            scale: near.to(self.device, torch.float32) if own is None
-            else own.place(("near", scale), near, torch.float32).copy_(near)
-            for scale, near in self._near.items()})
+        near = {scale: one.to(self.device, torch.float32) for scale, one in self._near.items()}
+        self.blocks.selector.restrict(near if own is None else {
+            scale: own.place(("near", scale), one, torch.float32).copy_(one)
+            for scale, one in near.items()})
         self.forward = ScaleForward(self.transformer, self.blocks, self.batch, self.probe,
                                     self.check if own is None else None)
 
