@@ -21,6 +21,8 @@ LEAST = 0.02
 """What counts as white: a feathered mask is drawn anew as far as it reaches."""
 COVERED = 0.25
 """Share of a coarse token's cells that must be inside for it to be drawn."""
+ROUNDING = 1e-4
+"""Of shares, which are sums of few numbers: what is less is none."""
 MARGIN = 1
 """Tokens around the region that late scales compute, too."""
 WHOLE_UNTIL = 16
@@ -96,14 +98,14 @@ def drawn_tokens(inside: Tensor, grids: Sequence[tuple[int, int]], covered: floa
 
     Args:
         inside: [B, 1, h, w] bool of the last grid.
-        covered: share of a token's cells that must be inside; 0 = any of them.
+        covered: least share of a token's area that is inside; 0 = any of it.
     """
     cells = inside.float()
     found = []
     for grid in grids:
         share = cells if cells.shape[-2:] == torch.Size(grid) else _shares(cells, grid)
-        found.append((share > max(covered, 1e-4) if grid != tuple(grids[-1]) else share > 0)
-                     .flatten(1))
+        least = 0.0 if tuple(grid) == tuple(grids[-1]) else covered
+        found.append((share >= max(least, ROUNDING) - ROUNDING / 2).flatten(1))
     return tuple(found)
 
 
@@ -140,7 +142,7 @@ def near_region(inside: Tensor, grids: Sequence[tuple[int, int]], margin: int = 
     for scale, grid in enumerate(grids):
         if min(grid) <= whole_until:
             continue
-        touched = _shares(inside.float(), grid) > 1e-4
+        touched = _shares(inside.float(), grid) > ROUNDING / 2
         distance = (_distances(touched) - margin).clamp_min(0).flatten(1)
         count = rounded_up(int((distance == 0).sum(1).max()), grid[0] * grid[1])
         if count < grid[0] * grid[1]:
