@@ -8,7 +8,7 @@ iterating and the run is over.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -21,24 +21,22 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
-from ..rooms import spread
 from ..sparsity.mixing_draws import Draws, SeededDraws
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.planner import Planner, RunContext, begin
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
-from .bounded_cache import BoundedCache, BoundedLayout
-from .cache import CacheLayout, KVCache
+from .caches import first_cache, relaid_cache
 from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
-from .head import add_codes_, apply_cfg, guidance_distance
-from .hosted_cache import HostedCache
+from .head import add_codes_, apply_cfg, check_latents, guidance_distance, tokens_at
+from .held import Held
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport, recording_notes
-from .setup import borrow_workspace, make_runner, shortcuts_for, unconditional_text
+from .setup import all_rows, borrow_workspace, make_runner, shortcuts_for
 from .sparse import SparseBlocks
 from .timing import Clock
 from .workspace import give_back
@@ -64,6 +62,10 @@ class SamplingRun:
         slower: see ``RunContext``.
         draws: random numbers of scales that work on mixtures; None = by the seeds of
             ``generators``.
+        held: what is kept of another picture.
+        near: by scale, [B, N] float32 distances in tokens from where the run works, 0 there: of
+            scales that the plan restricts to it (``sparsity.restricted``).
+        away: features of descriptions to steer away from by ``params.away``, one a prompt.
     """
 
     runs_again: ClassVar[bool] = False
@@ -86,8 +88,11 @@ class SamplingRun:
         selector: Selector | None = None,
         slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None,
         draws: Draws | None = None,
+        held: Held | None = None,
+        near: Mapping[int, Tensor] | None = None,
+        away: PackedText | None = None,
     ) -> None:
-        self.transformer = transformer
+        self.transformer, self.held, self._near = transformer, held, dict(near or {})
         self.params = params
         self.options = options or EngineOptions()
         self.choose = choose or chooser(params, generators)
@@ -104,7 +109,7 @@ class SamplingRun:
         self.batch = len(text)
         text = text.to(self.device, torch.float32)
         if params.guided:
-            text = PackedText.join([text, unconditional_text(transformer, text, negative)])
+            text = PackedText.join(all_rows(transformer, text, negative, params, away))
         self.rows = len(text)
         plan = plan or dense_plan(shape, schedule)
         tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
@@ -153,6 +158,10 @@ class SamplingRun:
             None if own is None else own.place, None if own is None else own.constants,
             shortcuts_for(self.transformer, self.plan_state.plan, self.mixing_layers, own), draws,
         )
+        near = {scale: one.to(self.device, torch.float32) for scale, one in self._near.items()}
+        self.blocks.selector.restrict(near if own is None else {
+            scale: own.place(("near", scale), one, torch.float32).copy_(one)
+            for scale, one in near.items()})
         self.forward = ScaleForward(self.transformer, self.blocks, self.batch, self.probe,
                                     self.check if own is None else None)
 
@@ -179,12 +188,7 @@ class SamplingRun:
         Raises:
             ValueError: they have another shape, or values that are not finite.
         """
-        if not isinstance(codes, Tensor) or codes.shape != self.summed_codes.shape:
-            found = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
-            raise ValueError(f"latents: expected the shape {list(self.summed_codes.shape)} of this "
-                             f"run's summed codes, got {found}")
-        if not torch.isfinite(codes).all():
-            raise ValueError("latents: expected finite numbers, got inf or nan")
+        check_latents(codes, self.summed_codes.shape)
         with torch.inference_mode():
             self.summed_codes.copy_(codes)
             if self.workspace is not None:
@@ -232,30 +236,20 @@ class SamplingRun:
         about = (len(rows), shape.num_heads, shape.head_dim, self.runner.dtype, self.device,
                  rows.start)
         horizon = self._laid_out = self.plan_state.horizon(scale)
-        if scale == 0 and plan.compiled.bounded:
-            self.runner.cache = BoundedCache(BoundedLayout.plan(plan.compiled), *about)
-            return
-        if self.options.hosted_layers:
-            if scale == 0:
-                counts = [(n,) * shape.depth for n in self.params.schedule.tokens]
-                hosted = spread(min(self.options.hosted_layers, shape.depth), shape.depth)
-                self.runner.cache = HostedCache(counts, hosted, *about, runs_again=self.runs_again)
-            return
-        layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
         if scale == 0:
-            self.runner.cache = KVCache(layout, *about)
-        elif isinstance(self.runner.cache, BoundedCache) or plan.compiled.bounded:
-            raise ValueError("a plan that bounds the caches of layers must be known before the run")
-        else:
-            self.runner.cache = self.runner.cache.relaid(layout, rows)
+            self.runner.cache = first_cache(plan, horizon, self.params.schedule,
+                                            self.options.hosted_layers, about, self.runs_again)
+        elif not self.options.hosted_layers:
+            self.runner.cache = relaid_cache(self.runner.cache, plan, horizon, rows)
 
     def _rows(self, scale: int) -> range:
         """Rows that a scale runs: all, the conditional ones, or the unconditional ones."""
         step = self.plan_state.plan.scales[scale]
         if self.rows == self.batch:
             return range(self.batch)
-        return range(0 if step.conditional else self.batch,
-                     self.rows if step.unconditional else self.batch)
+        if not step.conditional:
+            return range(self.batch, 2 * self.batch)
+        return range(self.rows if step.unconditional else self.batch)
 
     def _skip(self, scale: int) -> None:
         """Leave a scale out, with its random draws taken."""
@@ -263,6 +257,11 @@ class SamplingRun:
         if isinstance(self.choose, Sampler) and scale < self.plan_state.plan.compiled.last_run:
             bits = self.transformer.shape.bits_per_token
             self.choose.skip(scale, (self.batch, grid[0] * grid[1], bits), self.device)
+        if self.held is not None:
+            with torch.inference_mode():
+                self.held.restore(scale, self.summed_codes)
+                if self.workspace is not None:
+                    self.workspace.codes.copy_(self.summed_codes)
         self.scale_reports.append(ScaleReport(
             scale, grid, grid[0] * grid[1], (0,) * depth, self.params.cfg_list[scale],
             self.params.tau_list[scale], 0.0, 0,
@@ -279,13 +278,16 @@ class SamplingRun:
         raw = self._logits(scale)
         if raw.shape[0] > self.batch and self.plan_state.wants_guidance(scale):
             self.plan_state.guidance(scale, guidance_distance(raw, tau, self.batch))
-        logits = apply_cfg(raw, cfg, tau, self.batch)
+        logits = apply_cfg(raw, cfg, tau, self.batch, self.params.away)
         self.blocks.maps.deliver()
         self.check()
         bits = self.choose(scale, logits)
         before = self.summed_codes.clone() if self.plan_state.plan.compiled.by_change else None
+        fed = None if self.held is None else self.held.fed(scale)
         add_codes_(self.summed_codes, bits, grid, self.transformer.shape.patch,
-                   self.blocks.stayed)
+                   self.blocks.stayed, None if self.blocks.stayed is None else fed)
+        if self.held is not None:
+            self.held.restore(scale, self.summed_codes)
         if before is not None:
             self.blocks.codes_changed(before, self.summed_codes)
         if self.workspace is not None:
@@ -300,7 +302,13 @@ class SamplingRun:
         kept = self.blocks.kept_copies()
         self.plan_state.after(scale, self.summed_codes)
         return ScaleState(scale, len(self.params.schedule), grid, logits, bits, self.summed_codes,
-                          report, kept)
+                          report, kept, self._stayed(grid, fed))
+
+    def _stayed(self, grid: tuple[int, int], fed: Tensor | None) -> Tensor | None:
+        if self.blocks.stayed is None:
+            return None
+        stayed = tokens_at(self.blocks.stayed, self.batch, grid)
+        return stayed if fed is None else stayed | fed
 
     def _logits(self, scale: int) -> Tensor:
         """Logits of the rows that count, computed or replayed: [R, N, 2 d] float32, before
@@ -308,7 +316,8 @@ class SamplingRun:
         rows, cfg = self._rows(scale), self.params.cfg_list[scale]
         guided = cfg != 1 and len(rows) > self.batch
         guidance = Guidance(cfg, self.mixing_layers if guided else (),
-                            guided and 0 in self.params.cfg_insertion_layer)
+                            (guided and 0 in self.params.cfg_insertion_layer)
+                            or len(rows) > 2 * self.batch)
         step = self.plan_state.plan.compiled.scales[scale]
 
         def compute() -> Tensor:
@@ -320,7 +329,7 @@ class SamplingRun:
         if self.workspace is None:
             return compute()
         key = (self.blocks.signature(scale), rows, guided, cfg if guidance.layers else None,
-               self.params.cfg_insertion_layer if guided else ())
+               self.params.cfg_insertion_layer if guided else (), guidance.on_logits)
         before = self.workspace.replays, self.workspace.records
         logits = self.workspace.run(key, compute, self.blocks, at_once=self.plan_state.recurs)
         self.replayed += self.workspace.replays - before[0]
