@@ -8,7 +8,7 @@ iterating and the run is over.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import ClassVar
 
 import torch
@@ -16,29 +16,28 @@ from torch import Tensor
 
 from ..devices import least_saving
 from ..models.fingerprint import model_fingerprint
-from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
-from ..rooms import spread
 from ..sparsity.mixing_draws import Draws, SeededDraws
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.planner import Planner, RunContext, begin
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
-from .bounded_cache import BoundedCache, BoundedLayout
-from .cache import CacheLayout, KVCache
+from .bounded_cache import BoundedCache
+from .cache import CacheLayout
 from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
 from .head import add_codes_, apply_cfg, guidance_distance
-from .hosted_cache import HostedCache
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
-from .report import RunReport, ScaleReport, recording_notes
-from .setup import borrow_workspace, make_runner, shortcuts_for, unconditional_text
+from .report import RunReport, ScaleReport, SourceReport, recording_notes
+from .setup import borrow_workspace, make_cache, make_runner, shortcuts_for, unconditional_text
+from .source import SourcePass, checked_source, rotations_of, source_tokens
+from .source_cache import SourceCache, with_source
 from .sparse import SparseBlocks
 from .timing import Clock
 from .workspace import give_back
@@ -52,6 +51,8 @@ class SamplingRun:
         text: features of the B prompts (raw text-encoder output).
         params: what to sample.
         negative: features in place of the learned null text, one for all or one per prompt.
+        source: of a model that edits a picture (VAREdit): the encoder's features of one picture
+            for all, or one per prompt, [1 or B, latent channels, H, W] at the schedule's size.
         plan: which tokens to process: a ``SparsityPlan``, or a strategy that plans inside the run;
             None = all.
         generators: one for all images (the official order), or one per image; None = torch's own.
@@ -76,6 +77,7 @@ class SamplingRun:
         params: SamplingParams,
         *,
         negative: PackedText | None = None,
+        source: Tensor | None = None,
         plan: Planner | None = None,
         generators: Generators = None,
         options: EngineOptions | None = None,
@@ -102,6 +104,7 @@ class SamplingRun:
         self.mixing_layers = params.mixing_layers(shape.depth)
         self.backend = attention_ops.choose(self.options.attention_backend, self.device)
         self.batch = len(text)
+        picture = checked_source(shape, schedule, self.batch, source, self.device)
         text = text.to(self.device, torch.float32)
         if params.guided:
             text = PackedText.join([text, unconditional_text(transformer, text, negative)])
@@ -130,8 +133,14 @@ class SamplingRun:
                                           by_head, self.workspace)
             draws = draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda")
             self._set_blocks(watch, selector, draws)
-            self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
-                schedule, shape.head_dim, self.device)
+            own = self.workspace
+            turns, self.rotations = (own.source_rotation, own.rotations) if own is not None \
+                else rotations_of(shape, schedule, self.device)
+            self._source = None
+            if picture is not None and turns is not None:
+                self._source = SourcePass(picture, turns, len(schedule) - 1,
+                                          self.options.residual_dtype,
+                                          None if own is None else own.source)
             self._laid_out = -1
             self._lay_out(0)
             if isinstance(self.runner, FusedRunner):
@@ -143,6 +152,7 @@ class SamplingRun:
                 device=self.device,
             )
         self.scale_reports: list[ScaleReport] = []
+        self.source_report: SourceReport | None = None
 
     def _set_blocks(self, watch: EntropyListener | None = None, selector: Selector | None = None,
                     draws: Draws | None = None) -> None:
@@ -158,6 +168,7 @@ class SamplingRun:
 
     def __iter__(self) -> Iterator[ScaleState]:
         try:
+            self.read_source()
             for scale in range(len(self.params.schedule)):
                 if not self.plan_state.plan.scales[scale].run:
                     self._skip(scale)
@@ -169,6 +180,15 @@ class SamplingRun:
         finally:
             if self.workspace is not None:
                 self._leave()
+
+    def read_source(self) -> None:
+        """Before the first scale: pass the source picture's tokens through the blocks, for their
+        keys and values. Does nothing where there is no source, or where that was done."""
+        if self._source is None or self.source_report is not None:
+            return
+        with torch.inference_mode(), attention_ops.held_to(self.backend):
+            self.source_report = self._source(self.forward, self._rows(0), self.clock,
+                                              self._computed)
 
     def continue_from(self, codes: Tensor) -> None:
         """Between two scales: go on from other summed codes than the run's own.
@@ -209,7 +229,9 @@ class SamplingRun:
             cache_dtype=str(self.runner.dtype).removeprefix("torch."),
             attention_backend=self.backend,
             kv_bytes=self.runner.cache.nbytes,
-            seconds={"scales": sum(s.seconds for s in self.scale_reports)},
+            source=self.source_report,
+            seconds={"scales": sum(s.seconds for s in self.scale_reports)
+                     + (self.source_report.seconds if self.source_report else 0.0)},
             notes=(*self.notes, *plan.notes, *recording_notes(self.recorded)),
             used_plan=plan,
             replayed_scales=self.replayed,
@@ -227,27 +249,22 @@ class SamplingRun:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""
         if self.workspace is not None or scale <= self._laid_out:
             return
-        plan, shape = self.plan_state.plan, self.transformer.shape
-        rows = self._rows(scale)
-        about = (len(rows), shape.num_heads, shape.head_dim, self.runner.dtype, self.device,
-                 rows.start)
+        plan, schedule = self.plan_state.plan, self.params.schedule
         horizon = self._laid_out = self.plan_state.horizon(scale)
-        if scale == 0 and plan.compiled.bounded:
-            self.runner.cache = BoundedCache(BoundedLayout.plan(plan.compiled), *about)
-            return
-        if self.options.hosted_layers:
-            if scale == 0:
-                counts = [(n,) * shape.depth for n in self.params.schedule.tokens]
-                hosted = spread(min(self.options.hosted_layers, shape.depth), shape.depth)
-                self.runner.cache = HostedCache(counts, hosted, *about, runs_again=self.runs_again)
-            return
-        layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
+        counts = with_source(plan.counts[: horizon + 1],
+                             source_tokens(self.transformer.shape, schedule))
+        layout = CacheLayout.plan(counts, horizon + 1 == len(plan.scales))
         if scale == 0:
-            self.runner.cache = KVCache(layout, *about)
-        elif isinstance(self.runner.cache, BoundedCache) or plan.compiled.bounded:
+            self.runner.cache = make_cache(self.transformer, schedule, self.options, plan.compiled,
+                                           layout, self._rows(0), self.runner.dtype,
+                                           self.runs_again)
+            return
+        cache = self.runner.cache
+        if self.options.hosted_layers:
+            return  # laid out for the whole run
+        if isinstance(cache, BoundedCache) or cache.bounded or plan.compiled.bounded:
             raise ValueError("a plan that bounds the caches of layers must be known before the run")
-        else:
-            self.runner.cache = self.runner.cache.relaid(layout, rows)
+        self.runner.cache = cache.relaid(layout, self._rows(scale))
 
     def _rows(self, scale: int) -> range:
         """Rows that a scale runs: all, the conditional ones, or the unconditional ones."""
@@ -273,6 +290,8 @@ class SamplingRun:
         grid = self.params.schedule.grids[scale]
         cfg, tau = self.params.cfg_list[scale], self.params.tau_list[scale]
         self._lay_out(scale)
+        if isinstance(self.runner.cache, SourceCache):
+            self.runner.cache.scale_grid = grid
         self.runner.start_row(self._rows(scale).start)
         self.blocks.begin(scale, self._rows(scale), self.device)
         self.check()
@@ -321,8 +340,15 @@ class SamplingRun:
             return compute()
         key = (self.blocks.signature(scale), rows, guided, cfg if guidance.layers else None,
                self.params.cfg_insertion_layer if guided else ())
-        before = self.workspace.replays, self.workspace.records
-        logits = self.workspace.run(key, compute, self.blocks, at_once=self.plan_state.recurs)
-        self.replayed += self.workspace.replays - before[0]
-        self.recorded += self.workspace.records - before[1]
-        return logits
+        return self._computed(key, compute, self.plan_state.recurs)
+
+    def _computed(self, key: Hashable, work: Callable[[], Tensor], at_once: bool) -> Tensor:
+        """The result of ``work``, computed or replayed: see ``Workspace.run``."""
+        own = self.workspace
+        if own is None:
+            return work()
+        before = own.replays, own.records
+        found = own.run(key, work, self.blocks, at_once=at_once)
+        self.replayed += own.replays - before[0]
+        self.recorded += own.records - before[1]
+        return found

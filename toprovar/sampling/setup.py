@@ -13,15 +13,20 @@ from ..models.fp8 import is_quantized
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops.fp8 import E4M3
+from ..rooms import spread
 from ..schedules import ScaleSchedule
 from ..sparsity.compiled import CompiledPlan
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.shortcuts import Shortcuts, find_shortcuts
 from .block_runner import BlockRunner
-from .bounded_cache import BoundedLayout
+from .bounded_cache import BoundedCache, BoundedLayout
+from .cache import CacheLayout, KVCache
 from .device_text import DeviceText
 from .fused_runner import FusedRunner
+from .hosted_cache import HostedCache
 from .params import EngineOptions
+from .source import source_tokens
+from .source_cache import AnyCache, SourceCache, with_source
 from .streaming import stream_of
 from .workspace import Workspace, borrow, release
 
@@ -54,13 +59,43 @@ def borrow_workspace(
         if options.graphs:
             raise ValueError(f"graphs=True: {reason}")
         return None
-    bounded = BoundedLayout.plan(plan) if plan.bounded else None
+    bounded = None
+    if plan.bounded:
+        bounded = BoundedLayout.plan(plan, source_tokens(transformer.shape, schedule))
     about = (schedule, batch, len(text), max(text.lengths), options, bounded, runs_again)
     try:
         return borrow(transformer, *about)
     except torch.OutOfMemoryError:
         release(transformer)  # what other sizes have left
     return borrow(transformer, *about)
+
+
+def make_cache(
+    transformer: InfinityTransformer, schedule: ScaleSchedule, options: EngineOptions,
+    plan: CompiledPlan, layout: CacheLayout, rows: range, dtype: torch.dtype, runs_again: bool,
+) -> AnyCache:
+    """The KV cache of a run without a workspace.
+
+    Args:
+        layout: of the scales that are certain, behind the source picture's keys if there is one.
+        rows: of the first scale; dtype: of the cache.
+        runs_again: see ``SamplingRun``.
+    """
+    shape, device = transformer.shape, transformer.null_text.device
+    source = source_tokens(shape, schedule)
+    about = (len(rows), shape.num_heads, shape.head_dim, dtype, device, rows.start)
+    if plan.bounded:
+        cache: KVCache | BoundedCache = BoundedCache(BoundedLayout.plan(plan, source), *about)
+    elif options.hosted_layers:
+        counts = with_source([(n,) * shape.depth for n in schedule.tokens], source)
+        hosted = spread(min(options.hosted_layers, shape.depth), shape.depth)
+        cache = HostedCache(counts, hosted, *about, runs_again=runs_again)
+    else:
+        cache = KVCache(layout, *about)
+    if not source:
+        return cache
+    wide = transformer.compute_dtype if dtype == E4M3 else dtype
+    return SourceCache(cache, schedule.grids[-1], *about[:3], wide, device)
 
 
 def make_runner(
