@@ -33,6 +33,7 @@ from .pipeline_memory import CallMemory, request_of
 from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
 from .pipeline_outputs import OutputType
 from .pipeline_runs import OnImage, Runs
+from .pipeline_sources import Sources, check_family
 from .sampling.memory import EntropyListener
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import ScaleState
@@ -43,7 +44,8 @@ from .times import Times
 
 
 class InfinityPipeline(DiffusersManners, LocalLoading):
-    """Infinity text-to-image. A call changes none of the components.
+    """Infinity text-to-image, and VAREdit, which edits a picture by an instruction, where the
+    transformer is one. A call changes none of the components.
 
     Args:
         transformer, vae: weights.
@@ -147,12 +149,14 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
         negative_prompt_embeds: PackedText | Tensor | None = None,
         negative_prompt_attention_mask: Tensor | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        image: Any = None,
+        crop: bool = False,
         return_dict: bool = True,
     ) -> InfinityPipelineOutput:
         """Generate images.
 
         Args:
-            prompt: one or several.
+            prompt: one or several; with ``image``, what is to be changed ("make it winter").
             negative_prompt: in place of the learned null text; one for all, or one per prompt.
             height, width: pixels; the nearest size of the schedule table is used, and the report
                 notes it. One of them alone stands for both.
@@ -188,6 +192,11 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
                 ``negative_features``; also [B, L, C], with ..._attention_mask [B, L].
             callback_on_step_end_tensor_inputs: what the callback is handed: latents,
                 prompt_embeds, negative_prompt_embeds.
+            image: of a VAREdit model, which needs it: the picture to edit, or one for each prompt,
+                of any size (PIL's, or [height, width, 3] numpy, or [3, height, width] torch).
+                Results come back at its size.
+            crop: edit the middle part of the aspect that is drawn, a square, instead of the whole
+                picture with white padding.
             return_dict: False = a tuple (images, report, reports).
 
         Returns:
@@ -206,6 +215,7 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
                     schedule, plan, options, generator,
                     {"callback_on_step_end": callback_on_step_end, "check": check,
                      "on_scale": on_scale, "on_image": on_image})
+        check_family(self.transformer.shape.edits, image)
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(
             schedule,
@@ -222,15 +232,25 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
         images = num_images_per_prompt * _prompts(prompt, prompt_features)
+        sources = None
+        if image is not None:
+            sources = Sources(image, images // num_images_per_prompt, num_images_per_prompt,
+                              schedule, crop, output_type in ("np", "pt"))
+            images = len(sources.frames)
         memory = CallMemory(self.residency, request_of(
             self, plan, options, schedule, images, params.guided,
             pictures=output_type != "latent", tile=vae_tile or self._vae_tile,
             divisible=not isinstance(generator, torch.Generator),
         ))
         clock = Clock(self._execution_device)
+        if sources is not None:
+            clock.mark("source")
+            sources.encode(self, memory)
+            clock.mark("source")
         clock.mark("text")
         text = memory.again("text", lambda: self._features(
             prompt, prompt_features, memory.graph, prompt_weights))
+        text = text if sources is None else sources.spread(text)
         negative = None
         if negative_prompt is not None or negative_features is not None:
             negative = memory.again("text", lambda: self._features(
@@ -245,11 +265,14 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
         clock.mark("text")
         generators = make_generators(generator, seed, len(text))
         runs = Runs(self, params, plan, memory, output_type, check, on_scale, on_image, step,
-                    watch, clock)
+                    watch, clock, sources)
         pictures = runs(split_calls(text, negative, generators, plan, memory.most_images))
         seconds = {"text": clock.seconds("text"),
                    "scales": sum(r.seconds["scales"] for r in runs.reports),
                    "decode": runs.decode_seconds}
+        if sources is not None:
+            seconds["source"] = clock.seconds("source")
+            notes = (*notes, *sources.notes)
         first = runs.reports[0]
         report = replace(first, seconds=seconds, seed=seed_of(generator, seed),
                          memory=memory.told(), notes=(*notes, *memory.notes(), *first.notes))

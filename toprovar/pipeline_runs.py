@@ -15,6 +15,7 @@ from .pipeline_callback import StepCallback
 from .pipeline_inputs import Call
 from .pipeline_memory import CallMemory
 from .pipeline_outputs import OutputType, decode_images, join_images
+from .pipeline_sources import Sources
 from .sampling.memory import EntropyListener
 from .sampling.params import SamplingParams
 from .sampling.report import RunReport
@@ -36,6 +37,7 @@ class Runs:
 
     Attributes:
         memory: how runs are computed; clock: of the call, which gets the marks of decoding.
+        sources: pictures that are edited; None = there are none.
     """
 
     pipeline: InfinityPipeline
@@ -49,6 +51,7 @@ class Runs:
     step: StepCallback | None
     watch: EntropyListener | None
     clock: Clock
+    sources: Sources | None = None
     reports: list[RunReport] = field(default_factory=list)
 
     def __call__(self, calls: Sequence[Call]) -> Any:
@@ -65,7 +68,8 @@ class Runs:
             for i, (call, kind) in enumerate(zip(calls, kinds, strict=True)):
                 pipeline.wake("transformer", device)
                 codes, report, clock = self._sample(
-                    call, kind, device, lambda done, i=i: bar.update(i * steps + done - bar.n))
+                    call, kind, device, lambda done, i=i: bar.update(i * steps + done - bar.n),
+                    images)
                 if pipeline.interrupt:
                     several = f" of image {i + 1}" if len(calls) > 1 else ""
                     note = f"interrupted after {len(report.scales)} of {steps} scales{several}"
@@ -94,14 +98,18 @@ class Runs:
         return sum(self.clock.seconds(("decode", i)) for i in range(len(self.reports)))
 
     def _sample(self, call: Call, kind: Kind, device: torch.device,
-                progress: Callable[[int], object]) -> tuple[Tensor, RunReport, Clock]:
-        """One run. Its KV cache makes room, at the end, for the decoder and the next run."""
+                progress: Callable[[int], object], first: int
+                ) -> tuple[Tensor, RunReport, Clock]:
+        """One run, of images from number ``first`` on. Its KV cache makes room, at the end, for the
+        decoder and the next run."""
         done = Done(call[2])
+        source = None if self.sources is None else self.sources.part(first, len(call[0]))
         return self.memory.again(
-            "scales", lambda: self._attempt(call, kind, device, progress, done), len(call[0]))
+            "scales", lambda: self._attempt(call, kind, device, progress, done, source),
+            len(call[0]))
 
     def _attempt(self, call: Call, kind: Kind, device: torch.device,
-                 progress: Callable[[int], object], done: Done
+                 progress: Callable[[int], object], done: Done, source: Tensor | None
                  ) -> tuple[Tensor, RunReport, Clock]:
         """The run, from where an earlier attempt ended."""
         pipeline = self.pipeline
@@ -110,7 +118,7 @@ class Runs:
             pipeline.transformer, text.to(device), self.params, negative=negative, plan=self.plan,
             generators=generators, options=self.memory.options, check=self.check,
             watch=self.watch, slower=partial(pipeline.times.slower, kind),
-            choose=done.chooser(self.params),
+            choose=done.chooser(self.params), source=source,
         )
         if self.output_type != "latent":
             compile_ahead(pipeline.vae)  # while scales run
@@ -147,8 +155,10 @@ class Runs:
         pipeline.wake("vae", codes.device)
         parts = []
         for i, some in enumerate([codes] if self.on_image is None else codes.split(1)):
-            parts.append(self.memory.again("picture", lambda some=some: self._decode(some),
-                                           len(codes)))
+            found = self.memory.again("picture", lambda some=some: self._decode(some), len(codes))
+            if self.sources is not None:
+                found = self.sources.restore(found, first + i, self.output_type)
+            parts.append(found)
             if self.on_image is not None:
                 self.on_image(first + i, parts[-1][0], report)
         return join_images(parts, self.output_type)
