@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from tests.counted import Counted, tensors_of
 from tests.tiny import tiny_pipeline
@@ -57,6 +58,46 @@ def test_a_run_takes_what_is_foreseen(pipeline: Any, plan: str | None, images: i
         counts.text, counts.kept, counts.codes, counts.scratch))
     every = sum(t.nbytes for t in weights)
     assert every + found == pytest.approx(every + foreseen, rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def editing() -> Any:
+    return tiny_pipeline(**SHAPE, family="varedit")
+
+
+@pytest.mark.parametrize(("plan", "images", "guided", "hosted", "narrow"), [
+    (None, 1, True, 0, False), (None, 3, True, 4, False), (None, 1, False, 8, False),
+    (None, 1, True, 0, True), ("fastvar", 1, True, 0, False), ("scalekv", 1, True, 0, False),
+])
+def test_an_edit_takes_what_is_foreseen(editing: Any, plan: str | None, images: int, guided: bool,
+                                        hosted: int, narrow: bool) -> None:
+    """The source's keys are in the cache, and once more whole for the first block."""
+    made = None if plan is None else make_plan(editing, plan, SMALL)
+    assert made is None or isinstance(made, SparsityPlan)
+    options = replace(FUSED, cache_dtype=torch.float8_e4m3fn if narrow else None)
+    request = Request(SMALL, images, guided, made, options=options, pictures=False)
+    counts = Counts(editing.transformer, editing.vae, request, on_gpu=False)
+    text = editing.encode_prompt(["a red cat"] * images)
+    weights, source = tensors_of(editing.transformer), torch.zeros(images, 8, 16, 16)
+    with Counted([*weights, text.features]) as counted:
+        run = SamplingRun(editing.transformer, text, SamplingParams(SMALL, 3.0 if guided else 1.0),
+                          plan=made, options=replace(options, hosted_layers=hosted), source=source)
+        for _ in run:
+            pass
+    cache, at_home = counts.cache(images, hosted, narrow)
+    assert run.runner.cache.nbytes == cache == run.report().kv_bytes
+    found = counted.peak - at_home - sum(t.nbytes for t in weights)
+    foreseen = cache + sum(count(images) for count in (counts.text, counts.kept, counts.codes)) \
+        + counts.scratch(images, narrow)
+    every = sum(t.nbytes for t in weights)
+    assert every + found == pytest.approx(every + foreseen, rel=0.1)
+
+
+def test_encoding_is_counted(editing: Any, pipeline: Any) -> None:
+    """In float32, as a picture is encoded, whatever the autoencoder's dtype is."""
+    request = Request(SMALL, 1, options=FUSED, pictures=False)
+    sizes = [Counts(p.transformer, p.vae, request).picture() for p in (editing, pipeline)]
+    assert sizes[0] >= 4 * 32 * 256 * 256 and sizes[1] == 0
 
 
 def plan_for(pipeline: Any, available: float, means: str = "exact", bus: float = 5e10,

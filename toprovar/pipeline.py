@@ -38,6 +38,7 @@ from .pipeline_memory import CallMemory, request_of
 from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
 from .pipeline_outputs import OutputType
 from .pipeline_runs import OnImage, Runs
+from .pipeline_sources import Sources, check_family
 from .sampling.memory import EntropyListener
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import ScaleState
@@ -48,7 +49,8 @@ from .times import Times
 
 
 class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
-    """Infinity text-to-image. A call changes none of the components.
+    """Infinity text-to-image, and VAREdit, which edits a picture by an instruction, where the
+    transformer is one. A call changes none of the components.
 
     Args:
         transformer, vae: weights.
@@ -154,6 +156,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         return_dict: bool = True,
         image: Source | None = None,
+        crop: bool = False,
         strength: float | None = None,
         mask_image: Any = None,
         padding_mask_crop: int | None = None,
@@ -166,7 +169,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         """Generate images.
 
         Args:
-            prompt: one or several.
+            prompt: one or several; of a VAREdit model, what is to be changed ("make it winter").
             negative_prompt: in place of the learned null text; one for all, or one per prompt.
             height, width: pixels; the nearest size of the schedule table is used, and the report
                 notes it. One of them alone stands for both.
@@ -205,7 +208,12 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             return_dict: False = a tuple (images, report, reports).
             image, strength, mask_image, padding_mask_crop, blend, region: a picture of which a
                 part is drawn anew; see ``editing.taken.Asked`` and docs/editing.md. Without a size
-                it is drawn at the nearest aspect.
+                it is drawn at the nearest aspect. A VAREdit model needs ``image`` and takes none of
+                the others: the picture to edit by the prompt, or one for each prompt, of any size
+                (PIL's, or [height, width, 3] numpy, or [3, height, width] torch); results come
+                back at its size.
+            crop: of a VAREdit model: edit the middle part of the aspect that is drawn, a square,
+                instead of the whole picture with white padding.
             edit: what is kept of a source, in place of ``image``; ``finish`` and others make it.
             source_prompt: what ``image`` shows, one for all prompts or one each: guidance leads
                 away from it, too.
@@ -228,9 +236,11 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
                     {"callback_on_step_end": callback_on_step_end, "check": check,
                      "on_scale": on_scale, "on_image": on_image})
         asked = Asked(image, strength, mask_image, padding_mask_crop, blend, region)
+        edits = self.transformer.shape.edits
+        check_family(edits, asked, crop, edit)
         asked.check()
         taken = None
-        if image is not None:
+        if image is not None and not edits:
             if edit is not None:
                 raise ValueError("give either image or edit, not both")
             taken = take(self, asked, schedule, height, width, self.config["default_pn"],
@@ -253,6 +263,11 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
         images = num_images_per_prompt * _prompts(prompt, prompt_features)
+        sources = None
+        if edits:
+            sources = Sources(image, images // num_images_per_prompt, num_images_per_prompt,
+                              schedule, crop, output_type in ("np", "pt"))
+            images = len(sources.frames)
         memory = CallMemory(self.residency, request_of(
             self, plan, options, schedule, images, params.guided,
             pictures=output_type != "latent", tile=vae_tile or self._vae_tile,
@@ -260,9 +275,14 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             divisible=not isinstance(generator, torch.Generator),
         ))
         clock = Clock(self._execution_device)
+        if sources is not None:
+            clock.mark("source")
+            sources.encode(self, memory)
+            clock.mark("source")
         clock.mark("text")
         text = memory.again("text", lambda: self._features(
             prompt, prompt_features, memory.graph, prompt_weights))
+        text = text if sources is None else sources.spread(text)
         negative = None
         if negative_prompt is not None or negative_features is not None:
             negative = memory.again("text", lambda: self._features(
@@ -289,11 +309,14 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             raise ValueError(f"an edit of {edit.images} pictures for {len(text)}: give as many "
                              "prompts and seeds")
         runs = Runs(self, params, plan, memory, output_type, check, on_scale, on_image, step,
-                    watch, clock, edit)
+                    watch, clock, edit, sources)
         pictures = runs(split_calls(text, negative, generators, plan, memory.most_images))
         seconds = {"text": clock.seconds("text"),
                    "scales": sum(r.seconds["scales"] for r in runs.reports),
                    "decode": runs.decode_seconds}
+        if sources is not None:
+            seconds["source"] = clock.seconds("source")
+            notes = (*notes, *sources.notes)
         first = runs.reports[0]
         report = replace(first, seconds=seconds, seed=seed_of(generator, seed),
                          memory=memory.told(), notes=(*notes, *memory.notes(), *first.notes))

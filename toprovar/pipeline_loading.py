@@ -24,6 +24,7 @@ class LocalLoading:
         tokenizer: str | Path | None = None,
         torch_dtype: torch.dtype | None = None,
         disable_mmap: bool = False,
+        family: str | None = None,
         **defaults: Any,
     ) -> Self:
         """Build from the officially released files.
@@ -36,9 +37,12 @@ class LocalLoading:
             tokenizer: folder of its tokenizer; None = that of the text encoder.
             torch_dtype: dtype of the blocks, the VAE and the text encoder; None = as stored.
             disable_mmap: copy all weights, so that the files may change afterwards.
+            family: "varedit" for a model that edits pictures, which its file does not show; see
+                ``load_transformer``.
             defaults: ``default_pn``, ``default_cfg``, ``default_tau``; those of the recognised
-                variant if left out.
+                variant if left out, and of VAREdit the size in the file's name.
         """
+        from .checkpoints.families import size_hint
         from .checkpoints.load import load_autoencoder, load_transformer
         from .checkpoints.text_load import load_text_encoder
         from .models.variants import default_sampling
@@ -46,8 +50,11 @@ class LocalLoading:
         vae_module = load_autoencoder(vae, dtype=torch_dtype, disable_mmap=disable_mmap)
         module = load_transformer(
             transformer, dtype=torch_dtype, vae_channels=vae_module.shape.latent_channels,
-            disable_mmap=disable_mmap,
+            disable_mmap=disable_mmap, family=family,
         )
+        hint = size_hint(Path(transformer)) if module.shape.edits else None
+        if hint is not None:
+            defaults.setdefault("default_pn", hint)
         for name, value in default_sampling(module.shape).items():
             defaults.setdefault(name, value)
         encoder, its_tokenizer = load_text_encoder(
@@ -59,7 +66,7 @@ class LocalLoading:
     @classmethod
     def from_folder(
         cls, folder: str | Path, torch_dtype: torch.dtype | None = None, *,
-        disable_mmap: bool = False, variant: str | None = None,
+        disable_mmap: bool = False, variant: str | None = None, family: str | None = None,
     ) -> Self:
         """Load a pipeline folder with every key and shape checked first, and little memory.
 
@@ -67,11 +74,13 @@ class LocalLoading:
         errors, no second copy of the weights, and ``torch_dtype=None`` keeps the files' dtypes.
         ``disable_mmap`` copies all weights, so that the files may change afterwards. ``variant``
         takes the weights that were saved under this name, such as "fp16", of every component; a
-        ValueError names a component that has none.
+        ValueError names a component that has none. ``family`` goes before what the folder's
+        config.json says ("varedit" or "infinity"), and brings its own guidance and temperature.
         """
         from .checkpoints.load import load_autoencoder, load_transformer
         from .checkpoints.pipeline_index import read_defaults
         from .checkpoints.text_load import load_text_encoder
+        from .models.variants import default_sampling
 
         folder = Path(folder)
         defaults = read_defaults(folder)
@@ -79,8 +88,11 @@ class LocalLoading:
                                variant=variant)
         transformer = load_transformer(
             folder / "transformer", dtype=torch_dtype, vae_channels=vae.shape.latent_channels,
-            disable_mmap=disable_mmap, variant=variant,
+            disable_mmap=disable_mmap, variant=variant, family=family,
         )
+        if family is not None:
+            own = default_sampling(transformer.shape)
+            defaults |= {name: value for name, value in own.items() if name != "default_pn"}
         encoder = tokenizer = None
         if (folder / "text_encoder").is_dir():
             encoder, tokenizer = load_text_encoder(

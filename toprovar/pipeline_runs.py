@@ -16,6 +16,7 @@ from .pipeline_callback import StepCallback
 from .pipeline_inputs import Call
 from .pipeline_memory import CallMemory
 from .pipeline_outputs import OutputType, decode_images, join_images
+from .pipeline_sources import Sources
 from .sampling.bits import Sampler
 from .sampling.memory import EntropyListener
 from .sampling.params import SamplingParams
@@ -39,6 +40,7 @@ class Runs:
     Attributes:
         memory: how runs are computed; clock: of the call, which gets the marks of decoding.
         edit: what is kept of a source; None = everything is drawn.
+        sources: pictures that a VAREdit model edits; None = there are none.
     """
 
     pipeline: InfinityPipeline
@@ -53,6 +55,7 @@ class Runs:
     watch: EntropyListener | None
     clock: Clock
     edit: Edit | None = None
+    sources: Sources | None = None
     reports: list[RunReport] = field(default_factory=list)
 
     def __call__(self, calls: Sequence[Call]) -> Any:
@@ -70,7 +73,7 @@ class Runs:
                 pipeline.wake("transformer", device)
                 codes, report, clock = self._sample(
                     call, kind, device, lambda done, i=i: bar.update(i * steps + done - bar.n),
-                    None if self.edit is None else self.edit.part(images, len(call[0])))
+                    images)
                 if pipeline.interrupt:
                     several = f" of image {i + 1}" if len(calls) > 1 else ""
                     note = f"interrupted after {len(report.scales)} of {steps} scales{several}"
@@ -99,16 +102,20 @@ class Runs:
         return sum(self.clock.seconds(("decode", i)) for i in range(len(self.reports)))
 
     def _sample(self, call: Call, kind: Kind, device: torch.device,
-                progress: Callable[[int], object], edit: Edit | None
+                progress: Callable[[int], object], first: int
                 ) -> tuple[Tensor, RunReport, Clock]:
-        """One run. Its KV cache makes room, at the end, for the decoder and the next run."""
+        """One run, of images from number ``first`` on. Its KV cache makes room, at the end, for the
+        decoder and the next run."""
         done = Done(call[2])
+        edit = None if self.edit is None else self.edit.part(first, len(call[0]))
+        source = None if self.sources is None else self.sources.part(first, len(call[0]))
         return self.memory.again(
-            "scales", lambda: self._attempt(call, kind, device, progress, done, edit), len(call[0]))
+            "scales", lambda: self._attempt(call, kind, device, progress, done, edit, source),
+            len(call[0]))
 
     def _attempt(self, call: Call, kind: Kind, device: torch.device,
-                 progress: Callable[[int], object], done: Done, edit: Edit | None
-                 ) -> tuple[Tensor, RunReport, Clock]:
+                 progress: Callable[[int], object], done: Done, edit: Edit | None,
+                 source: Tensor | None) -> tuple[Tensor, RunReport, Clock]:
         """The run, from where an earlier attempt ended."""
         pipeline = self.pipeline
         text, negative, generators = call
@@ -123,7 +130,7 @@ class Runs:
             generators=generators, options=self.memory.options, check=self.check,
             watch=self.watch, slower=partial(pipeline.times.slower, kind),
             choose=choose, held=held, near=None if edit is None else edit.near,
-            away=None if edit is None else edit.away,
+            away=None if edit is None else edit.away, source=source,
         )
         last = None if edit is None else edit.last
         if self.output_type != "latent":
@@ -166,10 +173,12 @@ class Runs:
         pipeline.wake("vae", codes.device)
         parts = []
         for i, some in enumerate([codes] if self.on_image is None else codes.split(1)):
-            parts.append(self.memory.again("picture", lambda some=some: self._decode(some),
-                                           len(codes)))
+            found = self.memory.again("picture", lambda some=some: self._decode(some), len(codes))
             if self.edit is not None and self.edit.paste is not None:
-                parts[-1] = self.edit.paste(parts[-1], first + i)
+                found = self.edit.paste(found, first + i)
+            if self.sources is not None:
+                found = self.sources.restore(found, first + i, self.output_type)
+            parts.append(found)
             if self.on_image is not None:
                 self.on_image(first + i, parts[-1][0], report)
         return join_images(parts, self.output_type)

@@ -9,8 +9,10 @@ if TYPE_CHECKING:
 
 
 def loop_seconds(run: RunReport) -> float:
-    """Of this run's scale loop; ``seconds`` of a pipeline's first report has those of all runs."""
-    return sum(s.seconds for s in run.scales)
+    """Of this run's scale loop, with a source picture's pass; ``seconds`` of a pipeline's first
+    report has those of all runs."""
+    source = 0.0 if run.source is None else run.source.seconds
+    return sum(s.seconds for s in run.scales) + source
 
 
 def told_time(run: RunReport) -> str:

@@ -126,8 +126,8 @@ def foreseen_dense(report: RunReport, shape: TransformerConfig) -> float | None:
     if plan is None:
         return None
     guided = report.rows > report.images
-    own = WorkTable.of(plan, guided).scale_flops(shape)
-    dense = WorkTable.dense(plan, guided).scale_flops(shape)
+    own, dense = (table(plan, guided, shape.edits).scale_flops(shape)
+                  for table in (WorkTable.of, WorkTable.dense))
     took = np.array([s.seconds for s in report.scales])
     if len(took) != len(dense):
         return None
@@ -141,4 +141,5 @@ def foreseen_dense(report: RunReport, shape: TransformerConfig) -> float | None:
     if slope <= 0:
         return None
     rest = max(base, 0.0) + slope * dense
-    return float(np.where(same, took, np.maximum(rest, np.where(full, took, 0.0))).sum())
+    source = 0.0 if report.source is None else report.source.seconds
+    return source + float(np.where(same, took, np.maximum(rest, np.where(full, took, 0.0))).sum())

@@ -32,6 +32,59 @@ def test_the_2b_like_family(fixtures: Path) -> None:
     assert len(bits) > 60 and all(c.difference == 0 and not c.note for c in bits)
 
 
+def test_the_varedit_family(fixtures: Path) -> None:
+    """Seven edits: pictures as prepared and encoded, the source's keys, values and residual, its
+    averages in the first block, logits, bits, codes and the picture at its own size."""
+    report = check_folder(fixtures / "varedit_8b_like")
+    assert report.passed and not report.unsupported, list(report.misses)
+    checks = {c.name: c for c in report.checks}
+    for needed in ("runs/sq_cfg3_tau0.1 source_square", "runs/sq_cfg3_tau0.1 src_features",
+                   "runs/sq_forced_random_bits src_k_rows.layer2",
+                   "runs/sq_forced_random_bits ref_v_rows.scale3",
+                   "runs/sq_1M_forced src_block_out_rows.layer3",
+                   "runs/wide_0.25M_cfg3 final_uint8_rgb", "runs/sq_cfg1 logits_rows.6",
+                   "runs/tall_sampled_seed42 exp_noise.6", "runs/run_2b_like ref_k_rows.scale3",
+                   "runs/sq_1M_forced keys_seen_by_attention block_0"):
+        assert checks[needed].passed
+    bits = [c for c in report.checks if " bits." in c.name]
+    assert len(bits) == 3 * 7 + 10 and all(c.difference == 0 and not c.note for c in bits)
+
+
+@pytest.fixture
+def edit(fixtures: Path, tmp_path: Path) -> Path:
+    """A family of one edit, to be spoilt."""
+    family = tmp_path / "varedit_8b_like"
+    shutil.copytree(fixtures / "varedit_8b_like", family, ignore=lambda folder, names: [
+        n for n in names if Path(folder).name == "runs" and n != "sq_forced_random_bits"])
+    return family
+
+
+def test_runs_whose_weights_are_not_here_are_named(edit: Path) -> None:
+    report = check_folder(edit)
+    assert report.passed
+    assert report.unsupported == ("run_2b_like: its weights, infinity_2b_like, are not beside "
+                                  "varedit_8b_like",)
+
+
+@pytest.mark.parametrize(("file", "key", "by"), [
+    ("weights.safetensors", "word_embed.bias", 0.02),
+    ("weights.safetensors", "lvl_embed.weight", 0.05),
+    ("vae.safetensors", "encoder.conv_out.conv.bias", 0.01),
+    *(("expected", key, 1e-3) for key in (
+        "src_features_area16", "src_prefix_rows", "src_embed_rows", "src_block_in_rows",
+        "src_q_rows.layer0", "src_v_rows.layer2", "src_block_out_rows.layer1",
+        "ref_k_rows.scale4", "logits_rows.0")),
+    ("expected", "src_square_uint8_every", 1),
+])
+def test_any_wrong_tensor_of_an_edit_is_a_miss(edit: Path, file: str, key: str, by: float) -> None:
+    shutil.rmtree(edit / "run_2b_like")
+    path = edit / "runs" / "sq_forced_random_bits" / "expected.safetensors" \
+        if file == "expected" else edit / file
+    change(path, key, by)
+    missed = [c.name for c in check_folder(edit).misses]
+    assert missed and (file != "expected" or missed == [f"runs/sq_forced_random_bits {key}"])
+
+
 def test_the_tables(fixtures: Path) -> None:
     for checks in (check_rope_grid(fixtures / "rope_grid.safetensors"),
                    check_schedules(fixtures / "schedules.json")):

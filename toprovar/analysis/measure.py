@@ -90,7 +90,7 @@ def analyze(
         traces.append(recorder.trace(
             schedule, pipeline.transformer.shape.depth, prompts=[p for p, _ in part],
             seeds=[s for _, s in part], model=model_fingerprint(pipeline.transformer),
-            params=done.report.params,
+            params=done.report.params, edits=pipeline.transformer.shape.edits,
         ))
         if on_images:
             on_images(len(part))

@@ -22,6 +22,7 @@ from ..models.config import AutoencoderConfig, TransformerConfig
 from ..models.variants import default_sampling
 from ..schedules import pixel_budgets
 from .errors import CheckpointError
+from .families import size_hint
 from .inspect import CLASS_NAMES, Checkpoint
 from .keys import MASKS, lfq_mask
 from .parts import Parts, gather
@@ -65,6 +66,7 @@ def convert(
     ema: bool = False,
     patchify: bool | None = None,
     pn: str | None = None,
+    family: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> list[str]:
@@ -87,7 +89,10 @@ def convert(
         patchify: tokens hold 2 x 2 latent pixels; None = as the VAE given needs it, or as the
             known model with as many bits a token.
         pn: pixel budget that the pipeline is to use by default; None = that of the recognised
-            model (8B at 512 px looks like 8B at 1024 px: say "0.25M").
+            model (8B at 512 px looks like 8B at 1024 px: say "0.25M"), or of VAREdit that of the
+            size in the file's name.
+        family: "varedit" or "infinity", see :func:`~toprovar.checkpoints.load.load_transformer`;
+            the folder that is written says it from then on.
         overwrite: replace what an earlier conversion wrote there.
         progress: told the bytes written.
 
@@ -105,7 +110,7 @@ def convert(
         raise ValueError(f"max_shard_bytes must be positive, got {max_shard_bytes}")
     if pn is not None and pn not in pixel_budgets():
         raise ValueError(f"unknown pn {pn!r}; expected one of {', '.join(pixel_budgets())}")
-    parts = gather(paths, ema=ema, patchify=patchify)
+    parts = gather(paths, ema=ema, patchify=patchify, family=family)
     clear_stale(target.resolve().parent)
     check_destination(target, paths, overwrite, _OUTPUT_NAMES)
     as_file = target.suffix.lower() in _FILE_SUFFIXES
@@ -249,6 +254,8 @@ def _diffusers_folder(
     transformer = parts.checkpoints.get("transformer")
     if transformer and isinstance(transformer.config, TransformerConfig):
         index.update(default_sampling(transformer.config))
+        if transformer.config.edits and (hint := size_hint(transformer.path)):
+            index["default_pn"] = hint
     if pn is not None:
         index["default_pn"] = pn
     write_json(work / PIPELINE_INDEX, index)

@@ -13,6 +13,7 @@ from ..files import PIPELINE_INDEX
 from ..models.config import AutoencoderConfig, TransformerConfig
 from ..models.variants import recognise_autoencoder, recognise_variant
 from .errors import CheckpointError
+from .families import check_family, family_of
 from .reader import open_checkpoint, read_json
 from .recognise import Config, Kind, match_autoencoder, recognise
 from .sources import TensorSource
@@ -21,7 +22,7 @@ from .verify import check, describe
 CLASS_NAMES: dict[str, Kind] = {"InfinityTransformer": "transformer", "InfinityAutoencoder": "vae"}
 """``_class_name`` in a component's config.json."""
 
-_UNSEEN = {"spatial_patchify", "block_chunks", "level_embed_every_chunk"}
+_UNSEEN = {"spatial_patchify", "block_chunks", "level_embed_every_chunk", "family"}
 """Entries of a configuration that names and shapes do not show."""
 
 
@@ -64,6 +65,7 @@ def inspect_checkpoint(
     ema: bool = False,
     patchify: bool | None = None,
     variant: str | None = None,
+    family: str | None = None,
 ) -> Checkpoint:
     """Opens, recognises and checks a checkpoint without reading its tensors.
 
@@ -74,10 +76,15 @@ def inspect_checkpoint(
         ema: take the averaged weights.
         patchify: see :func:`~toprovar.checkpoints.recognise.recognise`.
         variant: see :func:`~toprovar.checkpoints.reader.open_checkpoint`.
+        family: what a transformer was trained for, one of ``FAMILIES``; None = as its folder's
+            config.json says, or Infinity.
 
     Raises:
-        CheckpointError: it is not usable or not of the expected kind.
+        CheckpointError: it is not usable or not of the expected kind; or only its name hints at
+            what it was trained for.
+        ValueError: there is no such family.
     """
+    check_family(family)
     path = Path(path)
     folder = path
     if kind and (path / PIPELINE_INDEX).is_file():
@@ -99,6 +106,9 @@ def inspect_checkpoint(
         if isinstance(config, TransformerConfig) and patchify is not None:
             config = replace(config, spatial_patchify=patchify)
         found = replace(found, config=config)
+    if isinstance(found.config, TransformerConfig):
+        own = family or found.config.family if described else family_of(path, family)
+        found = replace(found, config=replace(found.config, family=own))
     return Checkpoint(path, found.kind, found.config, source, check(source, found), found.official)
 
 

@@ -32,6 +32,7 @@ def load_transformer(
     verify: bool = False,
     disable_mmap: bool = False,
     variant: str | None = None,
+    family: str | None = None,
 ) -> InfinityTransformer:
     """Loads a transformer from an official checkpoint, a component folder or a pipeline folder.
 
@@ -48,11 +49,15 @@ def load_transformer(
             are looked for in any case.
         disable_mmap: copy the weights, so that the file may change afterwards.
         variant: of a folder, take the weights that were saved under this name, such as "fp16".
+        family: "varedit" for a model that edits pictures by an instruction, "infinity" for one that
+            draws from text; None = as a folder's config.json says, or Infinity. A file does not
+            show it: where its name is one of VAREdit's, it must be said.
 
     Raises:
         CheckpointError: names the file, the key, what was expected and what was found.
     """
-    checkpoint = inspect_checkpoint(path, kind="transformer", patchify=patchify, variant=variant)
+    checkpoint = inspect_checkpoint(path, kind="transformer", patchify=patchify, variant=variant,
+                                    family=family)
     if vae_channels is not None:
         checkpoint = fit_autoencoder(checkpoint, vae_channels, patchify)
     model = materialise(checkpoint, dtype, device, verify, disable_mmap)

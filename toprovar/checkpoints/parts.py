@@ -30,7 +30,8 @@ class Parts:
     tokenizer: TextFolder | None
 
 
-def gather(paths: Sequence[Path], *, ema: bool, patchify: bool | None) -> Parts:
+def gather(paths: Sequence[Path], *, ema: bool, patchify: bool | None,
+           family: str | None = None) -> Parts:
     """Recognises every source; arguments as in :func:`~toprovar.checkpoints.convert.convert`.
 
     Raises:
@@ -49,7 +50,7 @@ def gather(paths: Sequence[Path], *, ema: bool, patchify: bool | None) -> Parts:
     for path in _expand(paths):
         text = find_text_folder(path)
         if text is None:
-            item = _inspect(path, ema, patchify)
+            item = _inspect(path, ema, patchify, family)
             add(checkpoints, item.kind, item)
             continue
         if text.weights:
@@ -66,11 +67,11 @@ def gather(paths: Sequence[Path], *, ema: bool, patchify: bool | None) -> Parts:
     return _pair(Parts(checkpoints, encoder, texts.get("tokenizer")), patchify)
 
 
-def _inspect(path: Path, ema: bool, patchify: bool | None) -> Checkpoint:
+def _inspect(path: Path, ema: bool, patchify: bool | None, family: str | None) -> Checkpoint:
     try:
-        return inspect_checkpoint(path, ema=ema, patchify=patchify)
+        return inspect_checkpoint(path, ema=ema, patchify=patchify, family=family)
     except NoAveragedWeightsError:
-        item = inspect_checkpoint(path, patchify=patchify)
+        item = inspect_checkpoint(path, patchify=patchify, family=family)
         if item.kind == "vae":
             raise
         return item

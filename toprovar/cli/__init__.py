@@ -22,6 +22,7 @@ COMMANDS = {
     "vary": "draw a picture's finer scales anew",
     "inpaint": "draw a part of a picture anew, or beyond its edges",
     "edit": "change a picture by words",
+    "instruct": "edit a picture by an instruction, with a VAREdit model",
     "plan": "make, show, check and compare sparsity plans",
     "compare": "every strategy on one prompt: contact sheet and figures",
     "calibrate": "measure in minutes what a model's plans need to know",
@@ -30,6 +31,8 @@ COMMANDS = {
     "conformance": "compare the engine with recorded results of the official code",
     "doctor": "what was found on this machine and what will be used",
 }
+MODULES = {"instruct": "edit_instruction"}
+"""Of commands whose module has another name."""
 FIT = "fit-"
 
 
@@ -56,7 +59,7 @@ def commands() -> dict[str, str]:
 def command(name: str) -> Command:
     """One of ``commands``, imported."""
     if name in COMMANDS:
-        return cast(Command, import_module(f".{name}", __name__))
+        return cast(Command, import_module(f".{MODULES.get(name, name)}", __name__))
     from .fit import FitCommand
 
     return FitCommand(name.removeprefix(FIT))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..printable import printable
+from .model_options import add_family
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "ones (official training files hold both); a VAE must have them, a transformer without "
         "gives its plain ones")
     add("--pn", help="pixel budget of the 512 x 512 8B model, whose weights look like 8B's: 0.25M "
-        "(default: as recognised)")
+        "(default: as recognised, of VAREdit by the size in the file's name)")
+    add_family(parser)
     add("--patchify", action=argparse.BooleanOptionalAction, default=None,
         help="tokens hold 2 x 2 latent pixels (default: as recognised)")
     add("--max-shard-bytes", type=int, default=5_000_000_000, metavar="N",
@@ -41,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         written = convert(
             [Path(source) for source in arguments.sources], Path(arguments.destination),
             max_shard_bytes=arguments.max_shard_bytes, ema=arguments.ema,
-            patchify=arguments.patchify, pn=arguments.pn, overwrite=arguments.overwrite,
-            progress=progress,
+            patchify=arguments.patchify, pn=arguments.pn, family=arguments.family,
+            overwrite=arguments.overwrite, progress=progress,
         )
     for line in written:
         print(printable(line))

@@ -36,14 +36,22 @@ from .plan_options import (
     saved_plan,
 )
 from .rerun import take_parameters
-from .running import as_json, at_once, parameters_of, plan_of, priced, run_told
+from .running import (
+    as_json,
+    at_once,
+    parameters_of,
+    plan_of,
+    plan_paths,
+    priced,
+    run_told,
+    schedule_of,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..sampling.report import RunReport
     from ..schedules import ScaleSchedule
-    from ..sparsity.plan import SparsityPlan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet)
-    schedule = arguments.schedule or _schedule(arguments, saved, pipeline.config["default_pn"])
+    schedule = arguments.schedule or schedule_of(arguments, saved, pipeline.config["default_pn"])
     plan, costs = plan_of(arguments, pipeline, schedule, saved)
     notes = size_told(arguments, schedule)
     more: dict[str, Any] = {"vae_tile": arguments.vae_tile} if arguments.vae_tile else {}
@@ -192,7 +200,7 @@ def _check(arguments: argparse.Namespace, jobs: list[Job], out: Path, report: Pa
         *(Output("--out", path, PICTURE) for path in pictures),
         *([Output("--grid", Path(arguments.grid), PICTURE)] if arguments.grid else ()),
         *([Output("--report", report, REPORT)] if report else ()),
-        *(Output("--save-plan", path, PLAN) for path in _plan_paths(plan, len(pictures))),
+        *(Output("--save-plan", path, PLAN) for path in plan_paths(plan, len(pictures))),
     ])
     if plan and not arguments.plan:
         raise ValueError("--save-plan needs --plan: a run without one is dense")
@@ -220,18 +228,3 @@ def _show(arguments: argparse.Namespace, reports: list[RunReport], owners: list[
                         f"{first.dtype})"))
     if arguments.grid:
         print(printable(f"{Path(arguments.grid).absolute()} (all of them)"))
-
-
-def _schedule(arguments: argparse.Namespace, saved: SparsityPlan | None, default_pn: str
-              ) -> ScaleSchedule:
-    """The size that was asked for, else the plan's, else the model's."""
-    if saved is None or names_size(arguments):
-        return find_size(arguments, default_pn)
-    from ..schedules import find_schedule
-
-    return find_schedule([step.grid for step in saved.scales])
-
-
-def _plan_paths(path: Path | None, count: int) -> list[Path]:
-    """Where plans may go: one for all pictures, or one for each."""
-    return [] if path is None else list(dict.fromkeys([path, *numbered(path, count)]))

@@ -29,6 +29,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add("--vae", metavar="FILE", help="VAE file (default: none)")
     add("--text-encoder", metavar="PATH", help="flan-t5-xl, a folder or one .safetensors file "
         "(default: none)")
+    add_family(official)
+
+
+def add_family(parser: Any) -> None:
+    """The option, for a parser or a group of one."""
+    parser.add_argument(
+        "--family", metavar="NAME", choices=("infinity", "varedit"),
+        help="what the transformer was trained for: infinity (drawing from text) or varedit "
+             "(editing a picture by an instruction), which its weights do not show (default: as a "
+             "converted folder says, or infinity)")
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
@@ -89,10 +99,12 @@ def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
     pipeline: Any
     if any(parts):  # then all are: see ``early.check_model``
         pipeline = InfinityPipeline.from_official(*parts, torch_dtype=dtype,
-                                                  disable_mmap=arguments.disable_mmap)
+                                                  disable_mmap=arguments.disable_mmap,
+                                                  family=arguments.family)
     else:
         pipeline = InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype,
-                                                disable_mmap=arguments.disable_mmap)
+                                                disable_mmap=arguments.disable_mmap,
+                                                family=arguments.family)
     return _placed(pipeline, device, arguments)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..printable import safe_lines
+from ..report_words import loop_seconds
 from ..sparsity.plan_table import kept_shares, percent, table
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ def report_table(report: RunReport) -> str:
     assert report.used_plan is not None and report.used_plan.predicted is not None
     cost = report.used_plan.predicted
     rows = []
+    if report.source is not None:
+        own = report.source
+        rows.append(("source", f"{own.grid[0]}x{own.grid[1]}", str(own.tokens), str(own.rows),
+                     *kept_shares((own.tokens,) * own.layers, own.tokens), f"{own.seconds:.3f} s"))
     for scale in report.scales:
         head = (str(scale.index), f"{scale.grid[0]}x{scale.grid[1]}", str(scale.tokens))
         rows.append((*head, str(scale.rows), *kept_shares(scale.kept, scale.tokens),
@@ -35,7 +40,7 @@ def report_table(report: RunReport) -> str:
             "(one run, not warmed up; 'toprovar compare' runs both)"
         )
     if report.dense_seconds is not None:
-        seconds = sum(scale.seconds for scale in report.scales)
+        seconds = loop_seconds(report)
         how = "measured" if report.dense_measured else "foreseen from this run's full scales"
         lines.append(f"a dense run's scale loop: {report.dense_seconds:.3f} s, {how}; this one is "
                      f"{report.dense_seconds / seconds:.2f} x as fast")
@@ -49,7 +54,7 @@ def speedups(report: RunReport) -> dict[str, float] | None:
     if not cost or cost.seconds is None or cost.dense_seconds is None:
         return None
     # A pipeline's report has the seconds of all its runs; these are this one's.
-    seconds = sum(scale.seconds for scale in report.scales)
+    seconds = loop_seconds(report)
     own, dense = cost.seconds * report.images, cost.dense_seconds * report.images
     return {"seconds": seconds, "predicted_seconds": own, "dense_seconds": dense,
             "predicted": dense / own, "measured": dense / seconds}

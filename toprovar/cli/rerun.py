@@ -60,6 +60,9 @@ def taken_values(arguments: argparse.Namespace, about: dict[str, Any]) -> dict[s
 
 
 def _values(path: str, about: dict[str, Any]) -> dict[str, Any]:
+    if about.get("source_picture") is not None:
+        raise ValueError("it is an edit of another picture: 'toprovar instruct' with that picture "
+                         "makes it again")
     params = about.get("params")
     if not isinstance(params, dict) or not isinstance(about.get("prompt", ""), str) \
             or type(about.get("seed")) is not int or not isinstance(params.get("schedule"), dict):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .model_options import engine_options
+from .generate_jobs import numbered
+from .model_options import engine_options, find_size, names_size
 from .plan_options import AUTO, build_plan, device_costs, is_guided
 
 if TYPE_CHECKING:
@@ -22,8 +24,18 @@ MOST_AT_ONCE = 8
 """Pictures that a GPU makes in one batch; more are made in several."""
 
 
+def schedule_of(arguments: argparse.Namespace, saved: SparsityPlan | None, default_pn: str
+              ) -> ScaleSchedule:
+    """The size that was asked for, else the plan's, else the model's."""
+    if saved is None or names_size(arguments):
+        return find_size(arguments, default_pn)
+    from ..schedules import find_schedule
+
+    return find_schedule([step.grid for step in saved.scales])
+
+
 def plan_of(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          saved: SparsityPlan | None) -> tuple[Planner | None, CostModel | None]:
+            saved: SparsityPlan | None) -> tuple[Planner | None, CostModel | None]:
     """The plan, and this device's cost model to hold the run against; None without --plan. The
     automatic choice is not held up by measuring one."""
     if arguments.plan is None:
@@ -41,7 +53,7 @@ def plan_of(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule:
 
 
 def priced(report: RunReport, costs: CostModel | None, shape: TransformerConfig, guided: bool
-            ) -> RunReport:
+           ) -> RunReport:
     """With the cost of the plan as it was at the end, in seconds too if there is a model."""
     from ..sparsity.cost import predict
 
@@ -69,6 +81,11 @@ def as_json(report: RunReport, plan: str | None) -> dict[str, Any]:
 def at_once(pipeline: InfinityPipeline) -> int:
     """Pictures of one batch. On a CPU it gains nothing, and each is shown as soon as it is done."""
     return 1 if pipeline.transformer.null_text.device.type == "cpu" else MOST_AT_ONCE
+
+
+def plan_paths(path: Path | None, count: int) -> list[Path]:
+    """Where plans may go: one for all pictures, or one for each."""
+    return [] if path is None else list(dict.fromkeys([path, *numbered(path, count)]))
 
 
 def parameters_of(report: dict[str, Any]) -> dict[str, Any]:

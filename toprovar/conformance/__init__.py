@@ -11,7 +11,7 @@ import torch
 
 from .check import Check
 from .extras import check_rope_grid, check_schedules, check_vae_roundtrip, probes
-from .family import Family
+from .family import Family, runs_beside
 from .methods import DENSE, guests
 from .runs import check_run
 
@@ -107,4 +107,11 @@ def check_folder(
             add(probe.checks + probe.missed(), prefix)
         if not host:
             add(check_vae_roundtrip(family), prefix)
+        for run, weights in runs_beside(path):
+            if not (weights / "config.json").exists():
+                unsupported.append(f"{prefix}{run.name}: its weights, {weights.name}, are not "
+                                   f"beside {path.name}")
+                continue
+            lent = Family(weights, device, path, edits=True)
+            add(check_run(lent, lent.run(run)), prefix)
     return ConformanceReport(tuple(checks), tuple(unsupported))

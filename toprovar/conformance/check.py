@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,8 @@ LIMITS = {
     "codes": (1e-5, 1e-5),
     "latent": (2e-4, 2e-3),
     "image": (2e-3, 4e-3),
+    "source": (1e-4, 2e-3),  # a source picture's features, and its keys
+    "stream": (3e-4, 3e-3),  # and its values and residual
     "rotation": (1e-6, 1e-6),
     "noise": (0.0, 0.0),
     "share": (2e-3, 2e-3),
@@ -58,9 +61,14 @@ def limit_of(kind: str, device: torch.device) -> float:
     return LIMITS[kind][0 if device.type == "cpu" else 1]
 
 
-def compare(name: str, kind: str, found: Tensor, golden: Tensor, note: str = "") -> Check:
-    """Largest absolute difference; other shapes are an infinite one."""
-    limit = limit_of(kind, found.device)
+def compare(name: str, kind: str, found: Tensor, golden: Tensor, note: str = "",
+            times: float = 1.0) -> Check:
+    """Largest absolute difference; other shapes are an infinite one.
+
+    Args:
+        times: what the limit is multiplied with.
+    """
+    limit = limit_of(kind, found.device) * times
     if found.shape != golden.shape:
         return Check(name, math.inf, limit,
                      f"shape {tuple(found.shape)}, golden {tuple(golden.shape)}")
@@ -90,10 +98,13 @@ class Recorder:
         choose: the engine's own chooser; None = the recording was forced, nothing is compared.
         golden: bits per scale, [B, N, d].
         prefix: for the names of the checks.
+        times: what each scale's ``TIE_MARGIN`` is multiplied with; None = 1.
     """
 
-    def __init__(self, choose: BitChooser | None, golden: list[Tensor], prefix: str) -> None:
+    def __init__(self, choose: BitChooser | None, golden: list[Tensor], prefix: str,
+                 times: Sequence[float] | None = None) -> None:
         self.choose, self.golden, self.prefix = choose, golden, prefix
+        self.times = times
         self.checks: list[Check] = []
 
     def __call__(self, scale: int, logits: Tensor) -> Tensor:
@@ -106,7 +117,8 @@ class Recorder:
                                      f"{tuple(golden.shape)}"))
             return bits
         pairs = logits.unflatten(-1, (-1, 2))
-        tied = (pairs[..., 1] - pairs[..., 0]).abs() < TIE_MARGIN
+        margin = TIE_MARGIN * (1.0 if self.times is None else self.times[scale])
+        tied = (pairs[..., 1] - pairs[..., 0]).abs() < margin
         differ = bits != golden
         ties = int((differ & tied).sum())
         self.checks.append(Check(name, float((differ & ~tied).sum()), 0.0,

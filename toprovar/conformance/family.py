@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from ..checkpoints.load import load_autoencoder, load_transformer
 from ..models.autoencoder import InfinityAutoencoder
+from ..models.config import INFINITY, VAREDIT
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..sparsity.strategies.base import Recordings
 from .methods import method_of, recordings
+
+SOURCE_KEY = "source_uint8_rgb"
+"""Among a run's inputs: the picture that it edits."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +64,11 @@ class Family:
         folder: the family.
         device: where to compute.
         runs: folder of the runs, where these lie elsewhere than in ``folder``/runs.
+        edits: whether the runs edit a picture; None = as their inputs show.
     """
 
-    def __init__(self, folder: Path, device: torch.device, runs: Path | None = None) -> None:
+    def __init__(self, folder: Path, device: torch.device, runs: Path | None = None,
+                 edits: bool | None = None) -> None:
         self.folder, self.device = folder, device
         self.own_runs = folder / "runs"
         self.runs_folder = runs or self.own_runs
@@ -76,6 +84,7 @@ class Family:
         self.transformer = load_transformer(
             folder / "weights.safetensors", dtype=torch.float32, device=str(device),
             patchify=bool(settings.get("apply_spatial_patchify", 0)),
+            family=VAREDIT if (self._edits() if edits is None else edits) else INFINITY,
         )
         if not settings.get("add_lvl_embeding_only_first_block", 1):
             # Weights do not show it, and no released model does it.
@@ -96,9 +105,9 @@ class Family:
 
     def runs(self) -> list[RunFolder]:
         """Every run folder with a run.json (the others only lend their bits), in order."""
-        return [self._run(p.parent) for p in sorted(self.runs_folder.glob("*/run.json"))]
+        return [self.run(p.parent) for p in sorted(self.runs_folder.glob("*/run.json"))]
 
-    def _run(self, path: Path) -> RunFolder:
+    def run(self, path: Path) -> RunFolder:
         settings = read_json(path / "run.json")
         lender = settings.get("noise_from")
         noise = (self.lender(lender) if lender else path) / "noise.safetensors"
@@ -112,10 +121,27 @@ class Family:
                 return folder / name
         raise ValueError(f"{self.runs_folder}: there is no run {name!r} to borrow from")
 
+    def _edits(self) -> bool:
+        """Whether any run has a picture among its inputs."""
+        files = [*self.runs_folder.glob("*/inputs.safetensors"), self.folder / "inputs.safetensors"]
+        for file in files:
+            if file.exists():
+                with safe_open(file, "pt") as inputs:
+                    if SOURCE_KEY in inputs.keys():  # noqa: SIM118  # no mapping
+                        return True
+        return False
+
+    def picture(self, run: RunFolder) -> Tensor | None:
+        """The picture that a run edits, [h, w, 3] uint8; None = it draws from text."""
+        return self._inputs(run).get(SOURCE_KEY)
+
+    def _inputs(self, run: RunFolder) -> dict[str, Tensor]:
+        path = run.path / "inputs.safetensors"
+        return load_file(path if path.exists() else self.folder / "inputs.safetensors")
+
     def inputs(self, run: RunFolder) -> tuple[PackedText, PackedText | None]:
         """Text features of a run and of its negative prompt."""
-        path = run.path / "inputs.safetensors"
-        tensors = load_file(path if path.exists() else self.folder / "inputs.safetensors")
+        tensors = self._inputs(run)
         return _packed(tensors, ""), _packed(tensors, "neg_") if "neg_lens" in tensors else None
 
     def bits(self, run: RunFolder) -> list[Tensor] | None:
@@ -132,6 +158,18 @@ class Family:
         for i in set(range(scales)) - set(run.settings.get("executed_scales", range(scales))):
             found[i] = torch.empty(0, dtype=torch.uint8)
         return [found[i] for i in range(scales)] if all(i in found for i in range(scales)) else None
+
+
+def runs_beside(folder: Path) -> list[tuple[Path, Path]]:
+    """Runs that lie beside a family's ``runs`` and have the weights of another family: (folder of
+    the run, folder of the weights). run.json names it in words, such as "weights: ../NAME", or the
+    run is named run_X after infinity_X."""
+    found = []
+    for path in sorted(folder.glob("run_*/run.json")):
+        named = re.search(r"\.\./(\w+)", str(read_json(path).get("note", "")))
+        name = named[1] if named else f"infinity_{path.parent.name.removeprefix('run_')}"
+        found.append((path.parent, folder.parent / name))
+    return found
 
 
 def unpack_bits(tensors: dict[str, Tensor]) -> dict[int, Tensor]:

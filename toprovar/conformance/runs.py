@@ -22,6 +22,7 @@ from .family import Family, RunFolder
 from .kept import KeptRecorder
 from .methods import DENSE
 from .mixed import MIXED, MixedRecorder
+from .source import SourceRecorder, codes_crop
 
 HANDLED_ELSEWHERE = ("bits.", "packed_bits.", "forced_bits.", "packed_forced_bits.",
                      "logits_tokens.", "fresh_tokens.")
@@ -60,10 +61,12 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
     if params.mode == "sample":
         generator = torch.Generator("cpu").manual_seed(run.settings["g_seed"])
     choose = chooser(params, generator)
-    recorder = None
+    recorder, times, source = None, None, _source(family, run, params)
+    if source is not None:  # a temperature of 0.1 makes logits, and differences, ten times larger
+        times = [max(1.0, 1 / tau) for tau in params.tau_list]
     if golden is not None:
         forced = run.settings["mode"] == "forced"
-        recorder = Recorder(None if forced else choose, golden, prefix)
+        recorder = Recorder(None if forced else choose, golden, prefix, times)
     elif run.settings["mode"] == "forced":
         raise ValueError(f"{run.path}: mode is 'forced', but no bits are recorded")
     plan = plan_for(family, run, params.schedule)
@@ -72,14 +75,16 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
     mixed = MixedRecorder(run.noise) if mixes else None
     sampling = SamplingRun(
         family.transformer, text, params, negative=negative, choose=recorder or choose,
-        probe=probe or mixed, plan=plan, selector=kept, draws=mixed,
+        probe=probe or source or mixed, plan=plan, selector=kept, draws=mixed,
+        source=None if source is None else source.features,
     )
     checks: list[Check] = []
     compared: set[str] = set()
     ran = []
     for state in sampling:
         ran.append(state.index)
-        for key, check in _scale_checks(prefix, run.expected, state).items():
+        loosened = 1.0 if times is None else times[state.index]
+        for key, check in _scale_checks(prefix, run.expected, state, loosened).items():
             compared.add(key)
             checks.append(check)
         decided = run.noise.get(f"kept_only_one_frac.{state.index}")
@@ -100,7 +105,17 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
     values = run.recordings.values if run.recordings else None
     results = Results(family, sampling.summed_codes,
                       values(sampling.plan_state.plan) if values else {})
+    if source is not None:
+        checks += source.settings(prefix)
+        wanted = [key for key in wanted if not key.startswith(("src_tokens", "ref_tokens"))]
     for key in wanted:
+        if source is not None:
+            found = source.check(prefix, key, results.image)
+            if key == "summed_codes_crop8":
+                found = codes_crop(f"{prefix} {key}", results.codes, run.expected[key])
+            if found is not None:
+                checks.append(found)
+                continue
         if kept is not None and key.startswith("kept"):
             checks.append(kept.check(prefix, key, run.expected[key]))
             continue
@@ -113,9 +128,17 @@ def check_run(family: Family, run: RunFolder, probe: LayerProbe | None = None) -
     return checks
 
 
-def _scale_checks(prefix: str, expected: dict[str, Tensor], state: ScaleState
+def _source(family: Family, run: RunFolder, params: SamplingParams) -> SourceRecorder | None:
+    """The picture that a run edits, if it does."""
+    picture = family.picture(run)
+    if picture is None:
+        return None
+    return SourceRecorder(family, run, picture, params.schedule.image_size)
+
+
+def _scale_checks(prefix: str, expected: dict[str, Tensor], state: ScaleState, times: float
                   ) -> dict[str, Check]:
-    """Checks of one scale's logits, by golden key."""
+    """Checks of one scale's logits, by golden key; ``times`` as in ``compare``."""
     i, logits = state.index, state.logits
     flat, pairs = logits.flatten(), logits.unflatten(-1, (-1, 2))
     values = {
@@ -128,7 +151,8 @@ def _scale_checks(prefix: str, expected: dict[str, Tensor], state: ScaleState
         "min_margin": lambda: (pairs[..., 1] - pairs[..., 0]).abs().min()[None],
     }
     return {
-        f"{name}.{i}": compare(f"{prefix} {name}.{i}", "logits", value(), expected[f"{name}.{i}"])
+        f"{name}.{i}": compare(f"{prefix} {name}.{i}", "logits", value(), expected[f"{name}.{i}"],
+                                times=times)
         for name, value in values.items() if f"{name}.{i}" in expected
     }
 

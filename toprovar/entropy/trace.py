@@ -75,6 +75,7 @@ class TraceRecorder:
         seeds: Sequence[int] = (),
         model: str = "",
         params: Mapping[str, Any] | None = None,
+        edits: bool = False,
     ) -> EntropyTrace:
         """What was recorded, on the CPU.
 
@@ -85,13 +86,17 @@ class TraceRecorder:
             prompts, seeds: one for each image, where known.
             model: fingerprint.
             params: of the sampling.
+            edits: whether queries see a source picture's keys as well, in the first layer those of
+                its average at the scale's grid (``sampling.source_cache``).
         """
         if not self.maps:
             raise ValueError("nothing was recorded: the run measured none of the scales and "
                              "layers asked for")
         counts = kept or [[n] * depth for n in schedule.tokens]
+        tokens = schedule.tokens
         keys = {
             (scale, layer): sum(counts[s][layer] for s in range(scale + 1))
+            + (tokens[-1 if layer else scale] if edits else 0)
             for scale, layer in self.maps
         }
         about = TraceInfo(

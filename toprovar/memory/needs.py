@@ -16,6 +16,8 @@ from ..sampling.device_text import text_room_bytes
 from ..sampling.hosted_cache import hosted_sizes
 from ..sampling.params import EngineOptions
 from ..sampling.scratch import scale_bytes
+from ..sampling.source import source_tokens
+from ..sampling.source_cache import source_bytes, with_source
 
 if TYPE_CHECKING:
     from ..models.autoencoder import InfinityAutoencoder
@@ -81,6 +83,8 @@ class Counts:
         self._vae, self._vae_dtype = vae.shape, vae.dtype
         self._on_gpu = on_gpu
         self._known: dict[tuple[int, int, bool], tuple[int, int]] = {}
+        #: tokens of a source picture
+        self.source = source_tokens(self.shape, request.schedule)
 
     def cache(self, images: int, hosted: int = 0, narrow: bool = False) -> tuple[int, int]:
         """The KV cache, on the device and in host memory.
@@ -94,18 +98,23 @@ class Counts:
         return self._known[key]
 
     def _cache(self, images: int, hosted: int, narrow: bool) -> tuple[int, int]:
-        own, plan = self.request, self.request.plan
+        own, plan, source = self.request, self.request.plan, self.source
         rows, width = own.rows(images), self.shape.width
         stored = E4M3 if narrow else own.options.cache_dtype or self.dtype
+        #: the first block's source, whole
+        room = source_bytes(source, rows, width, self.dtype if stored == E4M3 else stored)
         if plan is not None and plan.compiled.bounded:
-            return rows * 2 * BoundedLayout.plan(plan.compiled).size * width * stored.itemsize, 0
+            size = BoundedLayout.plan(plan.compiled, source).size
+            return rows * 2 * size * width * stored.itemsize + room, 0
         counts = [(n,) * self.shape.depth for n in own.schedule.tokens]
         if not hosted and plan is not None and not own.recorded:
             counts = plan.counts
+        counts = with_source(counts, source)
         if not hosted and not own.runs_again:
-            return rows * 2 * CacheLayout.plan(counts).size * width * stored.itemsize, 0
+            return rows * 2 * CacheLayout.plan(counts).size * width * stored.itemsize + room, 0
         layers = spread(hosted, self.shape.depth)
-        return hosted_sizes(counts, layers, rows, width, stored.itemsize, own.runs_again)
+        device, host = hosted_sizes(counts, layers, rows, width, stored.itemsize, own.runs_again)
+        return device + room, host
 
     def text(self, images: int) -> int:
         """What a run derives from its prompts."""
@@ -135,29 +144,33 @@ class Counts:
         own = self.request
         widened = narrow or own.options.cache_dtype == E4M3
         return scale_bytes(self.shape, self.dtype, own.rows(images), self.largest(),
-                           sum(own.schedule.tokens) if widened else 0)
+                           self.source + sum(own.schedule.tokens) if widened else 0)
 
     def codes(self, images: int) -> int:
-        """Summed codes, twice, and the turns of all tokens' places."""
+        """Summed codes, twice, source pictures' features, twice, and the turns of all tokens'
+        places."""
         height, width = self.request.schedule.image_size
         latent = images * self.shape.latent_channels * height * width // self._vae.stride**2
-        turns = sum(self.request.schedule.tokens) * self.shape.head_dim
+        edited = self.request.edited
+        turns = (self.source + sum(self.request.schedule.tokens)) * self.shape.head_dim
         held = images * sum(self.request.schedule.tokens) * self.shape.bits_per_token
-        return 4 * ((4 if self.request.edited else 2) * latent + turns) \
-            + (held if self.request.edited else 0)
+        several = 2 + (2 if edited else 0) + (2 if self.source else 0)
+        return 4 * (several * latent + turns) + (held if edited else 0)
 
     def picture(self, tile: int | None = None) -> int:
         """Decoding one picture beside the decoder's weights."""
-        if not self.request.pictures:
-            return 0
-        size = self.request.schedule.image_size
-        return int(PIECES * picture_bytes_of(self._vae, self._vae_dtype, *size,
-                                             tile or self.request.tile, self._on_gpu))
+        size, found = self.request.schedule.image_size, 0
+        if self.request.pictures:
+            found = picture_bytes_of(self._vae, self._vae_dtype, *size, tile or self.request.tile,
+                                     self._on_gpu)
+        if self.source:  # encoded in float32, beforehand
+            found = max(found, picture_bytes_of(self._vae, torch.float32, *size, None, False))
+        return int(PIECES * found)
 
     def largest(self) -> int:
-        """Tokens of the largest scale that is run."""
+        """Tokens of the largest scale that is run, or of a source picture."""
         tokens, plan = self.request.schedule.tokens, self.request.plan
-        if plan is None:
+        if plan is None or self.source:
             return max(tokens)
         return max(n for n, step in zip(tokens, plan.scales, strict=True) if step.run)
 

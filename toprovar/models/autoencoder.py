@@ -148,10 +148,14 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
     def from_shape(cls, shape: AutoencoderConfig) -> InfinityAutoencoder:
         return cls(**shape.to_dict())
 
-    def encode(self, image: Tensor) -> Tensor:
+    def encode(self, image: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """[B, 3, H, W] in [-1, 1], H and W multiples of the stride -> [B, d, H/stride, W/stride].
 
         The latent is not yet quantised: see :mod:`toprovar.models.quantizer`.
+
+        Args:
+            dtype: to compute in, with a copy of the encoder's weights where theirs is another;
+                None = theirs.
         """
         if image.ndim != 4 or image.shape[1] != 3 or any(
             size % self.shape.stride for size in image.shape[-2:]
@@ -162,7 +166,11 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
             )
         if self.shape.stem_patch > 1:
             image = F.pixel_unshuffle(image, self.shape.stem_patch)
-        return self.encoder(_channels_last(image.to(self.dtype)))
+        image = _channels_last(image.to(dtype or self.dtype))
+        if dtype in (None, self.dtype):
+            return self.encoder(image)
+        weights = {name: p.to(dtype) for name, p in self.encoder.named_parameters()}
+        return torch.func.functional_call(self.encoder, weights, (image,))
 
     def decode(
         self, codes: Tensor, tile: int | None = None, *, graph: bool | None = None

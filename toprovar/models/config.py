@@ -8,6 +8,9 @@ from typing import Any
 
 _LARGEST = 1 << 31
 
+INFINITY, VAREDIT = FAMILIES = ("infinity", "varedit")
+"""What a transformer was trained for: drawing from text, or editing a picture by an instruction."""
+
 
 def _require(ok: bool, message: str) -> None:
     if not ok:
@@ -39,6 +42,8 @@ class TransformerConfig:
         level_embed_every_chunk: add the level embedding before every chunk instead of only
             before the first block (False in every released model).
         num_levels: rows of the level embedding table.
+        family: "infinity" draws from text; "varedit" edits a source picture. Both have the same
+            weights by name and shape, so that only whoever loads a file can say which it is.
     """
 
     depth: int
@@ -53,6 +58,7 @@ class TransformerConfig:
     block_chunks: int = 1
     level_embed_every_chunk: bool = False
     num_levels: int = 15
+    family: str = INFINITY
 
     def __post_init__(self) -> None:
         for name in ("depth", "width", "num_heads", "bits_per_token", "text_channels",
@@ -63,6 +69,8 @@ class TransformerConfig:
         for name in ("spatial_patchify", "level_embed_every_chunk"):
             value = getattr(self, name)
             _require(isinstance(value, bool), f"{name} must be true or false, got {value!r:.80}")
+        _require(self.family in FAMILIES,
+                 f"family must be one of {', '.join(FAMILIES)}, got {self.family!r:.80}")
         if not self.pool_heads:
             object.__setattr__(
                 self, "pool_heads", default_pool_heads(self.text_channels, self.width)
@@ -83,6 +91,11 @@ class TransformerConfig:
     @property
     def head_dim(self) -> int:
         return self.width // self.num_heads
+
+    @property
+    def edits(self) -> bool:
+        """Whether a run begins with the tokens of a source picture (see ``sampling.source``)."""
+        return self.family == VAREDIT
 
     @property
     def blocks_per_chunk(self) -> int:

@@ -87,11 +87,13 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
         block_chunks: int = 1,
         level_embed_every_chunk: bool = False,
         num_levels: int = 15,
+        family: str = "infinity",
     ) -> None:
         super().__init__()
         c = self.shape = TransformerConfig(
             depth, width, num_heads, bits_per_token, text_channels, text_max_length, pool_heads,
             mlp_hidden, spatial_patchify, block_chunks, level_embed_every_chunk, num_levels,
+            family,
         )
         # 1. text
         self.null_text = nn.Parameter(torch.empty(c.text_max_length, c.text_channels))

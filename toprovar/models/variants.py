@@ -16,7 +16,7 @@ from .config import AutoencoderConfig, TransformerConfig
 
 _COMPARED = (
     "depth", "width", "num_heads", "text_channels", "pool_heads", "mlp_hidden", "spatial_patchify",
-    "level_embed_every_chunk",
+    "level_embed_every_chunk", "family",
 )
 
 
@@ -121,10 +121,12 @@ def recognise_variant(config: TransformerConfig) -> str | None:
 
 def default_sampling(config: TransformerConfig) -> dict[str, Any]:
     """The pipeline's ``default_pn``, ``default_cfg`` and ``default_tau`` for a known
-    configuration; empty for others. 8b-512 looks like 8b and gets its pixel budget."""
+    configuration; for others those of the family, if it has any. 8b-512 looks like 8b and gets its
+    pixel budget."""
     name = recognise_variant(config)
     if name is None:
-        return {}
+        return {f"default_{key}": value for key, value in _table()["families"].get(
+            config.family, {}).items()}
     variant = get_variant(name)
     return {"default_pn": variant.pn, "default_cfg": variant.cfg, "default_tau": variant.tau}
 

@@ -16,9 +16,8 @@ from ..ops.cross_attention import AbsorbedText, pays
 from ..ops.resize_tokens import resize_tokens
 from ..ops.sparse_attention import windowed_attention
 from .attending import PLAIN, Attending, put_away
-from .bounded_cache import BoundedCache
-from .cache import KVCache
 from .params import EngineOptions
+from .source_cache import AnyCache
 
 PARTS = 3
 """Sub-layers of a block: self-attention, cross-attention, feed-forward."""
@@ -51,7 +50,7 @@ class BlockRunner:
         cache: to be set before the first block, and again where it is laid out anew.
     """
 
-    cache: KVCache | BoundedCache
+    cache: AnyCache
     update_dtype: torch.dtype | None = None
     """Of updates that are kept for later scales; None = the residual's."""
     many_shapes = False

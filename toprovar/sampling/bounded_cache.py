@@ -34,14 +34,14 @@ class BoundedLayout:
     working: int
 
     @staticmethod
-    def plan(plan: CompiledPlan) -> BoundedLayout:
-        """Room for what the steps of a plan hold."""
+    def plan(plan: CompiledPlan, source: int = 0) -> BoundedLayout:
+        """Room for what the steps of a plan hold, and for ``source`` more keys in every layer."""
         depth = len(plan.scales[0].blocks)
-        held, working = [0] * depth, 1
+        held, working = [source] * depth, 1
         for step in plan.scales:
             for layer, block in enumerate(step.blocks):
-                held[layer] = max(held[layer], block.held)
-                working = max(working, block.keys)
+                held[layer] = max(held[layer], source + block.held)
+                working = max(working, source + block.keys)
         return BoundedLayout((0, *accumulate(held)), working)
 
     @property
@@ -52,6 +52,8 @@ class BoundedLayout:
 
 class BoundedCache:
     """Keys and values of one run; arguments and attributes as of ``KVCache``."""
+
+    bounded = True
 
     def __init__(self, layout: BoundedLayout, rows: int, heads: int, head_dim: int,
                  dtype: torch.dtype, device: torch.device, origin: int = 0) -> None:
@@ -96,21 +98,27 @@ class BoundedCache:
         k, v = self._working[:, self._rows(rows), :, : self.lengths[layer]]
         return k, v
 
-    def hold(self, layer: int, rows: int, index: Tensor | None) -> None:
+    def places(self, layer: int, rows: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """See ``KVCache.places``."""
+        k, v = self._working[:, self._rows(rows), :, start:stop].transpose(2, 3)
+        return k, v
+
+    def hold(self, layer: int, rows: int, index: Tensor | None, kept: int = 0) -> None:
         """Put keys and values of the layer at work away, for later scales.
 
         Args:
-            index: which, [rows, H, n] int64; None = all.
+            index: which, [rows, H, n] int64, counted from ``kept`` on; None = all.
+            kept: keys at the start that stay as they were put away before.
         """
         own, length = self._rows(rows), self.lengths[layer]
-        working = self._working[:, own, :, :length]
+        working = self._working[:, own, :, kept:length]
         if index is not None:
-            length = self.lengths[layer] = index.shape[-1]
+            length = self.lengths[layer] = kept + index.shape[-1]
             wide = index[None, ..., None].expand(2, -1, -1, -1, working.shape[-1])
             # torch gathers no 8-bit floats: their bytes are as good.
             source = working.view(torch.uint8) if working.element_size() == 1 else working
             working = source.gather(3, wide).view(working.dtype)
-        self._room(layer, length)[:, own] = working
+        self._room(layer, length)[:, own, :, kept:] = working
 
     def _room(self, layer: int, length: int) -> Tensor:
         start = self.layout.starts[layer]

@@ -69,7 +69,10 @@ class KVCache:
 
     Attributes:
         first: number of the first row at work; calls count rows from it.
+        bounded: whether layers may not hold all their keys.
     """
+
+    bounded = False
 
     def __init__(
         self, layout: CacheLayout, rows: int, heads: int, head_dim: int,
@@ -120,6 +123,14 @@ class KVCache:
             raise ValueError(f"layer {layer}: {count} keys after {self.lengths[layer]} do not fit "
                              "the cache that was laid out")
         self.lengths[layer] += count
+        return self._at(start, stop, rows)
+
+    def places(self, layer: int, rows: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Keys ``start`` to ``stop`` of the layer at work: two views [rows, n, H, D]."""
+        first = self.layout.starts[layer]
+        return self._at(first + start, first + stop, rows)
+
+    def _at(self, start: int, stop: int, rows: int) -> tuple[Tensor, Tensor]:
         own = self._rows(rows)
         return (
             self.keys[own, :, start:stop].transpose(1, 2),
@@ -171,6 +182,11 @@ class RerunCache(KVCache):
         self.lengths[layer] += count
         return (self.keys[own, :, first + length : stop].transpose(1, 2),
                 self.values[own, :, first + length : stop].transpose(1, 2))
+
+    def places(self, layer: int, rows: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        if self.lengths[layer] <= self._room[layer]:
+            return super().places(layer, rows, start, stop)
+        return self._at(self._shared + start, self._shared + stop, rows)
 
     def visible(self, layer: int, rows: int) -> tuple[Tensor, Tensor]:
         length = self.lengths[layer]

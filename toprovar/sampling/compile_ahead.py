@@ -89,15 +89,20 @@ def _attention(runner: FusedRunner, plan: SparsityPlan, rows: int) -> list[Launc
     windows: list[Launch] = [windowed] if any(step.window for step in plan.scales) else []
     measured = {block.tokens for step in plan.compiled.scales for block in step.blocks
                 if block.measured}
+    uneven = _uneven(plan, int(shape.edits))
     return windows + [partial(all_of, counts, entropy)
-                      for counts, entropy in ((measured, True), (_uneven(plan), False)) if counts]
+                      for counts, entropy in ((measured, True), (uneven, False)) if counts]
 
 
-def _uneven(plan: SparsityPlan) -> set[int]:
-    """Tokens of the layers of scales for which ``attention`` takes the kernel of any shape."""
+def _uneven(plan: SparsityPlan, apart: int) -> set[int]:
+    """Tokens of the layers of scales for which ``attention`` takes the kernel of any shape.
+
+    Args:
+        apart: layers at the start that do not count: see ``SparseBlocks.choose_ahead``.
+    """
     found: set[int] = set()
     for step in plan.compiled.scales:
-        shapes = {(block.tokens, block.keys) for block in step.blocks if block.tokens}
+        shapes = {(block.tokens, block.keys) for block in step.blocks[apart:] if block.tokens}
         if len(shapes) > FEW_SHAPES:
             found.update(tokens for tokens, _ in shapes)
     return found
@@ -174,7 +179,7 @@ def _choose(runner: FusedRunner, plan: SparsityPlan, rows: int, residual: torch.
             some = [layer for layer in range(shape.depth) if step.partial(layer)]
             x = _zeros(runner, 1, 1, shape.width, dtype=residual).expand(rows, step.tokens, -1)
             if one.guiding and not step.together:
-                selector.select_in_layers(step, one.guiding, maps)
+                selector.select_in_layers(s, step, one.guiding, maps)
             elif some:
                 selector.select(s, some[0], step, x, maps[0] if one.guiding else None)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..models.transformer import InfinityTransformer
 from ..sparsity.compiled import ScaleStep
 from .head import embed_scale
-from .observers import LayerProbe
+from .observers import SOURCE, LayerProbe
 from .sparse import SparseBlocks
 
 
@@ -94,6 +94,36 @@ class ScaleForward:
         self.blocks.runner.end()
         rows = x.shape[0] if guidance.on_logits else self.batch
         return self.transformer.logits(x[:rows], self.blocks.runner.text)
+
+    def source(self, x: Tensor, rotation: Tensor, level: int) -> Tensor:
+        """A source picture's tokens through all blocks, for their keys and values. Nothing is left
+        out, and guidance is not mixed in. May be recorded.
+
+        Args:
+            x: [R, N, C] residual before the level embedding, changed.
+            rotation: [N, D / 2, 2] of the tokens' places.
+            level: number of the level embedding.
+
+        Returns:
+            The residual after the last block.
+        """
+        runner, depth = self.blocks.runner, self.transformer.shape.depth
+        embedding = self.transformer.level_embed.weight[level].to(x.dtype)
+        runner.many_shapes = False
+        runner.begin(range(depth), x.shape[0])
+        for layer in range(depth):
+            if self.check is not None:
+                self.check()
+            if self._embeds_level(layer):
+                x.add_(embedding)
+            if self.probe:
+                self.probe.block_input(SOURCE, layer, x)
+            apart = self.probe is not None or self._embeds_level(layer + 1)
+            runner.block(SOURCE, layer, x, rotation, follow=layer + 1 < depth and not apart)
+            if self.probe:
+                self.probe.block_output(SOURCE, layer, x)
+        runner.end()
+        return x
 
     def _embeds_level(self, layer: int) -> bool:
         shape = self.transformer.shape

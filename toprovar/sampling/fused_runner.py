@@ -26,21 +26,18 @@ from ..ops.token_merge import merge_update_
 from ..ops.widen_cache import widen_cache
 from .attending import PLAIN, Attending, put_away
 from .block_runner import FallbackUpdate
-from .bounded_cache import BoundedCache
-from .cache import KVCache
 from .device_text import DeviceText
 from .layers import Activations, Layers
 from .params import EngineOptions
+from .source_cache import FACTORS as FACTORS
+from .source_cache import AnyCache
 from .streaming import stream_of
-
-FACTORS = (1 / 448, 1 / 8)
-"""Of keys and of values in a cache of 8-bit numbers. Keys have length 1; values up to 56 fit."""
 
 
 class FusedRunner:
     """The blocks of one run; attributes and methods as of ``BlockRunner``."""
 
-    cache: KVCache | BoundedCache
+    cache: AnyCache
     many_shapes = False
 
     def __init__(
@@ -148,9 +145,9 @@ class FusedRunner:
         qkv = self._layers.linear(y, block.self_attn.to_qkv, text.qkv_bias)
         rows, count, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
         wide = self._narrow if self.dtype == E4M3 else self.dtype
-        factors = FACTORS if self.dtype == E4M3 else None
         q = torch.empty(rows, count, heads, width // heads, dtype=wide, device=qkv.device)
         k_new, v_new = self.cache.new(layer, count, rows)
+        factors = FACTORS if k_new.dtype == E4M3 else None
         rotate_qkv(qkv.view(rows, count, 3, heads, -1), rotation, q, k_new, v_new,
                    text.head_scale, index, factors=factors)
         q = q.transpose(1, 2)

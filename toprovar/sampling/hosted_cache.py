@@ -49,7 +49,7 @@ class HostedCache(KVCache):
         self._room = torch.empty(2 if self.hosted else 0, rows, most, 2, heads, head_dim,
                                  dtype=dtype, device=device)
         self._rooms = Rooms(device, self._fetch)
-        self._at: dict[int, int] = {}
+        self._at_room: dict[int, int] = {}
         self._at_work = rows
 
     @property
@@ -73,28 +73,34 @@ class HostedCache(KVCache):
         if layer not in self._stored:
             return super().new(layer, count, rows)
         self._at_work = rows
-        self._at[layer] = self._rooms.use(layer)
+        self._at_room[layer] = self._rooms.use(layer)
         start = self.lengths[layer]
         stop = start + count
         if stop > self._room.shape[2]:
             raise ValueError(f"layer {layer}: {count} keys after {start} do not fit the cache that "
                              "was laid out")
         self.lengths[layer] = stop
-        k, v = self._room[self._at[layer], self._rows(rows), start:stop].unbind(2)
+        k, v = self._room[self._at_room[layer], self._rows(rows), start:stop].unbind(2)
         return k, v
 
     def visible(self, layer: int, rows: int) -> tuple[Tensor, Tensor]:
         if layer not in self._stored:
             return super().visible(layer, rows)
-        held = self._room[self._at[layer], self._rows(rows), : self.lengths[layer]]
+        held = self._room[self._at_room[layer], self._rows(rows), : self.lengths[layer]]
         k, v = held.transpose(1, 3).unbind(2)
+        return k, v
+
+    def places(self, layer: int, rows: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        if layer not in self._stored:
+            return super().places(layer, rows, start, stop)
+        k, v = self._room[self._at_room[layer], self._rows(rows), start:stop].unbind(2)
         return k, v
 
     def put_away(self, layer: int, count: int, rows: int) -> None:
         """Copy the ``count`` newest keys of a layer out, if a later scale may read them."""
         if layer not in self._stored:
             return
-        stored, room = self._stored[layer], self._room[self._at[layer]]
+        stored, room = self._stored[layer], self._room[self._at_room[layer]]
         stop = self.lengths[layer]
         start, own = stop - count, self._rows(rows)
         if stop > stored.shape[1]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .report import SOURCE as SOURCE
 from .report import ScaleReport
 
 
@@ -37,7 +38,8 @@ class ScaleState:
 class LayerProbe:
     """Looks into a run without changing it; override what is of interest.
 
-    Tensors are the run's own: copy what is kept.
+    Tensors are the run's own: copy what is kept. Where a source picture is edited, its own pass
+    through the blocks comes first, as scale ``SOURCE``.
     """
 
     def block_input(self, scale: int, layer: int, x: Tensor) -> None:

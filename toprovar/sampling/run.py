@@ -8,7 +8,7 @@ iterating and the run is over.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..devices import least_saving
 from ..models.fingerprint import model_fingerprint
-from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
@@ -35,8 +34,10 @@ from .held import Held
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
-from .report import RunReport, ScaleReport, recording_notes
+from .report import RunReport, ScaleReport, SourceReport, recording_notes
 from .setup import all_rows, borrow_workspace, make_runner, shortcuts_for
+from .source import SourcePass, checked_source, rotations_of, source_tokens
+from .source_cache import SourceCache
 from .sparse import SparseBlocks
 from .timing import Clock
 from .workspace import give_back
@@ -50,6 +51,8 @@ class SamplingRun:
         text: features of the B prompts (raw text-encoder output).
         params: what to sample.
         negative: features in place of the learned null text, one for all or one per prompt.
+        source: of a model that edits a picture (VAREdit): the encoder's features of one picture
+            for all, or one per prompt, [1 or B, latent channels, H, W] at the schedule's size.
         plan: which tokens to process: a ``SparsityPlan``, or a strategy that plans inside the run;
             None = all.
         generators: one for all images (the official order), or one per image; None = torch's own.
@@ -78,6 +81,7 @@ class SamplingRun:
         params: SamplingParams,
         *,
         negative: PackedText | None = None,
+        source: Tensor | None = None,
         plan: Planner | None = None,
         generators: Generators = None,
         options: EngineOptions | None = None,
@@ -107,6 +111,7 @@ class SamplingRun:
         self.mixing_layers = params.mixing_layers(shape.depth)
         self.backend = attention_ops.choose(self.options.attention_backend, self.device)
         self.batch = len(text)
+        picture = checked_source(shape, schedule, self.batch, source, self.device)
         text = text.to(self.device, torch.float32)
         if params.guided:
             text = PackedText.join(all_rows(transformer, text, negative, params, away))
@@ -135,8 +140,14 @@ class SamplingRun:
                                           by_head, self.workspace)
             draws = draws or SeededDraws(generators, self.batch, pinned=self.device.type == "cuda")
             self._set_blocks(watch, selector, draws)
-            self.rotations = self.workspace.rotations if self.workspace else schedule_rotations(
-                schedule, shape.head_dim, self.device)
+            own = self.workspace
+            turns, self.rotations = (own.source_rotation, own.rotations) if own is not None \
+                else rotations_of(shape, schedule, self.device)
+            self._source = None
+            if picture is not None and turns is not None:
+                self._source = SourcePass(picture, turns, len(schedule) - 1,
+                                          self.options.residual_dtype,
+                                          None if own is None else own.source)
             self._laid_out = -1
             self._lay_out(0)
             if isinstance(self.runner, FusedRunner):
@@ -148,6 +159,7 @@ class SamplingRun:
                 device=self.device,
             )
         self.scale_reports: list[ScaleReport] = []
+        self.source_report: SourceReport | None = None
 
     def _set_blocks(self, watch: EntropyListener | None = None, selector: Selector | None = None,
                     draws: Draws | None = None) -> None:
@@ -167,6 +179,7 @@ class SamplingRun:
 
     def __iter__(self) -> Iterator[ScaleState]:
         try:
+            self.read_source()
             for scale in range(len(self.params.schedule)):
                 if not self.plan_state.plan.scales[scale].run:
                     self._skip(scale)
@@ -178,6 +191,15 @@ class SamplingRun:
         finally:
             if self.workspace is not None:
                 self._leave()
+
+    def read_source(self) -> None:
+        """Before the first scale: pass the source picture's tokens through the blocks, for their
+        keys and values. Does nothing where there is no source, or where that was done."""
+        if self._source is None or self.source_report is not None:
+            return
+        with torch.inference_mode(), attention_ops.held_to(self.backend):
+            self.source_report = self._source(self.forward, self._rows(0), self.clock,
+                                              self._computed)
 
     def continue_from(self, codes: Tensor) -> None:
         """Between two scales: go on from other summed codes than the run's own.
@@ -213,7 +235,9 @@ class SamplingRun:
             cache_dtype=str(self.runner.dtype).removeprefix("torch."),
             attention_backend=self.backend,
             kv_bytes=self.runner.cache.nbytes,
-            seconds={"scales": sum(s.seconds for s in self.scale_reports)},
+            source=self.source_report,
+            seconds={"scales": sum(s.seconds for s in self.scale_reports)
+                     + (self.source_report.seconds if self.source_report else 0.0)},
             notes=(*self.notes, *plan.notes, *recording_notes(self.recorded)),
             used_plan=plan,
             replayed_scales=self.replayed,
@@ -231,16 +255,16 @@ class SamplingRun:
         """Make room in the KV cache for ``scale`` and all that is certain to follow."""
         if self.workspace is not None or scale <= self._laid_out:
             return
-        plan, shape = self.plan_state.plan, self.transformer.shape
-        rows = self._rows(scale)
-        about = (len(rows), shape.num_heads, shape.head_dim, self.runner.dtype, self.device,
-                 rows.start)
+        plan, schedule = self.plan_state.plan, self.params.schedule
         horizon = self._laid_out = self.plan_state.horizon(scale)
+        source = source_tokens(self.transformer.shape, schedule)
         if scale == 0:
-            self.runner.cache = first_cache(plan, horizon, self.params.schedule,
-                                            self.options.hosted_layers, about, self.runs_again)
+            self.runner.cache = first_cache(self.transformer, plan, horizon, schedule, source,
+                                            self.options, self._rows(0), self.runner.dtype,
+                                            self.runs_again)
         elif not self.options.hosted_layers:
-            self.runner.cache = relaid_cache(self.runner.cache, plan, horizon, rows)
+            self.runner.cache = relaid_cache(self.runner.cache, plan, horizon, source,
+                                             self._rows(scale))
 
     def _rows(self, scale: int) -> range:
         """Rows that a scale runs: all, the conditional ones, or the unconditional ones."""
@@ -272,6 +296,8 @@ class SamplingRun:
         grid = self.params.schedule.grids[scale]
         cfg, tau = self.params.cfg_list[scale], self.params.tau_list[scale]
         self._lay_out(scale)
+        if isinstance(self.runner.cache, SourceCache):
+            self.runner.cache.scale_grid = grid
         self.runner.start_row(self._rows(scale).start)
         self.blocks.begin(scale, self._rows(scale), self.device)
         self.check()
@@ -330,8 +356,15 @@ class SamplingRun:
             return compute()
         key = (self.blocks.signature(scale), rows, guided, cfg if guidance.layers else None,
                self.params.cfg_insertion_layer if guided else (), guidance.on_logits)
-        before = self.workspace.replays, self.workspace.records
-        logits = self.workspace.run(key, compute, self.blocks, at_once=self.plan_state.recurs)
-        self.replayed += self.workspace.replays - before[0]
-        self.recorded += self.workspace.records - before[1]
-        return logits
+        return self._computed(key, compute, self.plan_state.recurs)
+
+    def _computed(self, key: Hashable, work: Callable[[], Tensor], at_once: bool) -> Tensor:
+        """The result of ``work``, computed or replayed: see ``Workspace.run``."""
+        own = self.workspace
+        if own is None:
+            return work()
+        before = own.replays, own.records
+        found = own.run(key, work, self.blocks, at_once=at_once)
+        self.replayed += own.replays - before[0]
+        self.recorded += own.records - before[1]
+        return found

@@ -22,6 +22,7 @@ from .bounded_cache import BoundedLayout
 from .device_text import DeviceText
 from .fused_runner import FusedRunner
 from .params import EngineOptions, SamplingParams
+from .source import source_tokens
 from .streaming import stream_of
 from .workspace import Workspace, borrow, release
 
@@ -54,7 +55,9 @@ def borrow_workspace(
         if options.graphs:
             raise ValueError(f"graphs=True: {reason}")
         return None
-    bounded = BoundedLayout.plan(plan) if plan.bounded else None
+    bounded = None
+    if plan.bounded:
+        bounded = BoundedLayout.plan(plan, source_tokens(transformer.shape, schedule))
     about = (schedule, batch, len(text), max(text.lengths), options, bounded, runs_again)
     try:
         return borrow(transformer, *about)

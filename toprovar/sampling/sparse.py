@@ -23,6 +23,7 @@ from .fused_runner import FusedRunner
 from .kept_updates import AFTER, WHOLE, KeptUpdates
 from .memory import EntropyListener, Grid, Memory, Room
 from .mixing import Mixer
+from .source_cache import SourceCache
 
 FEW_SHAPES = 2
 """Different (queries, keys) among the layers of a scale up to which attention is prepared for each:
@@ -85,8 +86,11 @@ class SparseBlocks:
         are those of earlier scales, so they are known before the first block."""
         step, latest = self._plan.scales[scale], self.maps.latest
         self._chosen, self._together = {}, None
+        # Of a run with a source picture, the first block has a number of keys of its own.
+        apart = int(isinstance(self.runner.cache, SourceCache))
         self.runner.many_shapes = len({
-            (block.tokens, block.keys) for block in step.blocks if block.tokens}) > FEW_SHAPES
+            (block.tokens, block.keys) for block in step.blocks[apart:] if block.tokens
+        }) > FEW_SHAPES
         layers = [n for n in step.guiding if n in latest]
         if step.plan.together or len({latest[n][1] for n in layers}) != 1 \
                 or type(self.selector) is not Selector:
@@ -274,10 +278,13 @@ class SparseBlocks:
         block, window = step.blocks[layer], None
         if block.window is not None:
             constants, device = self.selector.constants, self.runner.transformer.null_text.device
-            key = (block.window, device)
+            grids, seen, cache = block.window.grids, Window(*block.window[1:]), self.runner.cache
+            if isinstance(cache, SourceCache):  # seen whole, as the first scales are
+                grids = (cache.ahead_grid(layer), *grids)
+                seen = Window(seen.sinks + 1, seen.radius)
+            key = (grids, seen, device)
             if key not in constants:
-                constants[key] = window_blocks(block.window.grids, Window(*block.window[1:]),
-                                               device)
+                constants[key] = window_blocks(grids, seen, device)
             window = constants[key]
         held = None if block.held == block.keys else hold(block.held, step.plan.grid, block.tokens)
         return Attending(self.maps.taken(scale, layer, block), held, window)

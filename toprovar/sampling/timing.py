@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .report import RunReport, ScaleReport
+from .report import SOURCE, RunReport, ScaleReport
 
 
 class Clock:
@@ -23,7 +23,7 @@ class Clock:
         self._marks: dict[Hashable, list[Any]] = {}
 
     def mark(self, part: Hashable) -> None:
-        """The part begins, or ends. Scales go by their numbers."""
+        """The part begins, or ends. Scales go by their numbers, a source picture by ``SOURCE``."""
         if self.device.type == "cuda":
             mark = torch.cuda.Event(enable_timing=True)
             mark.record(torch.cuda.current_stream(self.device))
@@ -47,6 +47,9 @@ class Clock:
         scales: tuple[ScaleReport, ...] = tuple(
             dataclasses.replace(s, seconds=self.seconds(s.index)) for s in report.scales
         )
-        total = sum(s.seconds for s in scales)
-        return dataclasses.replace(report, scales=scales,
+        total, source = sum(s.seconds for s in scales), report.source
+        if source is not None:
+            source = dataclasses.replace(source, seconds=self.seconds(SOURCE))
+            total += source.seconds
+        return dataclasses.replace(report, scales=scales, source=source,
                                    seconds={**report.seconds, "scales": total})

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ..graphs import GraphPool
 from ..models.replay import Weights, when_moved
-from ..models.rope import schedule_rotations
 from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops.fp8 import E4M3
@@ -32,6 +31,8 @@ from .hosted_cache import HostedCache
 from .memory import Memory
 from .params import EngineOptions
 from .scratch import recorded_bytes, scale_bytes
+from .source import rotations_of, source_tokens
+from .source_cache import AnyCache, SourceCache, with_source
 from .sparse import SparseBlocks
 
 logger = logging.getLogger(__name__)
@@ -75,8 +76,9 @@ class Workspace:
                  options.cache_dtype or transformer.compute_dtype, self.device)
         # A dense run's: any plan's keys fit in, and a scale that two plans begin with alike is
         # recorded once.
-        counts = [(n,) * shape.depth for n in schedule.tokens]
-        self.cache: KVCache | BoundedCache
+        source = source_tokens(shape, schedule)
+        counts = with_source([(n,) * shape.depth for n in schedule.tokens], source)
+        self.cache: AnyCache
         if bounded is not None:
             self.cache = BoundedCache(bounded, *about)
         elif options.hosted_layers:
@@ -86,13 +88,20 @@ class Workspace:
             self.cache = RerunCache(counts, *about)
         else:
             self.cache = KVCache(CacheLayout.plan(counts), *about)
-        height, width = (side * shape.patch for side in schedule.grids[-1])
+        grid = schedule.grids[-1]
+        #: [B, d, h, w] of a picture to edit
+        self.source: Tensor | None = None
+        if source:
+            wide = transformer.compute_dtype if about[3] == E4M3 else about[3]
+            self.cache = SourceCache(self.cache, grid, *about[:3], wide, self.device)
+            self.source = torch.zeros(batch, shape.bits_per_token, *grid, device=self.device)
+        height, width = (side * shape.patch for side in grid)
         self.codes = torch.zeros(batch, shape.latent_channels, height, width, device=self.device)
-        self.rotations = schedule_rotations(schedule, shape.head_dim, self.device)
+        self.source_rotation, self.rotations = rotations_of(shape, schedule, self.device)
         self.pool = GraphPool(self.device)
         self.pool.reserve(recorded_bytes(scale_bytes(
             shape, transformer.compute_dtype, rows, max(schedule.tokens),
-            sum(schedule.tokens) if options.cache_dtype == E4M3 else 0)))
+            source + sum(schedule.tokens) if options.cache_dtype == E4M3 else 0)))
         self.busy = False
         self.refused = False
         self.replays = self.records = 0

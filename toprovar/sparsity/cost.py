@@ -36,6 +36,8 @@ class WorkTable:
         parts: [S, L] how many times tokens are picked: 3 = before every sub-layer.
         jumps: [S, 1] how many shortcuts predict the scale's tokens.
         mixtures: [S, 1] how many mixtures are made of the scale's tokens, over all groups.
+        source: tokens of a source picture, which pass every layer before the first scale, in as
+            many rows as that has; ``keys`` counts what scales see of them.
         cache: keys of a row that a bounded cache has room for; None = all are kept.
     """
 
@@ -50,17 +52,26 @@ class WorkTable:
     jumps: Table
     mixtures: Table
     cache: float | None = None
+    source: int = 0
 
     @staticmethod
-    def of(plan: SparsityPlan, guided: bool = True) -> WorkTable:
+    def of(plan: SparsityPlan, guided: bool = True, edits: bool = False) -> WorkTable:
+        """Of a plan.
+
+        Args:
+            guided: whether unconditional rows are run.
+            edits: whether the model edits a source picture (``TransformerConfig.edits``).
+        """
         steps = plan.compiled.scales
         tokens = np.array([[s.plan.tokens] for s in steps], dtype=np.float64)
         run = np.array([[float(s.plan.run)] for s in steps])
         rows = run * [[2.0 if guided and s.plan.guided else 1.0] for s in steps]
+        source = plan.scales[-1].tokens if edits else 0
         kept, keys, measured, updated, chosen, parts = np.array([
-            [(b.tokens, _seen(b), b.measured, b.stored or b.fallback is not None,
-              b.chosen in CHOSEN, 3 if b.chosen == "part" else 1) for b in s.blocks]
-            for s in steps], dtype=np.float64).transpose(2, 0, 1)
+            [(b.tokens, _seen(b, _source_keys(s.plan.grid, n, source)), b.measured,
+              b.stored or b.fallback is not None, b.chosen in CHOSEN,
+              3 if b.chosen == "part" else 1)
+             for n, b in enumerate(s.blocks)] for s in steps], dtype=np.float64).transpose(2, 0, 1)
         mixtures = np.zeros_like(tokens)
         for s, step in enumerate(steps):
             if step.plan.run and step.plan.special:
@@ -69,21 +80,29 @@ class WorkTable:
                 mixtures[s] = kept[s, starts].sum()
         return WorkTable(rows, tokens, kept, keys, measured, chosen, updated, parts,
                          run * [[float(s.jumps)] for s in steps], mixtures,
-                         _cache_keys(plan) if plan.compiled.bounded else None)
+                         _cache_keys(plan, source) if plan.compiled.bounded else None, source)
 
     @staticmethod
-    def dense(plan: SparsityPlan, guided: bool = True) -> WorkTable:
-        """The same run with nothing left out."""
+    def dense(plan: SparsityPlan, guided: bool = True, edits: bool = False) -> WorkTable:
+        """The same run with nothing left out; arguments as of ``of``."""
         tokens = np.array([[s.tokens] for s in plan.scales], dtype=np.float64)
         kept = np.repeat(tokens, plan.model.depth, axis=1)
         none = np.zeros_like(kept)
         rows = np.full_like(tokens, 2.0 if guided else 1.0)
-        return WorkTable(rows, tokens, kept, kept.cumsum(0), none, none, none, none + 1,
-                         np.zeros_like(tokens), np.zeros_like(tokens))
+        source = plan.scales[-1].tokens if edits else 0
+        ahead = np.array([[_source_keys(s.grid, n, source) for n in range(plan.model.depth)]
+                          for s in plan.scales], dtype=np.float64)
+        return WorkTable(rows, tokens, kept, kept.cumsum(0) + ahead, none, none, none, none + 1,
+                         np.zeros_like(tokens), np.zeros_like(tokens), None, source)
+
+    @property
+    def source_token_layers(self) -> float:
+        """Of the source picture alone."""
+        return float(self.rows[0, 0] * self.source * self.kept.shape[1])
 
     @property
     def token_layers(self) -> float:
-        return float((self.rows * self.kept).sum())
+        return float((self.rows * self.kept).sum()) + self.source_token_layers
 
     @property
     def kv_values(self) -> float:
@@ -95,7 +114,7 @@ class WorkTable:
 
     def scale_flops(self, shape: TransformerConfig) -> Table:
         """[S] of each scale's blocks and head, a multiply-add counted as two."""
-        linear = 2 * shape.width * (6 * shape.width + 2 * shape.mlp_hidden)
+        linear = _linear_flops(shape)
         attention = 4 * shape.width * (self.keys + TEXT_TOKENS)
         head = 2 * shape.width * 2 * shape.bits_per_token
         blocks = (self.rows * self.kept * (linear + attention)).sum(1)
@@ -103,29 +122,52 @@ class WorkTable:
         mixing = self.mixtures * 2 * shape.width
         return blocks + (self.rows * self.tokens * (head + jumps + mixing)).sum(1)
 
+    def source_flops(self, shape: TransformerConfig) -> float:
+        """Of the source picture's pass through the blocks."""
+        attention = 4 * shape.width * (self.source + TEXT_TOKENS)
+        return self.source_token_layers * (_linear_flops(shape) + attention)
+
     def flops(self, shape: TransformerConfig) -> float:
         """Of all blocks and the head."""
-        return float(self.scale_flops(shape).sum())
+        return float(self.scale_flops(shape).sum()) + self.source_flops(shape)
 
 
-def _seen(block: BlockStep) -> float:
-    """Keys that a token of a block attends to, in the mean."""
+def _linear_flops(shape: TransformerConfig) -> float:
+    """Of a block's matrix products, a token."""
+    return 2 * shape.width * (6 * shape.width + 2 * shape.mlp_hidden)
+
+
+def _source_keys(grid: tuple[int, int], layer: int, source: int) -> int:
+    """Keys that a layer sees of a source picture, or in the first layer of its averages at the
+    scale's grid (``sampling.source_cache``)."""
+    if not source or layer:
+        return source
+    return grid[0] * grid[1]
+
+
+def _seen(block: BlockStep, ahead: int) -> float:
+    """Keys that a token of a block attends to, in the mean.
+
+    Args:
+        ahead: those of a source picture, which are seen in any case.
+    """
     window = block.window
     if window is None:
-        return block.keys
-    return block.keys * seen_share(window.grids, SeenWindow(window.sinks, window.radius))
+        return ahead + block.keys
+    return ahead + block.keys * seen_share(window.grids, SeenWindow(window.sinks, window.radius))
 
 
-def _cache_keys(plan: SparsityPlan) -> float:
-    """Keys that bounded layers hold, and those of the largest layer at work."""
+def _cache_keys(plan: SparsityPlan, source: int) -> float:
+    """Keys that bounded layers hold, and those of the largest layer at work, with the ``source``
+    picture's before them; and its own in the first layer once more."""
     blocks = [step.blocks for step in plan.compiled.scales]
-    held = sum(max(b.held for b in column) for column in zip(*blocks, strict=True))
-    return held + max(b.keys for row in blocks for b in row)
+    held = sum(source + max(b.held for b in column) for column in zip(*blocks, strict=True))
+    return held + source + max(b.keys for row in blocks for b in row) + source
 
 
 def count(plan: SparsityPlan, shape: TransformerConfig, guided: bool = True) -> PredictedCost:
     """Products, FLOPs and KV cache of one image under ``plan``, and as shares of a dense run."""
-    own, dense = WorkTable.of(plan, guided), WorkTable.dense(plan, guided)
+    own, dense = (table(plan, guided, shape.edits) for table in (WorkTable.of, WorkTable.dense))
     flops = own.flops(shape)
     return PredictedCost(
         token_layers=int(own.token_layers), token_layer_share=own.token_layers / dense.token_layers,
@@ -177,11 +219,18 @@ class CostModel(BaseModel):
         )
         scales = run * (self.scale + self.scale_token * work.tokens)
         scales = scales + work.jumps * every * (self.update + self.token / 5)
-        return float((run * blocks).sum() + scales.sum())
+        return float((run * blocks).sum() + scales.sum()) + self.source_seconds(work)
 
-    def seconds(self, plan: SparsityPlan, guided: bool = True) -> float:
-        """Seconds of the scale loop for one image under ``plan``."""
-        return self.table_seconds(WorkTable.of(plan, guided))
+    def source_seconds(self, work: WorkTable) -> float:
+        """Seconds of a source picture's pass through the blocks."""
+        if not work.source:
+            return 0.0
+        return self.block * work.kept.shape[1] \
+            + work.source_token_layers * (self.token + self.pair * work.source)
+
+    def seconds(self, plan: SparsityPlan, guided: bool = True, edits: bool = False) -> float:
+        """Seconds of the scale loop for one image under ``plan``, and of its source picture."""
+        return self.table_seconds(WorkTable.of(plan, guided, edits))
 
 
 @dataclass(frozen=True)
@@ -208,7 +257,7 @@ class Target:
 
     def cost(self, plan: SparsityPlan, shape: TransformerConfig, guided: bool = True) -> float:
         """The share that ``plan`` comes to."""
-        own, dense = WorkTable.of(plan, guided), WorkTable.dense(plan, guided)
+        own, dense = (table(plan, guided, shape.edits) for table in (WorkTable.of, WorkTable.dense))
         if self.model is None:
             return own.flops(shape) / dense.flops(shape)
         return self.model.table_seconds(own) / self.model.table_seconds(dense)
@@ -220,8 +269,8 @@ def predict(plan: SparsityPlan, shape: TransformerConfig, model: CostModel | Non
     cost = count(plan, shape, guided)
     if model is not None:
         cost = cost.model_copy(update={
-            "seconds": model.seconds(plan, guided),
-            "dense_seconds": model.table_seconds(WorkTable.dense(plan, guided)),
+            "seconds": model.seconds(plan, guided, shape.edits),
+            "dense_seconds": model.table_seconds(WorkTable.dense(plan, guided, shape.edits)),
             "device": model.device,
         })
     return plan.model_copy(update={"predicted": cost})
