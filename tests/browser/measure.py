@@ -53,7 +53,7 @@ async () => {
       if (over(a, b)) found.push(`${name(node)}: ${what} ${say(a)} lies over ${other} ${say(b)}`);
     }));
     const panel = node.widgets?.find((one) => one.name === "toprovar_panel")?.element;
-    if (panel?.isConnected) {
+    if (panel?.isConnected && panel.offsetHeight) { // an empty one is not shown
       const content = panel.firstElementChild;
       const [wide, high] = [content.scrollWidth, content.scrollHeight];
       if (high > panel.clientHeight + SLACK || wide > panel.clientWidth + SLACK) {
