@@ -55,6 +55,8 @@ def test_distances_are_those_of_a_king() -> None:
         plain = torch.stack([torch.maximum((y - a).abs(), (x - b).abs()) for a, b in cells]).amin(0)
         assert torch.equal(distances[9][row].reshape(32, 32), (plain - 2).clamp_min(0).float())
     assert counts[9] == 64  # 6 x 5 tokens, on the ladder's next step
+    half, _ = near_region(inside, SCHEDULE.grids)
+    assert set(half) == {7, 8, 9}  # sides above 16 of 32
     everything, none = near_region(torch.ones(1, 1, 32, 32, dtype=torch.bool), SCHEDULE.grids)
     assert not everything and not none
 

@@ -25,8 +25,6 @@ ROUNDING = 1e-4
 """Of shares, which are sums of few numbers: what is less is none."""
 MARGIN = 1
 """Tokens around the region that late scales compute, too."""
-WHOLE_UNTIL = 16
-"""Tokens a side up to which scales compute all their tokens, whatever the mask."""
 
 
 def read_mask(mask: Any, size: tuple[int, int]) -> Tensor:
@@ -124,19 +122,22 @@ def _overlaps(cells: int, tokens: int) -> Tensor:
 
 
 def near_region(inside: Tensor, grids: Sequence[tuple[int, int]], margin: int = MARGIN,
-                whole_until: int = WHOLE_UNTIL) -> tuple[dict[int, Tensor], dict[int, int]]:
+                whole_until: int | None = None) -> tuple[dict[int, Tensor], dict[int, int]]:
     """Where late scales need to work.
 
     Args:
         inside: [B, 1, h, w] bool of the last grid.
         margin: tokens around the region that are computed, too.
-        whole_until: tokens of the shorter side up to which scales compute everything.
+        whole_until: tokens of the shorter side up to which scales compute everything; None = half
+            of the finest scale's.
 
     Returns:
         by scale, [B, h w] float32 distances in tokens from what must be computed, 0 there; and how
         many tokens that is, the most of any picture, rounded up on a ladder of counts. Scales of
         which nearly everything must be computed are absent.
     """
+    if whole_until is None:
+        whole_until = min(grids[-1]) // 2
     distances: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for scale, grid in enumerate(grids):
