@@ -148,8 +148,7 @@ def test_other_aspects_are_drawn_with_a_note(pipe: Any) -> None:
 @pytest.mark.parametrize("name", ["fastvar", "skipvar", "toprovar", "scalekv", "auto"])
 def test_strategies_apply(pipe: Any, name: str) -> None:
     image, schedule = noise(50, 50), get_schedule("1.0", "0.06M")
-    target = {"budget": 0.7} if name == "toprovar" else {}
-    plan = make_plan(pipe, name, schedule, **target)
+    plan = make_plan(pipe, name, schedule, budget=0.7 if name == "toprovar" else None)
     done = pipe(["a cat", "a dog"], image=image, seed=[1, 2], plan=plan)
     assert len(done.images) == 2
     report = done.reports[0]

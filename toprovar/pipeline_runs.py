@@ -62,7 +62,8 @@ class Runs:
         """Run and decode; the images in their form. ``reports`` has one report for each run."""
         pipeline, steps = self.pipeline, len(self.params.schedule)
         device = pipeline._execution_device
-        place = (str(device), str(pipeline.transformer.compute_dtype), self.memory.options)
+        place = (str(device), str(pipeline.transformer.compute_dtype), self.memory.options,
+                 pipeline.transformer.shape.family)
         kinds = [Kind.of(place, self.params.schedule, len(text), self.params.guided)
                  for text, _, _ in calls]
         parts: list[Any] = []

@@ -53,19 +53,6 @@ def check_family(edits: bool, asked: Asked, crop: bool, edit: object = None) -> 
                          "masks and strength are of Infinity models")
 
 
-def check_instructed(edits: bool) -> None:
-    """Refuse an Infinity model where a picture is to be edited by an instruction.
-
-    Raises:
-        ValueError: says which model is needed.
-    """
-    if not edits:
-        raise ValueError("this is an Infinity model, which draws from text; editing a picture by "
-                         "an instruction needs a VAREdit model, loaded with family='varedit' "
-                         "(--family varedit). 'toprovar edit' changes a picture by two "
-                         "descriptions with any Infinity model")
-
-
 class Sources:
     """Source pictures, one for each image that is drawn.
 

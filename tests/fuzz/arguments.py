@@ -38,6 +38,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "dtype": ("float32", "bfloat16", "x", "int8", ""), "attention": ("torch", "x", ""),
     "num": ("0", "-1", "2", "1.5", "1000000000", "x"),
     "num_seeds": ("0", "-1", "1.5", "1000000000000", "x"), "batch": ("0", "-1", "2", "x"),
+    "family": ("infinity", "varedit", "x", ""),
     "side": ("0", "-1", "64", "1000000000", "x"), "bundled": ("0", "-1", "1", "1000000000", "x"),
     "max_shard_bytes": ("0", "-1", "1", "100000", "9" * 30),
     "region": ("0", "1", "-1", "8", "1000000000"), "tile": ("0", "1", "-1", "1000000000"),
@@ -50,6 +51,8 @@ SLOW = {"calibrate", "shortcut_pictures", "help"}
 
 BASES: dict[str, list[str]] = {
     "generate": ["a red cat", "--model", "{model}", "--tau", "1", "--out", "o.png"],
+    "instruct": ["plan.png", "a red cat", "--model", "{model}", "--family", "varedit", "--out",
+                 "o.png"],
     "plan make": ["fastvar", "o.json", "--model", "{model}"],
     "plan show": ["plan.json"],
     "plan validate": ["plan.json", "--model", "{model}"],
@@ -62,7 +65,7 @@ BASES: dict[str, list[str]] = {
     "conformance": ["."],
     "doctor": [],
 }
-WEIGHTS = (10, 4, 2, 3, 1, 1, 2, 1, 3, 1, 0.3)
+WEIGHTS = (10, 4, 4, 2, 3, 1, 1, 2, 1, 3, 1, 0.3)
 
 
 def command(folder: Path, rng: Random) -> list[str]:

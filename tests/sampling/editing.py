@@ -1,4 +1,4 @@
-"""Editing a picture, spelt out for tests: token by token, key by key, in float64 if asked to.
+"""Editing a picture, spelt out for tests: token by token, key by key; and edits by the engine.
 
 Written against the description of VAREdit, not against the engine. Blocks are those of ``plain``.
 """
@@ -6,12 +6,15 @@ Written against the description of VAREdit, not against the engine. Blocks are t
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tests.sampling.plain import _block
+from tests.tiny import tiny_transformer
 from toprovar.models.latents import (
     bits_to_codes,
     fold_patches,
@@ -22,7 +25,13 @@ from toprovar.models.latents import (
 from toprovar.models.text import PackedText
 from toprovar.models.transformer import InfinityTransformer
 from toprovar.ops.adaln.reference import modulated_norm
+from toprovar.sampling.bits import ForcedBits
+from toprovar.sampling.params import EngineOptions, SamplingParams
+from toprovar.sampling.run import SamplingRun, ScaleState
 from toprovar.schedules import ScaleSchedule, get_schedule
+
+SCHEDULE = get_schedule("1.0", "0.06M")
+CFG = 2.5
 
 
 def place(n: int, schedule: ScaleSchedule) -> tuple[int, int]:
@@ -135,3 +144,62 @@ def editing_logits(
             small = fold_patches(resize_codes(summed, (h, w)), shape.patch)
             x = model.token_embed(small.flatten(2).transpose(1, 2))
     return logits
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A model and a size that no released model has."""
+
+    template: str = "1.0"
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def schedule(self) -> ScaleSchedule:
+        return get_schedule(self.template, "0.06M")
+
+    def model(self) -> InfinityTransformer:
+        return tiny_transformer(family="varedit", **self.changes)
+
+
+def pictures(model: InfinityTransformer, schedule: ScaleSchedule, count: int, seed: int = 7
+             ) -> Tensor:
+    """Features as an encoder gives them: of any length, not normalised."""
+    shape, (h, w) = model.shape, schedule.grids[-1]
+    generator = torch.Generator().manual_seed(seed)
+    size = (count, shape.latent_channels, h * shape.patch, w * shape.patch)
+    return torch.randn(size, generator=generator) * 1.7
+
+
+def bits_of(model: InfinityTransformer, schedule: ScaleSchedule, count: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randint(0, 2, (count, n, model.shape.bits_per_token), generator=generator,
+                          dtype=torch.uint8) for n in schedule.tokens]
+
+
+def edited(model: InfinityTransformer, text: PackedText, source: Tensor, plan: Any = None,
+           schedule: ScaleSchedule = SCHEDULE, **how: Any) -> tuple[list[ScaleState], SamplingRun]:
+    """A run under forced bits."""
+    engine = {name: how.pop(name) for name in tuple(how) if name in vars(EngineOptions())}
+    device = model.null_text.device
+    run = SamplingRun(model, text.to(device), SamplingParams(schedule, how.pop("cfg", CFG), 1.0),
+                      source=source, plan=plan, options=EngineOptions(**engine),
+                      choose=ForcedBits(bits_of(model, schedule, len(text))), **how)
+    return list(run), run
+
+
+def expected(model: InfinityTransformer, text: PackedText, source: Tensor,
+             schedule: ScaleSchedule, kept: Any = None) -> list[Tensor]:
+    """The plain loop's logits with guidance."""
+    count = len(text)
+    rows = PackedText.join([text, model.null_rows(text.lengths)])
+    each = source.expand(count, -1, -1, -1).repeat(2, 1, 1, 1)
+    bits = [b.repeat(2, 1, 1) for b in bits_of(model, schedule, count)]
+    with torch.inference_mode():
+        both = editing_logits(model, rows, schedule, each, bits, kept)
+    return [CFG * x[:count] + (1 - CFG) * x[count:] for x in both]
+
+
+def close(found: list[ScaleState], logits: list[Tensor], limit: float = 2e-5) -> None:
+    assert len(found) == len(logits)
+    for state, wanted in zip(found, logits, strict=True):
+        torch.testing.assert_close(state.logits.cpu(), wanted, atol=limit, rtol=0)

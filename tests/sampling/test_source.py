@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tests.sampling.editing import editing_logits, place
-from tests.sampling.test_graphs import plans, same
+from tests.sampling.editing import (
+    CFG,
+    SCHEDULE,
+    Odd,
+    bits_of,
+    close,
+    edited,
+    editing_logits,
+    expected,
+    pictures,
+    place,
+)
+from tests.sampling.test_graphs import same
 from tests.tiny import random_text, tiny_transformer
 from toprovar.entropy.trace import TraceRecorder
-from toprovar.models.fp8 import quantize_blocks
 from toprovar.models.rope import editing_places
-from toprovar.models.text import PackedText
-from toprovar.models.transformer import InfinityTransformer
 from toprovar.ops.attention.reference import entropy
-from toprovar.ops.fp8 import E4M3
-from toprovar.sampling import workspace
 from toprovar.sampling.bits import ForcedBits
 from toprovar.sampling.observers import SOURCE
-from toprovar.sampling.params import EngineOptions, SamplingParams
-from toprovar.sampling.run import LayerProbe, SamplingRun, ScaleState
+from toprovar.sampling.params import SamplingParams
+from toprovar.sampling.run import LayerProbe, SamplingRun
 from toprovar.sampling.source_cache import SourceCache
-from toprovar.sampling.streaming import stream_blocks
 from toprovar.schedules import ScaleSchedule, get_schedule, pixel_budgets
 from toprovar.sparsity.plan import ModelTag, ScalePlan, SparsityPlan, dense_scales
 from toprovar.sparsity.strategies.scalekv import scalekv_plan
 from toprovar.sparsity.strategies.window import window_plan
-
-SCHEDULE = get_schedule("1.0", "0.06M")
-CFG = 2.5
-
-
-@dataclass(frozen=True)
-class Odd:
-    """A model and a size that no released model has."""
-
-    template: str = "1.0"
-    changes: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def schedule(self) -> ScaleSchedule:
-        return get_schedule(self.template, "0.06M")
-
-    def model(self) -> InfinityTransformer:
-        return tiny_transformer(family="varedit", **self.changes)
-
 
 ODD = [
     Odd(),
@@ -58,50 +40,6 @@ ODD = [
     Odd("1.25", {"depth": 4, "block_chunks": 4, "level_embed_every_chunk": True}),
     Odd("1.0", {"depth": 1, "block_chunks": 1, "num_heads": 1}),
 ]
-
-
-def pictures(model: InfinityTransformer, schedule: ScaleSchedule, count: int, seed: int = 7
-             ) -> Tensor:
-    """Features as an encoder gives them: of any length, not normalised."""
-    shape, (h, w) = model.shape, schedule.grids[-1]
-    generator = torch.Generator().manual_seed(seed)
-    size = (count, shape.latent_channels, h * shape.patch, w * shape.patch)
-    return torch.randn(size, generator=generator) * 1.7
-
-
-def bits_of(model: InfinityTransformer, schedule: ScaleSchedule, count: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return [torch.randint(0, 2, (count, n, model.shape.bits_per_token), generator=generator,
-                          dtype=torch.uint8) for n in schedule.tokens]
-
-
-def edited(model: InfinityTransformer, text: PackedText, source: Tensor, plan: Any = None,
-           schedule: ScaleSchedule = SCHEDULE, **how: Any) -> tuple[list[ScaleState], SamplingRun]:
-    """A run under forced bits."""
-    engine = {name: how.pop(name) for name in tuple(how) if name in vars(EngineOptions())}
-    device = model.null_text.device
-    run = SamplingRun(model, text.to(device), SamplingParams(schedule, how.pop("cfg", CFG), 1.0),
-                      source=source, plan=plan, options=EngineOptions(**engine),
-                      choose=ForcedBits(bits_of(model, schedule, len(text))), **how)
-    return list(run), run
-
-
-def expected(model: InfinityTransformer, text: PackedText, source: Tensor,
-             schedule: ScaleSchedule, kept: Any = None) -> list[Tensor]:
-    """The plain loop's logits with guidance."""
-    count = len(text)
-    rows = PackedText.join([text, model.null_rows(text.lengths)])
-    each = source.expand(count, -1, -1, -1).repeat(2, 1, 1, 1)
-    bits = [b.repeat(2, 1, 1) for b in bits_of(model, schedule, count)]
-    with torch.inference_mode():
-        both = editing_logits(model, rows, schedule, each, bits, kept)
-    return [CFG * x[:count] + (1 - CFG) * x[count:] for x in both]
-
-
-def close(found: list[ScaleState], logits: list[Tensor], limit: float = 2e-5) -> None:
-    assert len(found) == len(logits)
-    for state, wanted in zip(found, logits, strict=True):
-        torch.testing.assert_close(state.logits.cpu(), wanted, atol=limit, rtol=0)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -155,81 +93,6 @@ def test_pruned_tokens(fused: bool) -> None:
     own = 4 * sum(sum(step.keep) for step in plan.scales)
     assert report.token_layers == own + 4 * 4 * 256
     assert report.dense_token_layers == 4 * 4 * (sum(SCHEDULE.tokens) + 256)
-
-
-@pytest.fixture
-def model(device: str) -> Iterator[InfinityTransformer]:
-    found = tiny_transformer(depth=4, block_chunks=2, family="varedit")
-    nn.Module.to(found, device)
-    yield found
-    workspace.release(found)
-
-
-PLANS = ["dense", "identity", "cached", "exit", "unconditional row", "fastvar", "mixtures",
-         "bounded", "window", "in run"]
-
-
-@pytest.mark.parametrize("name", PLANS)
-def test_recorded_edits_are_those_of_eager_runs(model: InfinityTransformer, name: str) -> None:
-    """Other pictures, instructions of other lengths: nothing of the recorded edit sticks."""
-    plan = plans(model)[name]
-    for number, length in enumerate((5, 3, 16)):
-        text, source = random_text(length, seed=number), pictures(model, SCHEDULE, 1, number)
-        eager, _ = edited(model, text, source, plan, graphs=False, fused=True)
-        found, run = edited(model, text, source, plan, graphs=True, fused=True)
-        same(found, eager)
-        if number and name != "in run":
-            assert run.report().replayed_scales == len(found) + 1  # the source's pass, too
-    plain, _ = edited(model, text, source, plan, fused=False, graphs=False)
-    if name not in ("in run", "mixtures"):
-        assert len(plain) == len(eager)
-        torch.testing.assert_close(plain[-1].logits, eager[-1].logits, atol=2e-4, rtol=0)
-
-
-@pytest.mark.parametrize("graphs", [False, True], ids=["eager", "recorded"])
-@pytest.mark.parametrize(("name", "hosted"), [("dense", 1), ("skipvar", 4), ("in run", 4)])
-def test_keys_that_wait_in_host_memory(model: InfinityTransformer, name: str, hosted: int,
-                                       graphs: bool) -> None:
-    plan = plans(model)[name]
-    for number in (1, 2):
-        text, source = random_text(5, seed=number), pictures(model, SCHEDULE, 1, number)
-        eager, _ = edited(model, text, source, plan, graphs=False, fused=True)
-        same(edited(model, text, source, plan, graphs=graphs, fused=True, hosted_layers=hosted)[0],
-             eager)
-
-
-@pytest.mark.parametrize("graphs", [False, True], ids=["eager", "recorded"])
-@pytest.mark.parametrize("kept", [0, 2])
-def test_streamed_blocks(model: InfinityTransformer, device: str, graphs: bool, kept: int) -> None:
-    streamed = tiny_transformer(depth=4, block_chunks=2, family="varedit")
-    stream_blocks(streamed, device, resident=kept)
-    for number in (1, 2):
-        text, source = random_text(5, seed=number), pictures(model, SCHEDULE, 1, number)
-        same(edited(streamed, text, source, graphs=graphs)[0],
-             edited(model, text, source, graphs=False, fused=True)[0])
-    workspace.release(streamed)
-
-
-@pytest.mark.parametrize("name", ["dense", "bounded"])
-def test_eight_bits_change_little(device: str, name: str) -> None:
-    wide = tiny_transformer(depth=4, block_chunks=2, width=128, family="varedit")
-    for layer in range(4):
-        wide.block(layer).bfloat16()
-    nn.Module.to(wide, device)
-    plan, text, source = plans(wide)[name], random_text(5), pictures(wide, SCHEDULE, 1)
-
-    def logits(**how: Any) -> Tensor:
-        return torch.cat([s.logits.flatten() for s in edited(wide, text, source, plan, **how)[0]])
-
-    whole = logits(graphs=False, fused=True)
-    eager = logits(graphs=False, cache_dtype=E4M3)
-    assert 0 < (eager - whole).norm() / whole.norm() < 0.1
-    for _ in range(2):
-        recorded = logits(graphs=True, cache_dtype=E4M3)
-        torch.testing.assert_close(recorded, eager, atol=1e-4, rtol=1e-4)
-    quantize_blocks(wide)
-    assert 0 < (logits(graphs=False) - whole).norm() / whole.norm() < 0.25
-    workspace.release(wide)
 
 
 class Keys(LayerProbe):

@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..devices import DTYPES, choose_device, findings
     from ..memory.foresee import foresee
     from ..memory.request import Allowance
+    from ..models.variants import get_variant
     from ..ops.registry import Call, all_ops
 
     found = {"toprovar": __version__, "python": platform.python_version(),
@@ -66,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"will use: {use['device']}{memory}, {use['dtype']} ({_why(use)}); attention auto: "
           "torch picks a kernel for each call")
     for name, told in found["memory"].items():
-        print(f"Infinity-{name.upper()}, one picture: {told}")
+        title = get_variant(name).title.partition(",")[0]
+        print(f"{title}, one picture: {told}")
     return 0
 
 

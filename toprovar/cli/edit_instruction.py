@@ -85,10 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.word_weights = True
     paths = _check(arguments, out, report_path)
     saved, source = saved_plan(arguments.plan), open_source(arguments.file)
-    pipeline = load_pipeline(arguments)
-    from ..pipeline_sources import check_instructed
-
-    check_instructed(pipeline.transformer.shape.edits)
+    pipeline = load_pipeline(arguments, edits=True)
     pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet)
     schedule = schedule_of(arguments, saved, pipeline.config["default_pn"])
     plan, costs = plan_of(arguments, pipeline, schedule, saved)

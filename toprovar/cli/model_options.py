@@ -80,8 +80,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
                                                 "--memory)")
 
 
-def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
-    """The model that was asked for, on its device."""
+def load_pipeline(arguments: argparse.Namespace, edits: bool | None = False) -> InfinityPipeline:
+    """The model that was asked for, on its device.
+
+    Args:
+        edits: whether it must be one that edits pictures (VAREdit), or one that does not; None =
+            either.
+
+    Raises:
+        ValueError: it is the other one, or cannot be loaded.
+    """
     check_model(arguments)
     if not getattr(arguments, "quiet", False):
         name = arguments.model or arguments.transformer or "the embedded model"
@@ -105,7 +113,19 @@ def load_pipeline(arguments: argparse.Namespace) -> InfinityPipeline:
         pipeline = InfinityPipeline.from_folder(arguments.model or bundled_model(), dtype,
                                                 disable_mmap=arguments.disable_mmap,
                                                 family=arguments.family)
+    _check_family(pipeline.transformer.shape.edits, edits)
     return _placed(pipeline, device, arguments)
+
+
+def _check_family(found: bool, wanted: bool | None) -> None:
+    if found and wanted is False:
+        raise ValueError("this command draws from text, and the model is a VAREdit model, which "
+                         "edits pictures: use 'toprovar instruct PICTURE INSTRUCTION', or another "
+                         "model")
+    if wanted and not found:
+        raise ValueError("this command needs a VAREdit model, and the model is an Infinity model, "
+                         "which draws from text: name another by --model, or say --family varedit "
+                         "if it is one")
 
 
 def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) -> Any:

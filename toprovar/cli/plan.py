@@ -83,7 +83,7 @@ def _make(arguments: argparse.Namespace) -> int:
     settings, _ = parsed(arguments, strategy)
     get_strategy(strategy).for_file(
         settings, arguments.speedup is not None or arguments.budget is not None)
-    pipeline = load_pipeline(arguments)
+    pipeline = load_pipeline(arguments, edits=None)
     from ..sparsity.plan import SparsityPlan
     from ..sparsity.plan_file import save_plan
     from ..sparsity.plan_table import plan_table
@@ -148,7 +148,7 @@ def _fits(arguments: argparse.Namespace, plan: SparsityPlan) -> tuple[str, tuple
         if names_size(arguments) and find_size(arguments, listed.pn) != listed:
             raise ValueError(f"{arguments.file}: made for {plan.schedule}, which is another size")
         return "checked without a model", ()
-    pipeline = load_pipeline(arguments)
+    pipeline = load_pipeline(arguments, edits=None)
     from ..models.fingerprint import model_fingerprint
 
     schedule = find_size(arguments, listed.pn) if names_size(arguments) else listed

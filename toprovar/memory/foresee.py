@@ -26,7 +26,7 @@ A_CARD = Speed(flops=5e13, memory=4e11, bus=2.4e10, overhead=448 << 20)
 
 
 def foresee(device: torch.device, dtype: torch.dtype, allowance: Allowance,
-            names: tuple[str, ...] = ("2b", "8b")) -> dict[str, MemoryPlan]:
+            names: tuple[str, ...] = ("2b", "8b", "varedit-8b")) -> dict[str, MemoryPlan]:
     """The plan of one picture of each model's own size, by its name; of none where nobody knows
     how much memory there is."""
     free = free_bytes(device)
