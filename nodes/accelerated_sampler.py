@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .support.host import ExecutionBlocker, from_pil, io, to_pil
 from .support.schema import Conditioning, Model, Plan, Report, Size, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule
+from .support.sockets import checked
 from .support.strategy_inputs import STRATEGIES
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class AcceleratedSampler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model: Infinity, conditioning: Prompts, seed: int, images: int, aspect: str,
         pixels: str, cfg: float, tau: float, top_p: float, preview: str, overlay: bool,

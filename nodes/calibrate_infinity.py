@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .support.host import io, ui
 from .support.schema import Conditioning, Model, Size, TextEncoder, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule
+from .support.sockets import checked
 
 if TYPE_CHECKING:
     from ..toprovar.schedules import ScaleSchedule
@@ -76,6 +77,7 @@ class CalibrateInfinity(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Infinity, minutes: float, seed: int, aspect: str, pixels: str,
                 target: float, resume: bool, text_encoder: Encoder | None = None,
                 conditioning: Prompts | None = None, size: ScaleSchedule | None = None

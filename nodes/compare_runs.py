@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .support.dynamic import DYNAMIC, growing, plain_values, with_layout
 from .support.host import from_pil, io, ui
 from .support.schema import Report, advanced, schema
+from .support.sockets import checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,7 @@ class CompareRuns(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, reference_report: RunsReport, side: int, reference: Tensor | None = None,
                 **runs: Any) -> io.NodeOutput:
         import torch

@@ -8,6 +8,7 @@ from .accelerated_sampler import LARGEST_SEED
 from .support.host import io, to_pil
 from .support.schema import Conditioning, Model, Size, Trace, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule
+from .support.sockets import checked
 
 if TYPE_CHECKING:
     from ..toprovar.schedules import ScaleSchedule
@@ -58,6 +59,7 @@ class EntropyAnalyzer(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Infinity, conditioning: Prompts, seed: int, aspect: str,
                 pixels: str, cfg: float, tau: float, size: ScaleSchedule | None = None
                 ) -> io.NodeOutput:

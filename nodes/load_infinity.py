@@ -43,8 +43,9 @@ class LoadInfinity(io.ComfyNode):
                             "a folder in models/text_encoders. Folders bring their own."),
                 advanced(io.Combo.Input(
                     "dtype", options=DTYPES, default="auto",
-                    tooltip="Precision of the weights. auto: bfloat16 on a GPU that has it, else "
-                            "float16; float32 on a CPU.")),
+                    tooltip="Precision of the weights. auto: what ComfyUI was started with "
+                            "(--fp16-unet, ...), else bfloat16 on a GPU that has it, float16 on "
+                            "others, float32 on a CPU.")),
                 advanced(io.Combo.Input(
                     "attention", options=BACKENDS, default="auto",
                     tooltip="Which of torch's attention kernels is used. auto lets torch choose; "
@@ -87,7 +88,9 @@ class LoadInfinity(io.ComfyNode):
     @classmethod
     def execute(cls, model: str, vae: str, text_encoder: str, dtype: str, attention: str,
                 memory: str = MEMORY[0]) -> io.NodeOutput:
+        from .support.launch import without_effect
         from .support.loading import load_infinity
+        from .support.notes import shown_notes
 
         if wrong := _wrong(model, vae, text_encoder):
             raise ValueError(wrong)
@@ -95,7 +98,7 @@ class LoadInfinity(io.ComfyNode):
             model, files.models()[model], files.vaes()[vae], files.text_encoders()[text_encoder],
             dtype, attention, memory,
         )
-        return io.NodeOutput(loaded, text, loaded.vae)
+        return io.NodeOutput(loaded, text, loaded.vae, ui=shown_notes(without_effect()))
 
 
 def _unknown(what: str, chosen: str, known: Iterable[str]) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .support.host import io
 from .support.plan_files import SUBFOLDER, next_path, prefix_error
 from .support.schema import Plan, schema
+from .support.sockets import checked
 
 if TYPE_CHECKING:
     from .support.infinity import PlanChoice
@@ -39,6 +40,7 @@ class SavePlan(io.ComfyNode):
         return prefix_error(filename_prefix) or True
 
     @classmethod
+    @checked
     def execute(cls, plan: PlanChoice, filename_prefix: str) -> io.NodeOutput:
         from ..toprovar.sparsity.plan_file import save_plan
 

@@ -12,6 +12,7 @@ from .support.dynamic import DYNAMIC, choice, with_layout
 from .support.host import io
 from .support.schema import Model, Plan, Size, Trace, advanced, hidden, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule
+from .support.sockets import checked
 from .support.strategy_inputs import STRATEGIES, inputs_of, later_inputs, strategy_inputs
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class SparsityPlanner(io.ComfyNode):
         return ["trace"] if p.Asked.read(values).wants_trace else []
 
     @classmethod
+    @checked
     def execute(
         cls, model: Infinity, aspect: str, pixels: str, guided: bool, edits: str,
         size: ScaleSchedule | None = None, plan: PlanChoice | None = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .support.host import io
 from .support.schema import Conditioning, TextEncoder, schema
+from .support.sockets import checked
 
 if TYPE_CHECKING:
     from .support.infinity import TextEncoder as Encoder
@@ -28,13 +29,13 @@ class TextEncode(io.ComfyNode):
                     tooltip="What to draw. The embedded model knows 48 kinds of objects and 10 "
                             "colours; large models know English."),
                 io.Boolean.Input(
-                    "prompt_per_line", default=False, label_on="a prompt on each line",
+                    "prompt_per_line", default=False, label_on="one a line",
                     label_off="one prompt",
                     tooltip="On: every line that is not empty is a prompt of its own, and the "
                             "sampler draws a picture for each."),
                 io.Boolean.Input(
-                    "prompt_weights", default=True, optional=True, label_on="(word:1.2) weighs",
-                    label_off="read as it stands",
+                    "prompt_weights", default=True, optional=True, label_on="(word:1.2)",
+                    label_off="plain text",
                     tooltip="On: (word:1.2) strengthens a word, (word:0.5) weakens it, (word) is "
                             "1.1. With a backslash before it a bracket is a bracket. "
                             "embedding:name and BREAK are left out, and the node says so. Off: "
@@ -42,7 +43,6 @@ class TextEncode(io.ComfyNode):
             ],
             outputs=[Conditioning.Output(display_name="conditioning",
                                          tooltip="For the sampler and the analyzer.")],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -52,9 +52,10 @@ class TextEncode(io.ComfyNode):
         return True
 
     @classmethod
+    @checked
     def execute(cls, text_encoder: Encoder, text: str, prompt_per_line: bool,
                 prompt_weights: bool = True) -> io.NodeOutput:
-        from .support.notes import show_notes
+        from .support.notes import shown_notes
 
         prompts = [text]
         if prompt_per_line:
@@ -62,6 +63,5 @@ class TextEncode(io.ComfyNode):
             if not prompts:  # a text that came over a link was not there to be validated
                 raise ValueError("there is no prompt: write one on each line")
         found = text_encoder.encode(prompts, prompt_weights)
-        hidden = cls.hidden  # None where a program runs the node without a server
-        told = show_notes("" if hidden is None else str(hidden.unique_id), found.features.notes)
-        return io.NodeOutput(found, ui={"text": [told]} if told else None)
+        notes = [f"The prompt {note}." for note in found.features.notes]
+        return io.NodeOutput(found, ui=shown_notes(notes))

@@ -17,6 +17,7 @@ import comfy.model_patcher as model_patcher
 import comfy.utils
 import folder_paths
 import torch
+from comfy.cli_args import args as launch_arguments
 from comfy_api.v0_0_2 import ComfyExtension, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from server import PromptServer
 
 __all__ = ["ComfyExtension", "ExecutionBlocker", "Held", "InterruptedRun", "Part", "Progress",
-           "folder_paths", "io", "load", "manager", "model_patcher", "prompt_server", "say",
-           "stop_if_interrupted", "ui", "unload"]
+           "folder_paths", "io", "launch_arguments", "load", "manager", "model_patcher",
+           "prompt_server", "say", "stop_if_interrupted", "ui", "unload"]
 
 EVERYTHING = 1e30
 """Bytes, in the manager's manner of saying "all of it"."""
@@ -131,7 +132,13 @@ def to_comfy(image: Tensor) -> Tensor:
 
 def unit_to_comfy(image: Tensor) -> Tensor:
     """The same of [B, 3, H, W] in [0, 1]."""
-    return image.movedim(1, -1).to(manager.intermediate_device()).contiguous()
+    return between(image.movedim(1, -1)).contiguous()
+
+
+def between(tensor: Tensor) -> Tensor:
+    """A float tensor where, and as, ComfyUI has those that travel between nodes."""
+    dtype = getattr(manager, "intermediate_dtype", None)  # --fp16-intermediates of newer ones
+    return tensor.to(manager.intermediate_device(), dtype() if dtype else tensor.dtype)
 
 
 def from_pil(picture: Image.Image) -> Tensor:

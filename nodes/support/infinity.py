@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .host import Part, load, manager, say, unload
+from .launch import records
 from .vae import InfinityVAE
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Infinity:
         from ...toprovar.sampling.params import EngineOptions
 
         return EngineOptions(attention_backend=self.attention,
-                             cache_dtype=E4M3 if self.narrow_cache else None)
+                             cache_dtype=E4M3 if self.narrow_cache else None, graphs=records())
 
     def __repr__(self) -> str:  # ComfyUI puts it into error reports
         return f"<Infinity model {self.name}>"
@@ -97,16 +98,16 @@ class Infinity:
         if self.text_encoder.there and residing.crowded(room, self.text_encoder.net):
             unload(self.text_encoder)
         vae = [self.vae.part] if pictures or with_vae else []
-        self._load([self.transformer, *vae], room)
+        self._load([self.transformer, *vae], room, residing.share(request))
         placed = residing.prepared(request)
         if placed is not None:
             say(f"memory: {placed.plan}")
         return placed
 
-    def _load(self, parts: list[Part], room: int) -> None:
+    def _load(self, parts: list[Part], room: int, brings: int) -> None:
         """Parts to their devices, but for the transformer, which comes with the run as far as there
         is room by then. It makes room where the others do not get there."""
-        with self.transformer.left_to_the_run():
+        with self.transformer.left_to_the_run(brings):
             try:
                 load(parts, room)
             except manager.OOM_EXCEPTION:
@@ -140,7 +141,7 @@ class TextEncoder:
         self._make_room()
         load([self.part], TEXT_BYTES)
         features = encode_prompts(prompts, self.tokenizer, self.part.net, self.limit,
-                                  weights=weights)
+                                  graph=records(), weights=weights)
         return Prompts(tuple(prompts), features.to("cpu"))
 
     def _make_room(self) -> None:

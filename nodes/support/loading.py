@@ -12,6 +12,7 @@ import torch
 from . import files
 from .host import manager
 from .infinity import Infinity, TextEncoder, make_parts
+from .launch import Precisions, copies_files, narrow_weights, precisions, why_not_narrow
 
 if TYPE_CHECKING:
     from ...toprovar.pipeline import InfinityPipeline
@@ -41,14 +42,13 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
     Args:
         model: pipeline folder, official file or official folder; None = the embedded model.
         vae, text_encoder: instead of the model's own; None = that.
-        dtype: name, or "auto".
+        dtype: name, or "auto"; see ``launch.precisions``.
         memory: how much may be used and how, or what is kept in 8 bits, in the loader's words.
 
     Raises:
         ValueError: something is missing or not what it should be, with what to do.
     """
     with _helpful_imports():
-        from ...toprovar.devices import choose_dtype
         from ...toprovar.memory.request import Allowance
         from ...toprovar.models.text_encoder import MAX_TEXT_TOKENS
         from ...toprovar.ops import attention as attention_ops
@@ -56,11 +56,11 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
         narrow = EARLIER.get(memory, Narrow())
         allowance = Allowance.parse("auto" if memory in EARLIER else memory)
         attention_ops.choose(attention, manager.get_torch_device())
-        wanted = choose_dtype(dtype, manager.get_torch_device())
+        wanted = precisions(dtype, manager.get_torch_device())
         # Nodes run in inference mode; weights made in it could not be moved outside of it.
         with torch.inference_mode(False):
             pipeline = _pipeline(model, vae, text_encoder, wanted)
-            if narrow.weights:
+            if narrow.weights or (narrow_weights() and why_not_narrow() is None):
                 _narrow(pipeline)
     if pipeline.text_encoder is None:
         raise ValueError(f"{name} has no text encoder of its own: choose one (flan-t5-xl in "
@@ -74,10 +74,8 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
 def _narrow(pipeline: InfinityPipeline) -> None:
     """Round the blocks' weights to 8 bits."""
     from ...toprovar.models.fp8 import quantize_blocks
-    from ...toprovar.ops.fp8_linear import why_no_fp8
 
-    device = manager.get_torch_device()
-    reason = why_no_fp8(device) if device.type == "cuda" else None
+    reason = why_not_narrow()
     if reason is not None:
         raise ValueError(f"memory: 8-bit weights cannot be used on this GPU ({reason}): choose "
                          "auto or 8-bit cache")
@@ -85,27 +83,32 @@ def _narrow(pipeline: InfinityPipeline) -> None:
 
 
 def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
-              dtype: torch.dtype) -> InfinityPipeline:
+              wanted: Precisions) -> InfinityPipeline:
+    """As the pipeline's ``from_folder`` and ``from_official``, each part in its own precision."""
     from ...toprovar.bundled import bundled_model
-    from ...toprovar.checkpoints.load import load_autoencoder
+    from ...toprovar.checkpoints.load import load_autoencoder, load_transformer
+    from ...toprovar.checkpoints.pipeline_index import read_defaults
     from ...toprovar.checkpoints.text_load import load_text_encoder
+    from ...toprovar.models.variants import default_sampling
     from ...toprovar.pipeline import InfinityPipeline
 
-    if model is not None and not files.is_pipeline(model):
-        assert vae is not None and text_encoder is not None  # the node asks for both
-        return InfinityPipeline.from_official(model, vae, text_encoder, torch_dtype=dtype)
-    pipeline = InfinityPipeline.from_folder(model or bundled_model(), dtype)
-    if vae is None and text_encoder is None:
-        return pipeline
-    parts = dict(pipeline.components)
-    if vae is not None:
-        parts["vae"] = load_autoencoder(vae, dtype=dtype)
+    folder, copied = model or bundled_model(), copies_files()
+    whole = files.is_pipeline(folder)
+    assert whole or (vae and text_encoder)  # the node asks for both
+    decoder = load_autoencoder(vae or folder / "vae", dtype=wanted.vae, disable_mmap=copied)
+    transformer = load_transformer(
+        folder / "transformer" if whole else folder, dtype=wanted.transformer,
+        vae_channels=decoder.shape.latent_channels, disable_mmap=copied,
+    )
+    encoder = tokenizer = None
     if text_encoder is not None:
-        parts["text_encoder"], parts["tokenizer"] = load_text_encoder(
-            text_encoder, text_encoder, dtype
-        )
-    defaults = {k: v for k, v in dict(pipeline.config).items() if k.startswith("default_")}
-    return InfinityPipeline(**parts, **defaults)
+        encoder, tokenizer = load_text_encoder(text_encoder, text_encoder, wanted.text_encoder,
+                                               copied)
+    elif (folder / "text_encoder").is_dir():
+        encoder, tokenizer = load_text_encoder(folder / "text_encoder", folder / "tokenizer",
+                                               wanted.text_encoder, copied)
+    defaults = read_defaults(folder) if whole else default_sampling(transformer.shape)
+    return InfinityPipeline(transformer, decoder, encoder, tokenizer, **defaults)
 
 
 @contextmanager

@@ -1,31 +1,21 @@
-"""What the encoder has to say of prompts, in sight: on the node that holds them."""
+"""What nodes have to say beside their results: their panels show it, in either renderer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from .host import say
-
-NOTHING = "Every word of the prompt is used."
-_SHOWING: set[str] = set()
-"""Nodes that show notes now: a frontend keeps a text on a node until it is given another."""
-_HARMLESS = str.maketrans({"<": "\u2039", ">": "\u203a", "&": "\uff06"})
-"""Frontends take the text for HTML, and a workflow of somebody else's may hold any prompt."""
+from typing import Any
 
 
-def show_notes(node: str, notes: Sequence[str]) -> str:
-    """Show notes that go on after "the prompt" on the node that runs; an earlier run's go.
+def shown_notes(notes: Sequence[str]) -> dict[str, list[Any]]:
+    """What a node sends to the browser.
+
+    Args:
+        notes: sentences. Without any, those of an earlier run go.
 
     Returns:
-        the text, "" if there are no notes.
+        ``toprovar_notes`` for the panel; ``text``, if there is any, for other programs.
     """
     from ...toprovar.printable import one_line
 
-    text = "\n".join(one_line(f"The prompt {note}.") for note in notes)
-    if text:
-        _SHOWING.add(node)
-        say(text.translate(_HARMLESS))
-    elif node in _SHOWING:
-        _SHOWING.discard(node)
-        say(NOTHING)
-    return text
+    lines = [one_line(note) for note in notes]
+    return {"toprovar_notes": lines, **({"text": ["\n".join(lines)]} if lines else {})}

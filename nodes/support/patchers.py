@@ -66,18 +66,28 @@ class BlocksPatcher(model_patcher.ModelPatcher):
 
     def model_size(self) -> int:
         """Of the weights as they are, which a plan may have rounded since; with recordings."""
-        return max(yielding.weight_bytes(self.model.net), self.loaded_size())
+        return max(yielding.weight_bytes(self.model.net), self._there())
 
     def loaded_size(self) -> int:
-        return yielding.bytes_on(self.model.net, self.load_device)
+        """What is on the device. Before a run, so much that what is missing is what the run will
+        bring there: the manager makes room for that, and others keep the rest of theirs."""
+        there, wanted = self._there(), self.model.run_brings
+        if wanted is None:
+            return there
+        return self.model_size() - max(0, min(wanted, self.model_size()) - there)
 
     def current_loaded_device(self) -> torch.device:
+        if self.model.run_brings is not None:  # else the manager would make room for all of it
+            return self.load_device
         return self.model.net.null_text.device
+
+    def _there(self) -> int:
+        return yielding.bytes_on(self.model.net, self.load_device)
 
     def partially_load(self, device_to: torch.device, extra_memory: float = 0,
                        force_patch_weights: bool = False) -> int:
         """Take so many further bytes at most; negative ones are given back."""
-        if self.model.run_places:
+        if self.model.run_brings is not None:
             return 0
         if extra_memory < 0:
             self.partially_unload(self.offload_device, -extra_memory)
@@ -116,23 +126,29 @@ class HeldBlocks(Held):
         moved: called when blocks have come or gone, with whether all of it has left.
 
     Attributes:
-        run_places: whether a run follows, which places the blocks by itself.
+        run_brings: bytes that a run which follows will have on the device, as it places the blocks
+            by itself; None = no run follows.
     """
 
     net: InfinityTransformer
 
     def __init__(self, net: InfinityTransformer, moved: Callable[[bool], None]) -> None:
         super().__init__(net)
-        self.moved, self.run_places = moved, False
+        self.moved = moved
+        self.run_brings: int | None = None
 
     @contextmanager
-    def left_to_the_run(self) -> Iterator[None]:
-        """Within, being loaded means to be known to the manager; blocks stay where they are."""
-        self.run_places = True
+    def left_to_the_run(self, brings: int) -> Iterator[None]:
+        """Within, being loaded means to be known to the manager; blocks stay where they are.
+
+        Args:
+            brings: bytes that the run will have on the device.
+        """
+        self.run_brings = brings
         try:
             yield
         finally:
-            self.run_places = False
+            self.run_brings = None
 
 
 class BlocksPart(Part):
@@ -140,9 +156,9 @@ class BlocksPart(Part):
 
     patcher: BlocksPatcher
 
-    def left_to_the_run(self) -> AbstractContextManager[None]:
+    def left_to_the_run(self, brings: int) -> AbstractContextManager[None]:
         """See ``HeldBlocks``."""
-        return self.patcher.model.left_to_the_run()
+        return self.patcher.model.left_to_the_run(brings)
 
     def make_room(self, nbytes: int) -> None:
         """Give back so many bytes, or all of them."""

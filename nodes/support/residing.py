@@ -49,19 +49,27 @@ class Residing(Residency):
     def room(self, request: Request) -> int:
         """Bytes beside the weights of transformer and VAE that the manager is to free: what the
         plan takes that would be made with the device for these two alone."""
+        return max(0, self._peak(request) - self._weights()) + self.kept_free
+
+    def share(self, request: Request) -> int:
+        """Bytes of the transformer's weights that such a plan has on the device at most."""
+        own = self._own()
+        return min(weight_bytes(own.transformer),
+                   max(0, self._peak(request) - weight_bytes(own.vae)))
+
+    def _peak(self, request: Request) -> int:
         planner = self.planner(request)
         planner.parts = replace(planner.parts, text_rest=0, text_depth=0, text_block=0, text_work=0)
+        bounds = [] if self.allowance.limit is None else [self.allowance.limit]
         if self.device.type == "cuda":
-            there = int(manager.get_total_memory(self.device)) - self._reserved()
-            limit = self.allowance.limit
-            there = there if limit is None else min(there, limit)
-            known = request, planner.parts, there
-            if self._wished is None or self._wished[0] != known:
-                self._wished = known, planner.choose(self.allowance, there).peak
-            peak = self._wished[1]
-        else:
-            peak = planner.foresee(Placement(request.images), 1).peak
-        return max(0, peak - self._weights()) + self.kept_free
+            bounds.append(int(manager.get_total_memory(self.device)) - self._reserved())
+        if not bounds:
+            return planner.foresee(Placement(request.images), 1).peak
+        there = min(bounds)
+        known = request, planner.parts, there
+        if self._wished is None or self._wished[0] != known:
+            self._wished = known, planner.choose(self.allowance, there).peak
+        return self._wished[1]
 
     def prepared(self, request: Request) -> Placed | None:
         """As ``prepare``; where memory runs out while the transformer comes, with less of it."""

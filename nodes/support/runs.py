@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .host import manager, stop_if_interrupted, unit_to_comfy
+from .host import between, stop_if_interrupted, unit_to_comfy
 from .infinity import Infinity, PlanChoice, Prompts
 from .watching import Watcher
 
@@ -132,7 +132,7 @@ def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: Pla
         output_type="pt" if model.decodes else "latent",
         check=stop_if_interrupted, on_scale=watcher.on_scale,
     )
-    latents = torch.cat(watcher.codes).to(manager.intermediate_device())
+    latents = between(torch.cat(watcher.codes))
     pictures = unit_to_comfy(done.images) if model.decodes else model.vae.decode(latents)
     runs = tuple(done.reports)
     shares = tuple(count(plan_used(run), shape, guided).flop_share for run in runs)

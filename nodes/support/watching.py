@@ -57,7 +57,7 @@ class Watcher:
         from ...toprovar.previews import small_picture
 
         try:
-            return small_picture(self.model.vae.first_stage_model, state.summed_codes)
+            return small_picture(self.model.vae.part.net, state.summed_codes)
         except manager.OOM_EXCEPTION:
             self.preview = False  # the run itself may do without
         say("memory ran out for previews: the rest of this run goes without")

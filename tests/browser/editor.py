@@ -120,6 +120,12 @@ class Editor:
             })""")
         return f"#panel-{node}"
 
+    def height(self, node: int) -> float:
+        """Of a node as it is shown, at full size."""
+        return self.browser.evaluate(
+            """(id) => document.querySelector(`[data-node-id="${id}"]`)?.offsetHeight
+              ?? app.graph.getNodeById(id).size[1]""", node)
+
     def values(self, node: int) -> dict[str, Any]:
         """What a node's inputs hold, by their plain names: those of a choice have its name before
         theirs on servers with dynamic inputs."""

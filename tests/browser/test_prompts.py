@@ -10,8 +10,6 @@ import pytest
 from tests.browser.editor import Editor
 from tests.browser.test_editor import only, template
 
-NOTES = "$$node-text-preview"
-"""The frontend's name of the widget with the text that a node was given."""
 SHOWN = """(text) => [...document.querySelectorAll("span, p, div")].some((one) => {
   const box = one.getBoundingClientRect();
   return box.width > 0 && box.height > 0 && one.innerText?.includes(text);
@@ -43,18 +41,21 @@ def test_notes_on_a_prompt_stand_on_its_node(editor: Editor) -> None:
     report = editor.browser.evaluate("(panel) => document.querySelector(panel).innerText",
                                      editor.panel(only(workflow, "Sampler")))
     assert f"the {read}" in report and f"{unknown}<, b, >" in report
-    assert editor.widget(node, NOTES) == f"The {read}.\nThe prompt has words that the text " \
-        f"encoder does not know and {unknown}\u2039, b, \u203a."
-    if not editor.is_vue:  # whose nodes do not get the frontend's own text widget, as of 1.32
-        assert editor.browser.evaluate(SHOWN, f"The {read}.")
-    # Frontends save the shown text behind the inputs, where it is nobody's when it is opened again.
-    saved = editor.saved()
-    assert values(editor, node)[:3] == [f"embedding:bad, a ({animal}:1.2) <b>", False, True]
-    editor.load(saved)
+    assert editor.browser.evaluate(SHOWN, f"The {read}.")
+    notes = editor.browser.evaluate(
+        "(panel) => [...document.querySelectorAll(`${panel} p`)].map((one) => one.textContent)",
+        editor.panel(node))
+    assert notes == [f"The {read}.", "The prompt has words that the text encoder does not know and "
+                     f"{unknown}<, b, >."]
+    high = editor.height(node)
+    saved = editor.saved()  # what is shown is not saved among the inputs
     assert values(editor, node) == [f"embedding:bad, a ({animal}:1.2) <b>", False, True]
+    editor.load(saved)
+    editor.browser.wait(SHOWN, f"The {read}.")
     editor.set(node, text=f"a cat{' ' * editor.is_vue}")
     editor.run()
-    assert editor.widget(node, NOTES) == "Every word of the prompt is used."
+    assert not editor.browser.evaluate(SHOWN, f"The {read}.")
+    assert editor.height(node) <= high
 
 
 def test_graphs_of_before_there_were_weights_open(editor: Editor) -> None:

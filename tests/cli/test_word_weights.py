@@ -107,3 +107,31 @@ def test_calibration_takes_pictures_prompts_without_weights(generate: Any) -> No
     assert prompts_of_pictures(Path.cwd()) == ["a red cat"]
     assert generate("a (red:3) cat", "--no-word-weights", "--out", "on.png", "--overwrite") == 0
     assert prompts_of_pictures(Path.cwd()) == ["a (red:3) cat"]
+
+
+def test_commands_that_measure_name_unknown_words_beside_their_results(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", str(tiny_model), "--pixels", "0.06M")
+    unknown = "the text encoder does not know and cannot tell apart: zebra\n"
+    assert main(["analyze", "a red cat", "a (zebra:2)", "--json", *model]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["prompts"] == ["a red cat", "a (zebra:2)"]
+    assert 'note: the prompt 2 of 2 has "(zebra:2)", which is read as it stands' in told.err
+    assert "note: the prompt 2 of 2 has words that the text encoder does not know" in told.err
+    assert main(["calibrate", "a zebra", "--minutes", "0.01", "--out",
+                 str(tmp_path / "c.json"), *model]) == 0
+    assert f"note: the prompt has words that {unknown}" in capsys.readouterr().err
+    many = [f"a zebra {n}" for n in range(14)]
+    assert main(["analyze", *many, "--scales", "0", "--json", *model]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("zebra") == 10 and "note: 4 further notes on prompts" in told.err
+
+
+def test_fits_name_unknown_words(tiny_model: Path, tmp_path: Path,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    assert main(["fit-skipvar", "a red apple", "a zebra", "--num-seeds", "2", "--target", "0.6",
+                 "--pixels", "0.06M", "--model", str(tiny_model), "--out",
+                 str(tmp_path / "own.json")]) == 0
+    assert "the prompt 2 of 2 has words" in capsys.readouterr().err

@@ -115,7 +115,8 @@ def test_memory_that_runs_out_is_not_the_end(short: Client, reference: Path, whe
     done = short.run(running_out(where, times, memory, preview=preview))
     expected = np.load(reference / "dense.npy")
     np.testing.assert_array_equal(pictures(short, done), expected)
-    assert done.progress("sample") == [(i + 1, 7) for i in range(7)]
+    bar = done.progress("sample")  # of which newer ComfyUIs send what they have the time for
+    assert bar == sorted(set(bar)) and bar[0] == (1, 7) and bar[-1] == (7, 7)
     if where != "preview":
         ran_out = "memory ran out during this call" in told(done)
         assert ran_out == (memory != "auto")  # on a CPU nobody plans without a limit

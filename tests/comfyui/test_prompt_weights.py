@@ -40,7 +40,7 @@ def test_weights_are_read_unless_they_are_switched_off(client: Client, reference
     # Graphs that were saved before the node had the input do not name it.
     done = client.run(encoded("a (red:0.2) apple", node))
     np.testing.assert_array_equal(pictures(client, done), np.load(reference / "weighted.npy"))
-    assert done.said == [] and node not in done.outputs
+    assert done.outputs[node] == {"toprovar_notes": []}
     assert not any("prompt" in note for note in notes(done))
     off = client.run(encoded("a (red:0.2) apple", node, prompt_weights=False))
     assert (pictures(client, off) != np.load(reference / "weighted.npy")).any()
@@ -53,28 +53,18 @@ def test_weights_are_read_unless_they_are_switched_off(client: Client, reference
 def test_what_is_left_out_and_unknown_words_are_said_on_the_node(client: Client, node: str
                                                                  ) -> None:
     done = client.run(encoded("embedding:bad, a zebra on a skateboard", node))
-    told = f"{EMBEDDING}\n{UNKNOWN}zebra, skateboard."
-    assert done.said == [told]
-    assert done.outputs[node]["text"] == [told]
-    assert [f"The {note[4:]}." for note in notes(done)[:2]] == told.split("\n")
-    # A frontend keeps the text: the next prompt's takes its place, once.
-    assert client.run(encoded("a cat", node)).said == ["Every word of the prompt is used."]
-    assert client.run(encoded("a dog", node)).said == []
+    told = [EMBEDDING, f"{UNKNOWN}zebra, skateboard."]
+    assert done.outputs[node] == {"toprovar_notes": told, "text": ["\n".join(told)]}
+    assert [f"The {note[4:]}." for note in notes(done)[:2]] == told
+    # The next prompt's notes take their place, also if there are none.
+    assert client.run(encoded("a cat", node)).outputs[node] == {"toprovar_notes": []}
 
 
 def test_every_line_is_a_prompt_of_its_own(client: Client, node: str) -> None:
     done = client.run(encoded("a (red:1.3) apple\na (zebra\na cat) BREAK", node,
                               prompt_per_line=True))
     assert len(pictures(client, done)) == 3
-    assert done.said == [
-        f"{UNKNOWN.replace('has', '2 of 3 has')}(, zebra.\n"
-        'The prompt 3 of 3 was read without "BREAK": Infinity reads a prompt in one piece.\n'
+    assert done.outputs[node]["toprovar_notes"] == [
+        f"{UNKNOWN.replace('has', '2 of 3 has')}(, zebra.",
+        'The prompt 3 of 3 was read without "BREAK": Infinity reads a prompt in one piece.',
         f"{UNKNOWN.replace('has', '3 of 3 has')})."]
-
-
-def test_a_prompt_puts_no_markup_on_the_node(client: Client, node: str) -> None:
-    """The frontend takes what is said for HTML."""
-    done = client.run(encoded("a cat embedding:<img/src=x/onerror=alert`1`>&lt;", node))
-    (said,) = done.said
-    assert "\u2039img/src=x/onerror=alert`1`\u203a" in said
-    assert not set("<>&") & set(said)

@@ -12,7 +12,14 @@ from ..printable import printable
 from .analyze_calibration import add_calibration, calibrate, check_calibration, outputs_of
 from .analyze_tables import show_analysis
 from .early import check_folder, check_model, check_source
-from .measuring import add_measuring, check_measuring, given_prompts, sampling_of, schedules_of
+from .measuring import (
+    add_measuring,
+    check_measuring,
+    given_prompts,
+    sampling_of,
+    schedules_of,
+    tell_notes,
+)
 from .model_options import add_device, add_model, load_pipeline
 from .outputs import PICTURE, SUMMARY, TRACE, Output, add_overwrite, check_outputs
 
@@ -60,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
     schedules = schedules_of(arguments, pipeline.config["default_pn"])
+    tell_notes(pipeline, prompts)
     if arguments.calibrate:
         calibrate(arguments, pipeline, prompts, schedules)
     else:

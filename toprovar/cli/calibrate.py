@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from ..arguments import check_prompts, positive, seed_list, share, whole
 from .calibrating import Wanted, calibrate_model, calibration_outputs, check_calibration_file
 from .early import check_model, check_sampling
-from .measuring import MOST_PICTURES, add_prompts, add_sizes, given_prompts, schedules_of
+from .measuring import (
+    MOST_PICTURES,
+    add_prompts,
+    add_sizes,
+    given_prompts,
+    schedules_of,
+    tell_notes,
+)
 from .model_options import add_device, add_model, load_pipeline
 from .outputs import add_overwrite, check_outputs
 from .picture_prompts import prompts_of_pictures
@@ -69,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_model(arguments)
     pipeline: Any = load_pipeline(arguments)
     pipeline.set_progress_bar_config(disable=True)
+    tell_notes(pipeline, prompts)
     calibrate_model(arguments, pipeline, prompts, schedules_of(
         arguments, pipeline.config["default_pn"]), Wanted(
             out=Path(arguments.out) if arguments.out else None, minutes=arguments.minutes,

@@ -18,6 +18,7 @@ from .measuring import (
     given_prompts,
     sampling_of,
     schedules_of,
+    tell_notes,
 )
 from .model_options import add_device, add_model, load_pipeline
 from .outputs import Output, add_overwrite, check_outputs, fitted
@@ -63,6 +64,7 @@ class FitCommand:
         pipeline = load_pipeline(arguments)
         pipeline.set_progress_bar_config(disable=True)  # one bar, that of the pictures
         schedules = schedules_of(arguments, pipeline.config["default_pn"])
+        tell_notes(pipeline, prompts)
         seeds = range(arguments.seed, arguments.seed + arguments.num_seeds)
         total = fitting.runs_of(len(prompts) * len(seeds)) * len(schedules)
         told = _told(settings)

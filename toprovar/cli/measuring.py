@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import MOST_IMAGES, check_prompts, seed_list, whole
+from ..printable import printable
 from ..reading import read_text, reading
 from .early import check_sampling
 from .model_options import engine_options
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 MOST_PICTURES = 100_000
 MOST_BYTES = 16 << 20
 """Of a file of prompts."""
+MOST_NOTES = 10
+"""On prompts, in words."""
 
 
 def add_measuring(parser: argparse.ArgumentParser, bundled: int, pixels: str) -> None:
@@ -77,6 +81,21 @@ def given_prompts(arguments: argparse.Namespace, none: bool = False) -> list[str
     if not prompts and not none:
         raise ValueError("give at least one prompt, or --prompts FILE, or --bundled")
     return check_prompts("prompt", prompts) if prompts else []
+
+
+def tell_notes(pipeline: Any, prompts: Sequence[str]) -> None:
+    """Say, beside the results, what the text encoder cannot make of prompts."""
+    from ..models.prompt_notes import notes_on
+    from ..models.text_encoder import MAX_TEXT_TOKENS
+
+    if not prompts or pipeline.tokenizer is None:
+        return
+    most = min(MAX_TEXT_TOKENS, pipeline.transformer.shape.text_max_length)
+    notes = notes_on(prompts, pipeline.tokenizer, most)
+    for note in notes[:MOST_NOTES]:
+        print(printable(f"note: the prompt {note}"), file=sys.stderr)
+    if len(notes) > MOST_NOTES:
+        print(f"note: {len(notes) - MOST_NOTES} further notes on prompts", file=sys.stderr)
 
 
 def check_measuring(arguments: argparse.Namespace) -> None:

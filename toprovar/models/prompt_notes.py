@@ -43,6 +43,13 @@ def prompt_notes(prompts: Sequence[WeightedPrompt], ids: Sequence[Sequence[int]]
     return tuple(notes)
 
 
+def notes_on(prompts: Sequence[str], tokenizer: Any, max_length: int) -> tuple[str, ...]:
+    """The notes of prompts that are read as they stand, before anything is encoded."""
+    read = [WeightedPrompt(prompt, notes=read_as_it_stands(prompt)) for prompt in prompts]
+    ids = tokenizer(list(prompts), truncation=True, max_length=max_length).input_ids
+    return prompt_notes(read, ids, tokenizer, max_length)
+
+
 def read_as_it_stands(prompt: str) -> tuple[str, ...]:
     """A note where a prompt has what other programs read as a weight or the like, and it was not
     asked to be read so."""

@@ -6,6 +6,7 @@ import { app } from "../../../scripts/app.js";
 import { AnalyzerPanel } from "./lib/analyzer.js";
 import { ComparePanel } from "./lib/compare.js";
 import { adaptGraph, layoutOf } from "./lib/layout.js";
+import { NotesPanel } from "./lib/notes.js";
 import { PlannerPanel } from "./lib/planner.js";
 import { ReportPanel } from "./lib/report.js";
 import { sortTemplates } from "./lib/templates.js";
@@ -16,6 +17,8 @@ const PANELS = {
   ToProVAR_EntropyAnalyzer: AnalyzerPanel,
   ToProVAR_Sampler: ReportPanel,
   ToProVAR_CompareRuns: ComparePanel,
+  ToProVAR_LoadInfinity: NotesPanel,
+  ToProVAR_TextEncode: NotesPanel,
 };
 
 const layouts = new Map(); // of nodes whose inputs lie in different ways on different servers

@@ -6,6 +6,7 @@ import { outputInHistory } from "./history.js";
 /** Name of the widget that a panel is. */
 export const PANEL = "toprovar_panel";
 
+const SETTLED = 1500; // ms after which a graph that was opened stands on the page
 const MARGIN = 10; // ComfyUI leaves this much around a DOM widget
 
 // Where panels of removed nodes lay. The Vue renderer keeps a node's place where another node with
@@ -30,7 +31,8 @@ export class Panel {
       serialize: false, // not sent with the prompt
       hideOnZoom: false,
       margin: MARGIN,
-      getMinHeight: () => this.height + 2 * MARGIN,
+      getMinHeight: () => (this.isEmpty ? 0 : this.height + 2 * MARGIN),
+      getMaxHeight: () => (this.isEmpty ? 0 : undefined),
     });
     this.widget.serialize = false; // nor saved among the widgets' values
     this.chain("onExecuted", (output) => this.received(output ?? {}));
@@ -38,6 +40,11 @@ export class Panel {
     this.chain("onAdded", () => this.listen());
     this.chain("onRemoved", () => this.release());
     this.listen();
+  }
+
+  /** Whether it takes no room. Where it had something to show, ``fit`` follows a change. */
+  get isEmpty() {
+    return false;
   }
 
   /** Call ``own`` after what the node does already. */
@@ -74,7 +81,7 @@ export class Panel {
     if (this.inVue) {
       const { id } = this.node;
       places.set(id, this.root.parentElement);
-      setTimeout(() => places.delete(id), 1000);
+      setTimeout(() => places.delete(id), 2 * SETTLED);
     }
     this.root.remove();
   }
@@ -130,6 +137,7 @@ export class Panel {
       this.restore();
       this.comeBack();
       if (!this.output) this.restoreFromHistory();
+      this.later = setTimeout(() => this.comeBack(), SETTLED); // a slow page draws nodes later
     }, 300);
   }
 

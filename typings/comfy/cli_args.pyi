@@ -1,0 +1,5 @@
+"""What ComfyUI was started with; which switches there are depends on its version."""
+
+from argparse import Namespace
+
+args: Namespace
