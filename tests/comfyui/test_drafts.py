@@ -54,7 +54,8 @@ def test_a_plan_made_inside_the_run_is_connected_again(client: Client) -> None:
 
 def test_prompts_negatives_and_weights_come_along(client: Client) -> None:
     text = "a (red:0.2) apple\ntwo blue cars"
-    whole = quick_start(text, preview="off", images=2, negative=["no", 0], plan=["plan", 0], cfg=2.5)
+    whole = quick_start(text, preview="off", images=2, negative=["no", 0], plan=["plan", 0],
+                        cfg=2.5)
     prompt = drafted(text, images=2, negative=["no", 0], cfg=2.5)
     for one in (whole, prompt):
         one["text"]["inputs"]["prompt_per_line"] = True
