@@ -6,9 +6,16 @@ from .accelerated_sampler import AcceleratedSampler
 from .calibrate_infinity import CalibrateInfinity
 from .compare_runs import CompareRuns
 from .entropy_analyzer import EntropyAnalyzer
+from .finish_drafts import FinishDrafts
+from .infinity_draft import InfinityDraft
+from .infinity_edit import InfinityEdit
+from .infinity_encode import InfinityEncode
+from .infinity_inpaint import InfinityInpaint
 from .infinity_size import InfinitySize
+from .load_draft import LoadDraft
 from .load_infinity import LoadInfinity
 from .load_plan import LoadPlan
+from .save_draft import SaveDraft
 from .save_plan import SavePlan
 from .sparsity_planner import SparsityPlanner
 from .support.files import register_folder
@@ -18,7 +25,8 @@ from .text_encode import TextEncode
 
 NODES: list[type[io.ComfyNode]] = [
     LoadInfinity, TextEncode, AcceleratedSampler, InfinitySize, SparsityPlanner, EntropyAnalyzer,
-    CompareRuns, SavePlan, LoadPlan, CalibrateInfinity,
+    CompareRuns, SavePlan, LoadPlan, CalibrateInfinity, InfinityDraft, FinishDrafts, SaveDraft,
+    LoadDraft, InfinityEncode, InfinityInpaint, InfinityEdit,
 ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .accelerated_sampler import LARGEST_SEED
 from .support.host import io, to_pil
+from .support.sampler_inputs import LARGEST_SEED
 from .support.schema import Conditioning, Model, Size, Trace, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule
 from .support.sockets import checked

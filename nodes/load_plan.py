@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .support.host import io
-from .support.plan_files import NONE, SUBFOLDER, digest, plan_files
+from .support.kept_files import PLANS
 from .support.schema import Plan, schema
 
 
@@ -12,10 +12,10 @@ class LoadPlan(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        known = list(plan_files()) or [NONE]
+        known = list(PLANS.files()) or [PLANS.none]
         return schema(
             "ToProVAR_LoadPlan", "Load Plan",
-            description=f"Reads a plan from the folder {SUBFOLDER} of ComfyUI's output or input "
+            description=f"Reads a plan from the folder {PLANS.folder} of ComfyUI's output or input "
                         "folder. It serves any prompt and seed, for the model shape and size it "
                         "was made for.",
             search_aliases=["import plan", "json", "toprovar"],
@@ -31,19 +31,12 @@ class LoadPlan(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str = NONE) -> bool | str:
-        known = plan_files()
-        if file is None or file in known:  # None: it comes over a link
-            return True
-        where = f"the folder {SUBFOLDER} of ComfyUI's output or input folder"
-        if not known:
-            return f"there is no plan in {where}: make one with Save Plan, or copy one there"
-        return f"there is no plan {file!r} in {where} (any more): choose one of {', '.join(known)}"
+    def validate_inputs(cls, file: str = PLANS.none) -> bool | str:
+        return PLANS.choice_error(file) or True
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
-        path = plan_files().get(file)
-        return digest(path) if path else ""
+        return PLANS.digest(file)
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
@@ -52,10 +45,7 @@ class LoadPlan(io.ComfyNode):
         from .support.infinity import PlanChoice
         from .support.planning import described, told
 
-        path = plan_files().get(file)
-        if path is None:
-            raise ValueError(f"the plan {file!r} is not there any more: choose another")
-        plan = load_plan(path)
+        plan = load_plan(PLANS.path(file))
         choice = PlanChoice(plan, find_schedule([step.grid for step in plan.scales]))
         text = described(choice)
         return io.NodeOutput(choice, text, ui={"toprovar_plan": [told(choice)], "text": [text]})

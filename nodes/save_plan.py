@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .support.host import io
-from .support.plan_files import SUBFOLDER, next_path, prefix_error
+from .support.kept_files import PLANS
 from .support.schema import Plan, schema
 from .support.sockets import checked
 
@@ -25,19 +25,19 @@ class SavePlan(io.ComfyNode):
             search_aliases=["export plan", "json", "toprovar"],
             inputs=[
                 Plan.Input("plan", tooltip="From Sparsity Planner, or the sampler's used plan."),
-                io.String.Input("filename_prefix", default=f"{SUBFOLDER}/plan",
+                io.String.Input("filename_prefix", default=f"{PLANS.folder}/plan",
                                 tooltip="Name in the output folder; a number is added. Load Plan "
-                                        f"lists what lies in {SUBFOLDER}/."),
+                                        f"lists what lies in {PLANS.folder}/."),
             ],
             outputs=[io.String.Output(display_name="file", tooltip="Where it was written.")],
             is_output_node=True,
         )
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str = SUBFOLDER) -> bool | str:
+    def validate_inputs(cls, filename_prefix: str = PLANS.folder) -> bool | str:
         if not isinstance(filename_prefix, str):
             return True
-        return prefix_error(filename_prefix) or True
+        return PLANS.prefix_error(filename_prefix) or True
 
     @classmethod
     @checked
@@ -48,8 +48,6 @@ class SavePlan(io.ComfyNode):
             raise ValueError("this plan is made anew inside every run: save the sampler's used "
                              "plan instead, or set the planner's toprovar_planned to 'before the "
                              "run'")
-        if wrong := prefix_error(filename_prefix):  # may have come over a link
-            raise ValueError(wrong)
-        path, name = next_path(filename_prefix)
+        path, name = PLANS.next_path(filename_prefix)
         save_plan(plan.fixed, path)
         return io.NodeOutput(str(path), ui={"text": [f"saved {name}"]})

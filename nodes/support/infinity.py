@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .host import Part, load, manager, say, unload
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from ...toprovar.memory.request import Allowance
     from ...toprovar.memory.residency import Placed
     from ...toprovar.models.text import PackedText
-    from ...toprovar.pipeline import InfinityPipeline
     from ...toprovar.sampling.params import EngineOptions
     from ...toprovar.schedules import ScaleSchedule
     from ...toprovar.sparsity.plan import SparsityPlan
     from ...toprovar.sparsity.planner import Planner
     from .patchers import BlocksPart
     from .residing import Residing
+    from .worded import WordedPipeline
 
 TEXT_BYTES = 256 << 20
 """Room for encoding a prompt, generously."""
@@ -39,7 +39,7 @@ class Infinity:
     """
 
     name: str
-    pipeline: InfinityPipeline
+    pipeline: WordedPipeline
     transformer: BlocksPart
     text_encoder: Part
     vae: InfinityVAE
@@ -62,6 +62,13 @@ class Infinity:
     def default_pn(self) -> str:
         return str(self.pipeline.config["default_pn"])
 
+    @property
+    def encoder(self) -> TextEncoder:
+        from ...toprovar.models.text_encoder import MAX_TEXT_TOKENS
+
+        limit = min(MAX_TEXT_TOKENS, self.pipeline.transformer.shape.text_max_length)
+        return TextEncoder(self.text_encoder, self.pipeline.tokenizer, limit, self)
+
     def guided(self, cfg: float) -> bool:
         """Whether a guidance of ``cfg`` (0 = the model's own) runs unconditional rows."""
         return (cfg or self.pipeline.config["default_cfg"]) != 1
@@ -73,14 +80,14 @@ class Infinity:
 
     def place(self, schedule: ScaleSchedule, images: int, guided: bool,
               plan: Planner | None = None, pictures: bool = False, with_vae: bool = False,
-              runs_again: bool = False, beside: int = 0) -> Placed | None:
+              beside: int = 0, **about: bool) -> Placed | None:
         """Have ComfyUI make room for a run, and bring the transformer to its device as far as it
         fits there; the node shows how.
 
         Args:
             pictures: whether the run decodes; with_vae: whether the VAE takes part otherwise.
-            runs_again: see ``SamplingRun``.
             beside: bytes that the run must leave to the caller.
+            about: further fields of ``Request``, such as ``runs_again``.
 
         Returns:
             how to compute, which a pipeline call finds out by itself; None = as the caller likes.
@@ -93,7 +100,7 @@ class Infinity:
         residing = self.residing
         residing.kept_free = beside
         request = request_of(self.pipeline, plan, self.options, schedule, images, guided,
-                             pictures=pictures, runs_again=runs_again)
+                             pictures=pictures, **about)
         room = residing.room(request)
         if self.text_encoder.there and residing.crowded(room, self.text_encoder.net):
             unload(self.text_encoder)
@@ -142,7 +149,7 @@ class TextEncoder:
         load([self.part], TEXT_BYTES)
         features = encode_prompts(prompts, self.tokenizer, self.part.net, self.limit,
                                   graph=records(), weights=weights)
-        return Prompts(tuple(prompts), features.to("cpu"))
+        return Prompts(tuple(prompts), features.to("cpu"), weights)
 
     def _make_room(self) -> None:
         """Have the transformer leave as much as a limit of memory asks for; what is free without
@@ -158,10 +165,23 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Encoded prompts: the socket INFINITY_CONDITIONING."""
+    """Encoded prompts: the socket INFINITY_CONDITIONING.
+
+    Attributes:
+        weights: whether ``(word:1.2)`` was read as a weight.
+    """
 
     texts: tuple[str, ...]
     features: PackedText
+    weights: bool = False
+
+    def times(self, count: int) -> Prompts:
+        """One prompt ``count`` times."""
+        if count == 1:
+            return self
+        features = self.features.repeat_each(count)
+        return Prompts(self.texts * count, replace(features, notes=self.features.notes),
+                       self.weights)
 
     def __repr__(self) -> str:
         from ...toprovar.printable import one_line
@@ -195,7 +215,7 @@ class PlanChoice:
         return self.plan if isinstance(self.plan, SparsityPlan) else None
 
 
-def make_parts(name: str, pipeline: InfinityPipeline, allowance: Allowance, attention: str,
+def make_parts(name: str, pipeline: WordedPipeline, allowance: Allowance, attention: str,
                narrow_cache: bool) -> Infinity:
     """A pipeline with its networks in the care of ComfyUI's memory manager.
 

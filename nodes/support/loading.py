@@ -16,6 +16,7 @@ from .launch import Precisions, copies_files, narrow_weights, precisions, why_no
 
 if TYPE_CHECKING:
     from ...toprovar.pipeline import InfinityPipeline
+    from .worded import WordedPipeline
 
 
 class Narrow(NamedTuple):
@@ -50,7 +51,6 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
     """
     with _helpful_imports():
         from ...toprovar.memory.request import Allowance
-        from ...toprovar.models.text_encoder import MAX_TEXT_TOKENS
         from ...toprovar.ops import attention as attention_ops
 
         narrow = EARLIER.get(memory, Narrow())
@@ -67,8 +67,7 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
                          "models/text_encoders)")
     pipeline.set_progress_bar_config(disable=True)  # ComfyUI has its own
     loaded = make_parts(name, pipeline, allowance, attention, narrow.cache)
-    limit = min(MAX_TEXT_TOKENS, pipeline.transformer.shape.text_max_length)
-    return loaded, TextEncoder(loaded.text_encoder, pipeline.tokenizer, limit, loaded)
+    return loaded, loaded.encoder
 
 
 def _narrow(pipeline: InfinityPipeline) -> None:
@@ -83,14 +82,14 @@ def _narrow(pipeline: InfinityPipeline) -> None:
 
 
 def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
-              wanted: Precisions) -> InfinityPipeline:
+              wanted: Precisions) -> WordedPipeline:
     """As the pipeline's ``from_folder`` and ``from_official``, each part in its own precision."""
     from ...toprovar.bundled import bundled_model
     from ...toprovar.checkpoints.load import load_autoencoder, load_transformer
     from ...toprovar.checkpoints.pipeline_index import read_defaults
     from ...toprovar.checkpoints.text_load import load_text_encoder
     from ...toprovar.models.variants import default_sampling
-    from ...toprovar.pipeline import InfinityPipeline
+    from .worded import WordedPipeline
 
     folder, copied = model or bundled_model(), copies_files()
     whole = files.is_pipeline(folder)
@@ -108,7 +107,7 @@ def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
         encoder, tokenizer = load_text_encoder(folder / "text_encoder", folder / "tokenizer",
                                                wanted.text_encoder, copied)
     defaults = read_defaults(folder) if whole else default_sampling(transformer.shape)
-    return InfinityPipeline(transformer, decoder, encoder, tokenizer, **defaults)
+    return WordedPipeline(transformer, decoder, encoder, tokenizer, **defaults)
 
 
 @contextmanager

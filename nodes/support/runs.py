@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -10,10 +12,12 @@ import torch
 from torch import Tensor
 
 from .host import between, stop_if_interrupted, unit_to_comfy
-from .infinity import Infinity, PlanChoice, Prompts
+from .infinity import Infinity, PlanChoice
 from .watching import Watcher
 
 if TYPE_CHECKING:
+    from ...toprovar.editing.stack import BitStack
+    from ...toprovar.pipeline_outputs import InfinityPipelineOutput
     from ...toprovar.sampling.report import RunReport
     from ...toprovar.schedules import ScaleSchedule
     from ...toprovar.sparsity.plan import SparsityPlan
@@ -31,6 +35,7 @@ class Report:
         bits: of each image, {scale: [1, N, d]}; latents: [B, d, h, w] summed codes.
         schedule: the size.
         pictures: IMAGE [B, H, W, 3], decoded; None where nobody has.
+        stack: the bits once more, as the engine takes them; None where it cannot.
     """
 
     prompts: tuple[str, ...]
@@ -41,6 +46,19 @@ class Report:
     schedule: ScaleSchedule
     kept: dict[int, Tensor] = field(default_factory=dict)
     pictures: Tensor | None = None
+    stack: BitStack | None = None
+
+    @property
+    def latent(self) -> dict[str, Any]:
+        """The pictures as LATENT, with their bits for the sampler's *latent_image*."""
+        from .sources import BITS
+
+        return {"samples": self.latents, **({BITS: self.stack} if self.stack else {})}
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What a node sends to its panel, and to other programs."""
+        return {"toprovar_report": [self.to_json()], "text": [str(self)]}
 
     def run_of(self, image: int) -> int:
         """Which of the runs drew an image."""
@@ -96,57 +114,108 @@ def run_plan(model: Infinity, plan: PlanChoice | None, schedule: ScaleSchedule, 
     return make_plan(model.pipeline, AUTO, schedule, guided=guided)
 
 
-def draw(model: Infinity, positive: Prompts, negative: Prompts | None, plan: PlanChoice | None,
-         schedule: ScaleSchedule, *, seed: int, images: int, cfg: float, tau: float, top_p: float,
-         preview: bool, overlay: bool) -> tuple[Report, Tensor]:
-    """Sample ``images`` pictures of each prompt; image i is drawn from seed + i.
+@dataclass(frozen=True)
+class Drawing:
+    """What every node that draws has in common.
 
-    Args:
-        cfg, tau: 0 = the model's own.
-
-    Returns:
-        what was done, and the pictures as IMAGE.
+    Attributes:
+        schedule: the size.
+        texts: of each picture.
+        guided: whether there are unconditional rows.
+        plan: None = the engine's own way, such as a draft's plan.
+        preview: whether a small picture is shown after every scale.
+        overlay: whether dropped tokens are to be shown.
+        last: the last scale that is drawn; None = all are.
+        pasted: whether the engine puts drawn pixels into a given picture, and so decodes.
+        edited, away: see ``Request``.
     """
-    from ...toprovar.sparsity.cost import count
-    from ...toprovar.sparsity.plan import SparsityPlan
-    from ...toprovar.sparsity.planner import decodes
 
-    guided = model.guided(cfg)
-    chosen = run_plan(model, plan, schedule, guided)
-    fixed = chosen if isinstance(chosen, SparsityPlan) else None
-    shape = model.pipeline.transformer.shape
-    if fixed is not None:
-        fixed.check_fits(shape, schedule)  # said before anything is moved to the GPU
-    total = len(positive.features) * images
-    scales = sum(s.run for s in fixed.scales) if fixed is not None else len(schedule)
-    placed = model.place(schedule, total, guided, chosen, pictures=model.decodes,
-                         with_vae=preview or decodes(chosen))
-    calls = total if chosen.adaptive else -(-total // (placed.images if placed else total))
-    watcher = Watcher(model, scales * calls, preview, overlay)
-    done = model.pipeline(
-        prompt_features=positive.features,
-        negative_features=None if negative is None else negative.features,
-        guidance_scale=cfg or None, tau=tau or None, top_p=top_p, seed=seed,
-        num_images_per_prompt=images, schedule=schedule, plan=chosen,
-        options=model.options,
-        output_type="pt" if model.decodes else "latent",
-        check=stop_if_interrupted, on_scale=watcher.on_scale,
-    )
-    latents = between(torch.cat(watcher.codes))
-    pictures = unit_to_comfy(done.images) if model.decodes else model.vae.decode(latents)
-    runs = tuple(done.reports)
-    shares = tuple(count(plan_used(run), shape, guided).flop_share for run in runs)
-    report = Report(
-        tuple(t for t in positive.texts for _ in range(images)), runs, shares,
-        _by_image(watcher.bits), latents, schedule, watcher.kept,
-    )
-    return report, pictures
+    model: Infinity
+    schedule: ScaleSchedule
+    texts: tuple[str, ...]
+    guided: bool
+    plan: Planner | None
+    preview: bool = True
+    overlay: bool = False
+    last: int | None = None
+    pasted: bool = False
+    edited: bool = False
+    away: bool = False
+
+    @contextmanager
+    def begun(self) -> Iterator[tuple[dict[str, Any], Watcher]]:
+        """Room for the run is made. Gives arguments of a call of the pipeline that draws it, and
+        what watches it.
+
+        Raises:
+            ValueError: the plan is of another model or size.
+        """
+        from ...toprovar.sparsity.plan import SparsityPlan
+        from ...toprovar.sparsity.planner import decodes
+
+        model, chosen, total = self.model, self.plan, len(self.texts)
+        fixed = chosen if isinstance(chosen, SparsityPlan) else None
+        if fixed is not None:  # said before anything is moved to the GPU
+            fixed.check_fits(model.pipeline.transformer.shape, self.schedule)
+        steps = range(len(self.schedule))[: None if self.last is None else self.last + 1]
+        scales = sum(fixed.scales[s].run for s in steps) if fixed is not None else len(steps)
+        draws = self.decoded and self.last is None
+        placed = model.place(
+            self.schedule, total, self.guided, chosen, pictures=draws, edited=self.edited,
+            away=self.away,
+            with_vae=self.preview or self.edited or (chosen is not None and decodes(chosen)))
+        adaptive = chosen is not None and chosen.adaptive
+        calls = total if adaptive else -(-total // (placed.images if placed else total))
+        watcher = Watcher(model, scales * calls, self.preview, self.overlay)
+        yield {"schedule": self.schedule, "plan": chosen, "options": model.options,
+               "check": stop_if_interrupted, "on_scale": watcher.on_scale}, watcher
+        watcher.finish()
+
+    @property
+    def decoded(self) -> bool:
+        """Whether the engine decodes: the VAE may work elsewhere than the transformer."""
+        return self.model.decodes or self.pasted
+
+    def __call__(self, call: Callable[..., InfinityPipelineOutput]) -> tuple[Report, Tensor]:
+        """Draw.
+
+        Args:
+            call: of the pipeline, that takes the arguments that are the same for all nodes.
+
+        Returns:
+            what was done, and the pictures as IMAGE.
+        """
+        from ...toprovar.sparsity.cost import count
+
+        model = self.model
+        with self.begun() as (how, watcher):
+            done = call(output_type="pt" if self.decoded else "latent", **how)
+        latents = between(torch.cat(watcher.codes))
+        pictures = unit_to_comfy(done.images) if self.decoded else model.vae.decode(latents)
+        runs = tuple(done.reports)
+        shape = model.pipeline.transformer.shape
+        shares = tuple(count(plan_used(run), shape, self.guided).flop_share for run in runs)
+        return Report(self.texts, runs, shares, _by_image(watcher.bits), latents, self.schedule,
+                      watcher.kept, pictures, self._stack(watcher)), pictures
+
+    def _stack(self, watcher: Watcher) -> BitStack | None:
+        """The bits of all pictures; None where their plans have left out different scales."""
+        try:
+            return watcher.recorder.stack(self.schedule, len(self.schedule))
+        except ValueError:
+            return None
 
 
 def plan_used(run: RunReport) -> SparsityPlan:
-    """The plan as it was at the end; a run that the sampler reports always has one."""
-    assert run.used_plan is not None
-    return run.used_plan
+    """The plan as it was at the end; a run that a node reports always has one. Scales after the
+    last that was drawn are left out."""
+    plan, done = run.used_plan, len(run.scales)
+    assert plan is not None
+    if done == len(plan.scales):
+        return plan
+    return plan.model_copy(update={"scales": tuple(
+        step if s < done else step.model_copy(update={"run": False})
+        for s, step in enumerate(plan.scales))})
 
 
 def _numbered(before: int, count: int) -> str:

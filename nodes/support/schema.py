@@ -16,6 +16,7 @@ Size = io.Custom("INFINITY_SIZE")
 Plan = io.Custom("INFINITY_PLAN")
 Trace = io.Custom("INFINITY_TRACE")
 Report = io.Custom("INFINITY_REPORT")
+Draft = io.Custom("INFINITY_DRAFT")
 
 KNOWN = {field.name for field in dataclasses.fields(io.Schema)}
 """What a schema can say in this ComfyUI."""

@@ -12,6 +12,7 @@ from ...toprovar.schedules import (
 )
 
 AUTO = "auto"
+SAME = "the drafts' own"
 
 
 def aspects() -> dict[str, str]:

@@ -38,6 +38,8 @@ SOCKETS = {
                                               "plan of an Accelerated Sampler"),
     "size": Socket("...toprovar.schedules", "ScaleSchedule", "size of Infinity Size"),
     "trace": Socket(".traces", "Traced", "trace of Entropy Analyzer"),
+    "drafts": Socket(".drafts", "Drafts", "drafts of Infinity Draft, Infinity Encode or Load "
+                                          "Draft"),
 }
 """By the names of inputs."""
 _IS_REPORT = re.compile(r"reference_report|report_[1-9]\d*")

@@ -138,7 +138,7 @@ class InfinityVAE:
     def _decode(self, codes: Tensor, tile: int | None) -> Tensor:
         self._check(codes)
         height, width = (n * self.upscale_ratio for n in codes.shape[-2:])
-        self._wake(height, width, tile)
+        self.wake(height, width, tile)
         return torch.cat([to_comfy(self._whole_or_tiled(one, tile)) for one in codes.split(1)])
 
     def _check(self, codes: Tensor) -> None:
@@ -152,7 +152,7 @@ class InfinityVAE:
                 "it with the VAE of its own model"
             )
 
-    def _wake(self, height: int, width: int, tile: int | None = None) -> None:
+    def wake(self, height: int, width: int, tile: int | None = None) -> None:
         """To its device, with room for one picture of this many pixels, or for a tile of it."""
         from ...toprovar.memory.needs import picture_bytes_of
 
@@ -180,7 +180,7 @@ class InfinityVAE:
                 "that gives an IMAGE"
             )
         image = self._cropped(pixel_samples[..., :3])
-        self._wake(*image.shape[1:3])
+        self.wake(*image.shape[1:3])
         return self._each(image, self.part.net.encode)
 
     def encode_tiled(self, pixel_samples: Tensor, **tiles: Any) -> Tensor:

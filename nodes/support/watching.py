@@ -24,18 +24,27 @@ class Watcher:
 
     Attributes:
         bits: per run, {scale: [B, N, d] uint8} on the CPU.
-        codes: per run, [B, d, h, w] summed codes so far.
+        codes: per run, [B, d, h, w] summed codes: the run's own tensor, which goes on changing.
+        recorder: has the bits as the engine's drafts hold them.
         kept: of the first run's first image, {scale: [h, w] share of layers that kept a token}.
     """
 
     def __init__(self, model: Infinity, steps: int, preview: bool, overlay: bool = False) -> None:
+        from ...toprovar.editing.draft import Recorder
+
         self.model, self.preview, self.overlay = model, preview, overlay
         self.progress = Progress(steps)
-        self.steps = 0
+        self.steps, self.total = 0, steps
+        self.recorder = Recorder()
         self.bits: list[dict[int, Tensor]] = []
         self.codes: list[Tensor] = []
         self.kept: dict[int, Tensor] = {}
         self._last = -1
+
+    def finish(self) -> None:
+        """The call has ended; it may have had less to draw than was foreseen."""
+        if self.steps < self.total:
+            self.progress.at(self.total)
 
     def on_scale(self, state: ScaleState) -> None:
         from ...toprovar.previews import kept_share
@@ -44,8 +53,9 @@ class Watcher:
             self.bits.append({})
             self.codes.append(state.summed_codes)
         self._last = state.index
+        self.recorder(state)
         self.bits[-1][state.index] = state.bits.cpu()
-        self.codes[-1] = state.summed_codes.clone()
+        self.codes[-1] = state.summed_codes
         if self.overlay and len(self.bits) == 1:
             share = kept_share(state)
             if share is not None:

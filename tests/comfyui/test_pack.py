@@ -34,7 +34,9 @@ print(json.dumps({{"ids": ids, "seconds": seconds, "heavy": heavy}}))
 IDS = {
     "ToProVAR_LoadInfinity", "ToProVAR_TextEncode", "ToProVAR_Sampler", "ToProVAR_Size",
     "ToProVAR_SparsityPlanner", "ToProVAR_EntropyAnalyzer", "ToProVAR_CompareRuns",
-    "ToProVAR_SavePlan", "ToProVAR_LoadPlan", "ToProVAR_CalibrateInfinity",
+    "ToProVAR_SavePlan", "ToProVAR_LoadPlan", "ToProVAR_CalibrateInfinity", "ToProVAR_Draft",
+    "ToProVAR_FinishDrafts", "ToProVAR_SaveDraft", "ToProVAR_LoadDraft", "ToProVAR_Encode",
+    "ToProVAR_Inpaint", "ToProVAR_Edit",
 }
 """Workflows name them: never to be changed."""
 

@@ -74,7 +74,8 @@ def test_names_are_titles_in_order() -> None:
     assert [path.stem.split(" ", 1)[0] for path in TEMPLATES] == [
         str(n + 1) for n in range(len(TEMPLATES))]
     for path in TEMPLATES:
-        assert not set(path.stem) & set('<>:"/\\|?*_') and path.stem[2].isupper(), path.stem
+        assert not set(path.stem) & set('<>:"/\\|?*_'), path.stem
+        assert path.stem.split(" ", 1)[1][0].isupper(), path.stem
 
 
 @pytest.mark.parametrize("path", sorted({*TEMPLATES} - {*READY}), ids=short)

@@ -9,6 +9,7 @@ import { adaptGraph, layoutOf } from "./lib/layout.js";
 import { NotesPanel } from "./lib/notes.js";
 import { PlannerPanel } from "./lib/planner.js";
 import { ReportPanel } from "./lib/report.js";
+import { DraftPanel, FinishPanel } from "./lib/sheet.js";
 import { sortTemplates } from "./lib/templates.js";
 
 const PREFIX = "ToProVAR_";
@@ -17,6 +18,12 @@ const PANELS = {
   ToProVAR_EntropyAnalyzer: AnalyzerPanel,
   ToProVAR_Sampler: ReportPanel,
   ToProVAR_CompareRuns: ComparePanel,
+  ToProVAR_Inpaint: ReportPanel,
+  ToProVAR_Edit: ReportPanel,
+  ToProVAR_Draft: DraftPanel,
+  ToProVAR_LoadDraft: DraftPanel,
+  ToProVAR_Encode: DraftPanel,
+  ToProVAR_FinishDrafts: FinishPanel,
   ToProVAR_LoadInfinity: NotesPanel,
   ToProVAR_TextEncode: NotesPanel,
 };

@@ -25,6 +25,7 @@ class ComfyTypeIO:
 
 class Image(ComfyTypeIO): ...
 class Latent(ComfyTypeIO): ...
+class Mask(ComfyTypeIO): ...
 class Vae(ComfyTypeIO): ...
 
 class Boolean(ComfyTypeIO):
@@ -57,6 +58,11 @@ class Combo(ComfyTypeIO):
     class Input(_Input):
         def __init__(self, id: str, options: Sequence[str], *, optional: bool = ...,
                      tooltip: str | None = ..., default: str | None = ...) -> None: ...
+
+class MultiType(ComfyTypeIO):
+    class Input(_Input):
+        def __init__(self, id: str, types: Sequence[type[ComfyTypeIO]], *, optional: bool = ...,
+                     tooltip: str | None = ...) -> None: ...
 
 def Custom(io_type: str) -> type[ComfyTypeIO]: ...  # noqa: N802  # ComfyUI's name
 

@@ -1,0 +1,71 @@
+"""Infinity Draft."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .support import sampler_inputs as common
+from .support.host import io
+from .support.schema import Draft, schema
+from .support.sizes import choose_schedule
+from .support.sockets import checked
+
+if TYPE_CHECKING:
+    from ..toprovar.schedules import ScaleSchedule
+    from .support.infinity import Infinity, PlanChoice, Prompts
+
+UNTIL = 16
+FINEST = 64
+"""Tokens a side of the last scale of the largest square size."""
+
+
+class InfinityDraft(io.ComfyNode):
+    """The first scales of many pictures."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ToProVAR_Draft", "Infinity Draft",
+            description="Draws only the first, coarse scales of many pictures, which is cheap: "
+                        "most of the work is in the last ones. Look at them, choose, and let "
+                        "Finish Drafts draw those to the end.",
+            search_aliases=["draft", "thumbnails", "contact sheet", "variations", "batch",
+                            "seed search", "preview", "toprovar"],
+            has_intermediate_output=True,
+            inputs=_inputs(),
+            outputs=[
+                Draft.Output(display_name="drafts",
+                             tooltip="For Finish Drafts, Save Draft, or a sampler's latent_image."),
+                io.Image.Output(display_name="preview", tooltip="What they look like so far."),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(
+        cls, model: Infinity, conditioning: Prompts, until: int, aspect: str, pixels: str,
+        negative: Prompts | None = None, plan: PlanChoice | None = None,
+        size: ScaleSchedule | None = None, **values: Any,
+    ) -> io.NodeOutput:
+        from .support.contact_sheet import shown
+        from .support.drafts import draw_drafts
+        from .support.sampling import Settings
+
+        schedule = choose_schedule(size, aspect, pixels, model.default_pn,
+                                   plan.schedule if plan is not None else None)
+        drafts = draw_drafts(model, conditioning, negative, plan, schedule, Settings.of(values),
+                             until)
+        return io.NodeOutput(drafts, drafts.pictures, ui=shown(drafts))
+
+
+def _inputs() -> list[io.Input]:
+    return [
+        common.model(), common.conditioning("What to draw, from Infinity Text Encode. Several "
+                                            "prompts give drafts of each."),
+        common.seed(), common.images(8, "Drafts of each prompt."),
+        io.Int.Input("until", default=UNTIL, min=1, max=FINEST,
+                     tooltip="The last scale that is drawn, by its tokens a side in the square "
+                             "size: 8 shows the composition, 16 the objects, 32 nearly all."),
+        common.aspect(), common.pixels(), *common.guidance(), common.preview(),
+        common.negative(), common.plan(), common.size(),
+    ]
