@@ -109,12 +109,18 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class ReconstructionLoss:
-    """Weights of the autoencoder's loss terms, on pictures in [-1, 1]."""
+    """Weights of the autoencoder's loss terms, on pictures in [-1, 1].
+
+    Attributes:
+        spike: weight of what is said against spikes in the decoder's feature maps, see
+            ``training.losses.spikes``; 0 = nothing.
+    """
 
     l1: float = 1.0
     l2: float = 2.0
     gradient: float = 1.0
     commitment: float = 0.25
+    spike: float = 0.0
 
 
 @dataclass(frozen=True)
