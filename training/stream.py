@@ -122,18 +122,22 @@ class SceneStream:
 
     def _make(self, step: int) -> tuple[Batch, torch.cuda.Event | None]:
         view = view_at(self._views, self._seed, step)
+        if self._side is None:
+            return self.composed(view, step), None
+        with torch.no_grad(), torch.cuda.stream(self._side):
+            batch = self.composed(view, step)
+            ready = torch.cuda.Event()
+            ready.record(self._side)
+        return batch, ready
+
+    def composed(self, view: View, step: int) -> Batch:
+        """The batch of a step."""
         scenes = scenes_at(view, self._seed, step)
         slot = step % view.bank if view.bank else None
         draw = slot is None or (view, slot) not in self._drawn
         if slot is not None:
             self._drawn.add((view, slot))
-        if self._side is None:
-            return make_batch(scenes, view, self._atlas, self._encoder, slot, draw), None
-        with torch.no_grad(), torch.cuda.stream(self._side):
-            batch = make_batch(scenes, view, self._atlas, self._encoder, slot, draw)
-            ready = torch.cuda.Event()
-            ready.record(self._side)
-        return batch, ready
+        return make_batch(scenes, view, self._atlas, self._encoder, slot, draw)
 
     def close(self) -> None:
         """Stop composing ahead."""
