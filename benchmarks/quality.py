@@ -55,6 +55,15 @@ def jobs(per_task: int, seeds: int) -> list[tuple[PromptSpec, int]]:
             for prompts in by_task if i < len(prompts)]
 
 
+def dtype_of(name: str) -> torch.dtype:
+    """A dtype by its name or alias."""
+    known: dict[str, str | None] = {**{n: n for n in DTYPES}, **DTYPE_ALIASES}
+    full = known.get(name)
+    if full is None:
+        raise ValueError(f"unknown dtype {name!r}; expected one of {', '.join(DTYPES)}")
+    return DTYPES[full]
+
+
 def load(device: torch.device, folder: str | Path | None = None,
          dtype: torch.dtype = torch.float32) -> InfinityPipeline:
     """A model's pipeline; None = the embedded one."""
@@ -119,8 +128,7 @@ def work(number: int, arguments: argparse.Namespace) -> None:
     until = time.time() + arguments.minutes * 60
     device = choose_device(arguments.device)
     torch.set_num_threads(max(1, arguments.threads))
-    pipeline = load(device, arguments.model, DTYPES[DTYPE_ALIASES.get(
-        arguments.dtype, arguments.dtype)])
+    pipeline = load(device, arguments.model, dtype_of(arguments.dtype))
     measures = Measures.load(device, arguments.atlas, arguments.second)
     todo = jobs(arguments.per_task, arguments.seeds)
     rows = {pn: rows_of(arguments, pipeline, pn) for pn in arguments.pn}

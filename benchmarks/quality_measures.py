@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +95,10 @@ class Measures:
 
 def write_features(path: Path, rows: dict[str, dict[str, np.ndarray]]) -> None:
     """Features by row and space into one file, moved into place when whole."""
-    import io
-
     data = io.BytesIO()
-    np.savez(data, **{f"{row}|{space}": values for row, spaces in rows.items()
-                      for space, values in spaces.items()})
+    named: dict[str, Any] = {f"{row}|{space}": values for row, spaces in rows.items()
+                             for space, values in spaces.items()}
+    np.savez(data, **named)
     replace_file(path, data.getvalue())
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.data.atlas import SpriteAtlas
 from training.data.captions import caption_words
 from training.data.compose import compose
@@ -25,6 +26,7 @@ from training.settings import View
 
 _AHEAD = 2
 _STEPS_PER_SEED = 10**8
+_RANKS_APART = 1000
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def make_batch(
 
 
 class SceneStream:
-    """Iterator of batches from ``first_step`` on.
+    """Iterator of batches from ``first_step`` on. Of several processes each has scenes of its own,
+    of the same view at the same step.
 
     On a GPU the composing runs on a stream of its own: it waits for results on the host, which
     on the training's stream would drain the queue at every step.
@@ -96,6 +99,7 @@ class SceneStream:
         first_step: int = 0,
     ) -> None:
         self._views, self._seed, self._atlas, self._encoder = tuple(views), seed, atlas, encoder
+        self._own = seed + _RANKS_APART * parallel.rank()
         self._next = first_step
         self._drawn: set[tuple[View, int]] = set()
         self._cuda = atlas.device.type == "cuda"
@@ -132,7 +136,7 @@ class SceneStream:
 
     def composed(self, view: View, step: int) -> Batch:
         """The batch of a step."""
-        scenes = scenes_at(view, self._seed, step)
+        scenes = scenes_at(view, self._own, step)
         slot = step % view.bank if view.bank else None
         draw = slot is None or (view, slot) not in self._drawn
         if slot is not None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from toprovar.evaluation.second import SecondConfig, SecondNetwork
+from training import parallel
 from training.bundles import part, read_bundle
 from training.command import adjusted, parser, prepare
 from training.data.atlas import SpriteAtlas
@@ -52,9 +53,11 @@ def main(argv: list[str] | None = None) -> int:
         loop.run(stream)
     finally:
         stream.close()
+    parallel.stop()
+    if parallel.rank():
+        return 0
     tensors, info = read_bundle(arguments.out / "bundle")
-    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in info["second"].items()}
-    model = SecondNetwork(SecondConfig(**shape))
+    model = SecondNetwork(SecondConfig.from_dict(info["second"]))
     load_part(model, part(tensors, "second"))
     about = {"steps": info["step"], "pictures": info["images"], "check": info["check"]}
     with replacing(arguments.out / SECOND) as temporary:

@@ -48,6 +48,13 @@ class SecondConfig:
         if len(self.widths) != 2 or len(self.blocks) != 2 or min(numbers) < 1:
             raise ValueError(f"expected positive numbers, two widths and two blocks, got {self}")
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SecondConfig:
+        """From JSON values."""
+        ready: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**ready)
+
 
 class Mixed(nn.Module):
     """x + two pointwise layers behind a 7 x 7 depthwise convolution (ConvNeXt, Liu et al. 2022)."""
@@ -130,8 +137,6 @@ class SecondNetwork(nn.Module):
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path} is no second network: its format is "
                              f"{metadata.get('format')!r}")
-        values = json.loads(metadata["second"])["config"]
-        model = cls(SecondConfig(**{k: tuple(v) if isinstance(v, list) else v
-                                    for k, v in values.items()}))
+        model = cls(SecondConfig.from_dict(json.loads(metadata["second"])["config"]))
         model.load_state_dict(tensors)
         return model.to(device).requires_grad_(False).eval()

@@ -47,7 +47,7 @@ class SecondStream(SceneStream):
     """Batches of the generator's training scenes."""
 
     def composed(self, view: View, step: int) -> Batch:
-        scenes = scenes_at(view, self._seed, step)
+        scenes = scenes_at(view, self._own, step)
         images = compose(scenes, self._atlas, view.size)
         nothing = torch.zeros(0, dtype=torch.long, device=self._atlas.device)
         return SecondBatch(view, images, nothing, nothing, scenes)
