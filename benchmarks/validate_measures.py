@@ -27,6 +27,7 @@ from toprovar.devices import choose_device
 from toprovar.evaluation.compositional.report import summarise
 from toprovar.evaluation.distribution import frechet_distance, precision_recall
 from toprovar.evaluation.metrics import sharpness, ssim
+from toprovar.evaluation.parts import Limits
 from toprovar.files import replace_file
 from training.data.asked import scenes_for
 from training.data.compose import compose
@@ -105,7 +106,7 @@ class Validation:
             clean = compose(self.scenes[row], self.measures.atlas, self.size, as_float=True)
             made = clean if kind == "clean" else damaged(kind, clean, self.scenes[row], strength)
             one = self.details(made, [self.prompts[number]])[0]
-            missed = [n.split(": ")[1] for n, e in one.errors.items() if e > 0.5]
+            missed = [n.split(": ")[1] for n, e in one.errors.items() if e > Limits().error]
             captions.append(f"{kind} {strength}: {one.present}/{one.parts}"
                             + (f" no {', '.join(missed)}" if missed else ""))
             pictures.append(torch.nn.functional.interpolate(made, (256, 256), mode="area")[0])

@@ -59,7 +59,8 @@ def scenes_at(view: View, seed: int, step: int) -> SceneBatch:
     """The scenes that a step trains; those of a bank come again, under captions of their own."""
     drawn = seed * _STEPS_PER_SEED + (step % view.bank if view.bank else step)
     scenes = sample_scenes(
-        view.batch, drawn, tasks=dict(view.tasks) or None, odds=Odds(placed_single=view.placed)
+        view.batch, drawn, tasks=dict(view.tasks) or None, odds=Odds(placed_single=view.placed),
+        salt=view.salt,
     )
     if view.bank:
         rng = np.random.default_rng([seed, step, 2])

@@ -37,7 +37,7 @@ class Limits:
             this on its ground is not looked for.
     """
 
-    error: float = 0.5
+    error: float = 0.35
     reach: float = 0.05
     contrast: float = 0.03
 

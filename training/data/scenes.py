@@ -12,7 +12,7 @@ import torch
 
 from training.data.catalog import load_classes
 from training.data.colours import BACKGROUND_COLOURS, BACKGROUND_NAMES
-from training.data.holdout import Mask, tables
+from training.data.holdout import SALT, Mask, tables
 from training.data.layouts import Ints, place_aside, place_group, place_pair, place_single
 from training.data.scene_batch import RELATIONS, SLOTS, TASKS, SceneBatch
 
@@ -60,6 +60,7 @@ def sample_scenes(
     split: Split = "train",
     tasks: Mapping[str, float] | None = None,
     odds: Odds | None = None,
+    salt: str = SALT,
 ) -> SceneBatch:
     """Draw ``n`` scenes on the CPU.
 
@@ -70,6 +71,7 @@ def sample_scenes(
             scene shows one that is (its tasks are HELDOUT_TASKS).
         tasks: weight of each task; TASK_WEIGHTS when None.
         odds: probabilities of the optional parts.
+        salt: names the split into combinations that are shown and held out.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -77,7 +79,7 @@ def sample_scenes(
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     task = _draw_tasks(rng, n, split, tasks)
-    return Sampler(rng, split, odds or Odds()).fill(task)
+    return Sampler(rng, split, odds or Odds(), salt).fill(task)
 
 
 def _draw_tasks(
@@ -99,9 +101,11 @@ def _draw_tasks(
 class Sampler:
     """Fills the arrays of one batch, task by task."""
 
-    def __init__(self, rng: np.random.Generator, split: Split, odds: Odds) -> None:
+    def __init__(
+        self, rng: np.random.Generator, split: Split, odds: Odds, salt: str = SALT
+    ) -> None:
         self.rng, self.odds, self.heldout = rng, odds, split == "heldout"
-        self.tables = tables()
+        self.tables = tables(salt)
         self.seen_colour = self.tables.sayable & ~self.tables.held_colour
         apart = ~np.eye(len(load_classes()), dtype=bool)[:, :, None]
         self.seen_triple = apart & ~self.tables.held_relation
