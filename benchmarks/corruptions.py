@@ -151,7 +151,7 @@ def damaged(kind: str, images: Tensor, scenes: SceneBatch, strength: int) -> Ten
     if kind == "blur":
         sigma = torch.full((len(images),), _BLUR[strength] * images.shape[-1],
                            device=images.device)
-        return blur(images, sigma)
+        return blur(images, sigma).clamp(0, 1)
     if kind == "noise":
         generator = torch.Generator(images.device).manual_seed(8)
         noise = torch.randn(images.shape, generator=generator, device=images.device)

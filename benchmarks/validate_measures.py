@@ -153,7 +153,6 @@ def main() -> int:
     device = choose_device(given.device)
     own = Validation(Measures.load(device, given.atlas, given.second), given.pictures,
                      given.detailed, given.size)
-    own.sheet(given.folder / "sheet.png")
     clean = own.figures("blur", 0)
     found = {kind: [clean] for kind in KINDS}
     for kind in KINDS:
@@ -165,6 +164,7 @@ def main() -> int:
               "detailed": own.detailed, "size": given.size, "damage": found}
     replace_file(given.folder / "measures.json", (json.dumps(result, indent=1) + "\n").encode())
     plot(found, given.folder / "measures.png")
+    own.sheet(given.folder / "sheet.png")
     return 0
 
 
