@@ -104,7 +104,7 @@ def exchanged(picture: Tensor, first: Spot, second: Spot) -> None:
     patches = [picture[:, s.top : s.bottom, s.left : s.right].clone() for s in (first, second)]
     for patch, spot in ((patches[1], first), (patches[0], second)):
         _paste(picture, F.interpolate(patch[None], spot.shape, mode="bilinear",
-                                      align_corners=False, antialias=True)[0], spot)
+                                      align_corners=False, antialias=True)[0].clamp(0, 1), spot)
 
 
 def _each(images: Tensor, scenes: SceneBatch, strength: int, damage: Callable[..., None]) -> Tensor:
