@@ -8,6 +8,10 @@ method draws the same pictures. Work is cut into parts of ``--batch`` pictures, 
 done: what was interrupted goes on where it stopped, rows that are new are added, and processes
 share the parts. (After a change of the calibration use a new folder.) Methods that plan every
 picture by itself draw one at a time, so only the first ``--alone`` parts.
+
+``--atlas`` adds the detail task and sets of fresh scenes for the same prompts, from which Fréchet
+distance, precision and recall are taken; ``--second`` takes them in a second network's features as
+well. docs/quality.md says what the figures mean. Features lie beside the parts, in ``.npz`` files.
 """
 
 from __future__ import annotations
@@ -21,17 +25,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.machine import describe
+from benchmarks.quality_measures import REAL, Measures, read_features, write_features
 from benchmarks.quality_plans import BUDGETS, Entry, entries
 from benchmarks.quality_report import report
 from benchmarks.quality_times import measure_times
 from benchmarks.quality_transfer import uncalibrated
 from toprovar.bundled import bundled_model
-from toprovar.devices import choose_device
-from toprovar.evaluation.compositional import TASKS, Judge, PromptSpec, bundled_prompts
+from toprovar.devices import DTYPE_ALIASES, DTYPES, choose_device
+from toprovar.evaluation.compositional import TASKS, PromptSpec, bundled_prompts
 from toprovar.evaluation.metrics import equal_bits, latent_distance, psnr, sharpness, ssim
 from toprovar.files import replace_file
 from toprovar.pipeline import InfinityPipeline
@@ -49,9 +55,19 @@ def jobs(per_task: int, seeds: int) -> list[tuple[PromptSpec, int]]:
             for prompts in by_task if i < len(prompts)]
 
 
-def load(device: torch.device, folder: str | Path | None = None) -> InfinityPipeline:
+def dtype_of(name: str) -> torch.dtype:
+    """A dtype by its name or alias."""
+    known: dict[str, str | None] = {**{n: n for n in DTYPES}, **DTYPE_ALIASES}
+    full = known.get(name)
+    if full is None:
+        raise ValueError(f"unknown dtype {name!r}; expected one of {', '.join(DTYPES)}")
+    return DTYPES[full]
+
+
+def load(device: torch.device, folder: str | Path | None = None,
+         dtype: torch.dtype = torch.float32) -> InfinityPipeline:
     """A model's pipeline; None = the embedded one."""
-    pipeline = InfinityPipeline.from_folder(folder or bundled_model(), torch.float32)
+    pipeline = InfinityPipeline.from_folder(folder or bundled_model(), dtype)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -70,7 +86,8 @@ def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]]
                     options=EngineOptions(graphs=False))  # recordings of so many plans fill a GPU
     codes = done.images
     with torch.inference_mode():
-        pictures = torch.cat([pipeline.vae.decode(c) for c in codes.split(32)])
+        few = max(1, 32 * 512**2 // (codes.shape[-1] * 16) ** 2)
+        pictures = torch.cat([pipeline.vae.decode(c).float() for c in codes.split(few)])
     costs = [count(r.used_plan, pipeline.transformer.shape) for r in done.reports
              if r.used_plan is not None]
     return (codes, ((pictures + 1) / 2).clamp(0, 1).clone(),
@@ -78,18 +95,19 @@ def draw(pipeline: InfinityPipeline, pn: str, part: list[tuple[PromptSpec, int]]
             costs)
 
 
-def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple[PromptSpec, int]],
-             rows: list[Entry]) -> dict[str, dict[str, Any]]:
-    """Every row's figures for one part: for each picture, and shares of the dense work."""
+def measured(
+    pipeline: InfinityPipeline, measures: Measures, pn: str, part: list[tuple[PromptSpec, int]],
+    rows: list[Entry],
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, np.ndarray]]]:
+    """Every row's figures for one part, for each picture and shares of the dense work; features."""
     prompts = [p for p, _ in part]
-    found: dict[str, dict[str, Any]] = {}
     dense_codes, dense, dense_bits, _ = draw(pipeline, pn, part, Entry("dense", None, None))
-    passed = [r.verdict.passed for r in judge.results(dense, prompts)]
-    found["dense"] = {"passed": [int(x) for x in passed]}
+    figures, spaces = measures.of(dense, prompts)
+    found, features = {"dense": figures}, {"dense": spaces}
     for entry in rows:
         codes, pictures, bits, costs = draw(pipeline, pn, part, entry)
-        found[entry.key] = {
-            "passed": [int(r.verdict.passed) for r in judge.results(pictures, prompts)],
+        figures, features[entry.key] = measures.of(pictures, prompts, dense)
+        found[entry.key] = figures | {
             "flops": fmean(c.flop_share for c in costs),
             "token_layers": fmean(c.token_layer_share for c in costs),
             "ssim": _listed(ssim(pictures, dense)), "psnr": _listed(psnr(pictures, dense)),
@@ -98,7 +116,7 @@ def measured(pipeline: InfinityPipeline, judge: Judge, pn: str, part: list[tuple
             **({"bits": _listed(equal_bits(list(bits.values()), [dense_bits[s] for s in bits]))}
                if bits else {}),
         }
-    return found
+    return found, features
 
 
 def _listed(values: Tensor) -> list[float]:
@@ -110,7 +128,8 @@ def work(number: int, arguments: argparse.Namespace) -> None:
     until = time.time() + arguments.minutes * 60
     device = choose_device(arguments.device)
     torch.set_num_threads(max(1, arguments.threads))
-    pipeline, judge = load(device, arguments.model), Judge.load(device=device)
+    pipeline = load(device, arguments.model, dtype_of(arguments.dtype))
+    measures = Measures.load(device, arguments.atlas, arguments.second)
     todo = jobs(arguments.per_task, arguments.seeds)
     rows = {pn: rows_of(arguments, pipeline, pn) for pn in arguments.pn}
     starts = range(0, len(todo), arguments.batch)
@@ -129,8 +148,15 @@ def work(number: int, arguments: argparse.Namespace) -> None:
                and (not e.adaptive or i < arguments.alone)]
         if not use or time.time() > until:
             continue
+        figures, features = measured(pipeline, measures, pn, part, use)
+        beside = path.with_suffix(".npz")
+        before = read_features(beside)
+        if not before.keys() >= {*REAL}:
+            before |= measures.real([p for p, _ in part], i, get_schedule("1.0", pn).image_size[0])
+        # Features first: a part counts as done by its figures.
+        write_features(beside, before | features)
         result = {"tasks": [p.task for p, _ in part], "batch": arguments.batch,
-                  "rows": done | measured(pipeline, judge, pn, part, use)}
+                  "rows": done | figures}
         replace_file(path, json.dumps(result).encode())
 
 
@@ -158,6 +184,9 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     add("--per-task", type=int, default=80)
     add("--seeds", type=int, default=3)
     add("--batch", type=int, default=48)
+    add("--atlas", type=Path, help="the sprites, as training.data.atlas writes them")
+    add("--second", type=Path, help="a second network, as training.train_second writes it")
+    add("--dtype", default="float32", help="of the model (float32)")
     add("--alone", type=int, default=2, help="parts that methods which plan inside the run draw")
     add("--processes", type=int, default=1)
     add("--threads", type=int, default=2, help="of each process")

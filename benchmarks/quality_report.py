@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.quality_sets import Sets, details
 from toprovar.evaluation.compositional import TASKS
 from toprovar.evaluation.compositional.report import wilson
 from toprovar.files import replace_file
@@ -21,7 +22,9 @@ COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c", "s
            "fastervar": "#9467bd", "ldpruning": "#ff7f0e"}
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 """Between them lie the tables of docs/quality.md."""
-MEANS = ("ssim", "psnr", "latent", "sharpness", "bits")
+MEANS = ("ssim", "psnr", "latent", "sharpness", "bits", "seen")
+FLOOR = "fresh scenes"
+"""The row of what a perfect generator would get."""
 
 
 def mcnemar(a: Sequence[int], b: Sequence[int]) -> float:
@@ -56,11 +59,13 @@ def interval(marks: dict[str, list[int]], other: dict[str, list[int]] | None = N
 
 def summary(folder: Path, pn: str) -> dict[str, Any]:
     """All rows of one size, from its parts."""
-    parts = [json.loads(p.read_text()) for p in sorted(folder.glob(f"part-{pn}-*.json"))]
+    paths = sorted(folder.glob(f"part-{pn}-*.json"))
+    parts = [json.loads(p.read_text()) for p in paths]
     if not parts:
         raise ValueError(f"no parts of {pn} in {folder}: run the benchmark without --only-report")
     names = list(dict.fromkeys(name for part in parts for name in part["rows"]))
     rows: dict[str, Any] = {}
+    sets = Sets(paths)
     for name in names:
         own = [part for part in parts if name in part["rows"]]
         tasks = [t for part in own for t in part["tasks"]]
@@ -74,6 +79,7 @@ def summary(folder: Path, pn: str) -> dict[str, Any]:
             "tasks": {t: [round(fmean(m), 4), *(round(x, 4) for x in wilson(sum(m), len(m)))]
                       for t, m in marks.items()},
         }
+        row |= details([part["rows"][name] for part in own]) | sets.row(name)
         if name != "dense":
             row["to_dense"] = round(value - reference, 4)
             row["to_dense_interval"] = [round(x, 4) for x in interval(marks, dense_marks)]
@@ -91,6 +97,50 @@ def summary(folder: Path, pn: str) -> dict[str, Any]:
                 row["mcnemar_toprovar"] = round(mcnemar(*pairs), 5)
         rows[name] = row
     return rows
+
+
+def floor(folder: Path, pn: str) -> dict[str, Any]:
+    """Distances of two sets of fresh scenes for the same prompts; empty without features."""
+    return Sets(sorted(folder.glob(f"part-{pn}-*.json"))).floor()
+
+
+def sets_table(rows: dict[str, Any], real: dict[str, Any]) -> str:
+    """Markdown: the measures beside the score, in the order of the work."""
+    columns = [(head, key) for head, key in (
+        ("parts", "parts"), ("whole objects", "whole_objects"), ("Fréchet, judge", "frechet_whole"),
+        ("Fréchet, judge, fine", "frechet_fine"), ("Fréchet, second", "frechet_second"),
+        ("precision", "precision"), ("recall", "recall"), ("judge's distance", "seen"))
+        if any(key in row for row in rows.values())]
+    if not columns:
+        return ""
+    lines = ["| | FLOPs | " + " | ".join(head for head, _ in columns) + " |",
+             "|---" * (len(columns) + 2) + "|"]
+    given = [(FLOOR, real)] if real else []
+    order = sorted(rows.items(), key=lambda item: -item[1].get("flops", 2))
+    for name, row in [*given, *order]:
+        work = "" if name == FLOOR else f"{row.get('flops', 1):.1%}"
+        cells = [_cell(row, key, rows["dense"]) for _, key in columns]
+        bold = "**" if name.startswith("toprovar @") else ""
+        lines.append(f"| {bold}{name}{bold} | {work} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any], key: str, dense: dict[str, Any]) -> str:
+    if key not in row:
+        return ""
+    value, text = row[key], ""
+    if key.startswith("frechet"):
+        text = f"{value:.3f}"
+        if row is not dense and dense.get(key):
+            text += f" ({value / dense[key]:.2f} x)"
+    elif key == "seen":
+        text = f"{value:.4f}"
+    else:
+        text = f"{value:.1%}"
+        if f"{key}_interval" in row:
+            low, high = row[f"{key}_interval"]
+            text += f" ({low:.1%} to {high:.1%})"
+    return text
 
 
 def table(rows: dict[str, Any], times: dict[str, float]) -> str:
@@ -174,10 +224,13 @@ def report(folder: Path, sizes: Sequence[str], docs: Path | None = None) -> None
     about = json.loads(about_path.read_text()) if about_path.exists() else {}
     times = about.get("times", {})
     found = {pn: summary(folder, pn) for pn in sizes}
-    result = {**about, "sizes": found}
+    floors = {pn: floor(folder, pn) for pn in sizes}
+    result = {**about, "sizes": found, "fresh_scenes": floors}
     replace_file(folder / "results.json", (json.dumps(result, indent=1) + "\n").encode())
     text = "\n\n".join(
-        f"### {pn}\n\n{table(rows, times.get(pn, {}))}\n\n{by_task(rows)}"
+        f"### {pn}\n\n{table(rows, times.get(pn, {}))}\n\n"
+        + (f"{sets_table(rows, floors[pn])}\n\n" if sets_table(rows, floors[pn]) else "")
+        + by_task(rows)
         for pn, rows in found.items())
     replace_file(folder / "tables.md", (text + "\n").encode())
     if docs:

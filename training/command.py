@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from training import parallel
 from training.data.atlas import SpriteAtlas
 from training.data.tokenizer import CaptionEncoder
 from training.loop import CHECKPOINT, Loop, Stage
@@ -69,11 +70,13 @@ def adjusted(run: RunSettings, arguments: argparse.Namespace) -> RunSettings:
 
 
 def prepare(arguments: argparse.Namespace) -> torch.device:
-    """Logging, threads and the device."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    """Logging, threads and the device; joins the other processes of ``torchrun``."""
+    level = logging.WARNING if parallel.rank() else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = parallel.device_of(arguments.device)
+    parallel.start(device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
@@ -99,6 +102,8 @@ def train(
         log.info("began at the weights of step %d", loop.counter.step)
     stream = SceneStream(run.views, run.seed, atlas, CaptionEncoder(length), loop.counter.step)
     try:
-        return loop.run(stream)
+        found = loop.run(stream)
     finally:
         stream.close()
+    parallel.stop()
+    return found

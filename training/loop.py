@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from training import parallel
 from training.bundles import part, read_bundle, write_bundle
 from training.data.files import replacing
 from training.ema import Ema
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.pt"
 _QUEUED_STEPS = 2
 _WARM_STEPS = 50
+_RANKS_APART = 1000
+"""Between the seeds of two processes."""
 
 
 class Stage(Protocol):
@@ -113,7 +116,9 @@ class Loop:
     # What it leaves behind
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint; of several processes the first one does."""
+        if parallel.rank():
+            return
         state = {
             "modules": {n: m.state_dict() for n, m in self.stage.modules.items()},
             "optimizers": [o.state_dict() for o in self.stage.optimizers],
@@ -125,7 +130,10 @@ class Loop:
             torch.save(state, temporary)
 
     def check(self) -> dict[str, Any]:
-        """Judge the averaged weights on held-out scenes and write them as a bundle."""
+        """Judge the averaged weights on held-out scenes and write them as a bundle; of several
+        processes the first one does."""
+        if parallel.rank():
+            return {}
         with self.ema.applied():
             found = self.stage.check(self.out / "sheet.png")
             tensors = {
@@ -161,8 +169,20 @@ class Loop:
         queue: list[torch.cuda.Event] = []
         first, compiled = counter.step, set()
         begin = last_check = last_save = time.monotonic()
-        while not pace.finished(counter.step):
-            counter.progress = pace.progress(counter.step)
+        while True:
+            now = time.monotonic()
+            over, counter.progress, check, save = parallel.told((
+                pace.finished(counter.step), pace.progress(counter.step),
+                now - last_check > settings.check_every, now - last_save > settings.save_every,
+            ))
+            if over:
+                break
+            if check:
+                self.check()
+                last_check, meter = time.monotonic(), _Meter(counter.images)
+            if save:
+                self.save()
+                last_save = time.monotonic()
             set_lr(
                 stage.optimizers,
                 lr_factor(
@@ -172,10 +192,11 @@ class Loop:
                     settings.final_lr,
                 ),
             )
-            generator.manual_seed(settings.seed * 10**9 + counter.step)
+            own = settings.seed + _RANKS_APART * parallel.rank()
+            generator.manual_seed(own * 10**9 + counter.step)
             batch = next(batches)
             meter.add(self._step(batch, generator))
-            counter.images += batch.view.batch
+            counter.images += batch.view.batch * parallel.world()
             counter.step += 1
             self._bound_queue(queue)
             if batch.view not in compiled and counter.step - first <= _WARM_STEPS:
@@ -187,21 +208,14 @@ class Loop:
             elif counter.step % settings.log_every == 0:
                 self._report(meter)
                 meter = _Meter(counter.images)
-            now = time.monotonic()
-            if now - last_check > settings.check_every:
-                self.check()
-                last_check = time.monotonic()
-                meter = _Meter(counter.images)
-            if now - last_save > settings.save_every:
-                self.save()
-                last_save = time.monotonic()
-        counter.progress = min(pace.progress(counter.step), self.until)
+        counter.progress = min(parallel.told((pace.progress(counter.step),))[0], self.until)
         self.save()
         return self.check()
 
     def _step(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         loss, numbers = self.stage.loss(batch, generator)
         loss.backward()
+        parallel.average_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.grad_clip)
         for optimizer in self.stage.optimizers:
             optimizer.step()
@@ -217,6 +231,8 @@ class Loop:
         numbers = meter.numbers(self.counter.images)
         if not math.isfinite(numbers["loss"]):
             raise FloatingPointError(f"the loss is {numbers['loss']} at step {self.counter.step}")
+        if parallel.rank():
+            return
         lr = self.stage.optimizers[0].param_groups[0]["lr"]
         memory = {}
         if self.device.type == "cuda":

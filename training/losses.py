@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,6 +41,26 @@ def bit_losses(logits: Tensor, bits: Tensor) -> Tensor:
 def per_scale(values: Tensor, layout: Layout) -> Tensor:
     """Mean of per-token values over each scale: [N] -> [scales]."""
     return torch.stack([values[start:end].mean() for start, end in layout.spans])
+
+
+def peakedness(features: Tensor) -> Tensor:
+    """Mean square over squared mean of a feature map's energy at its places: [B].
+
+    1 where all places of [B, C, h, w] have the same energy; h x w where one place has all of it.
+    """
+    energy = features.float().square().mean(1).flatten(1)
+    return energy.square().mean(1) / energy.mean(1).square().clamp_min(1e-12)
+
+
+def spikes(levels: Sequence[Tensor], usual: float = 4.0) -> Tensor:
+    """How far feature maps [B, C, h, w] are more peaked than ``usual``, in log units, averaged.
+
+    Group norm divides by the energy of the whole map. A network can get round that with one place
+    of enormous energy, where nothing is drawn, and pays with a blot there: the "droplets" that
+    StyleGAN2 (Karras et al. 2020) found in networks with instance norm.
+    """
+    over = [F.relu(peakedness(level).div(usual).clamp_min(1e-6).log()) for level in levels]
+    return torch.stack([one.mean() for one in over]).mean()
 
 
 def reconstruction_loss(

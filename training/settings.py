@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from toprovar.models.config import AutoencoderConfig, TransformerConfig
 from toprovar.schedules import ScaleSchedule, get_schedule
+from training.data.holdout import SALT
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ class View:
         bank: keep the latents of so many batches and show them again under new captions
             (transformer); 0 = compose every batch anew.
         compiled: whether compiled functions serve this view; a rare one is not worth the wait.
+        salt: names the split into combinations that are shown and held out.
     """
 
     pn: str = "0.06M"
@@ -38,6 +40,7 @@ class View:
     placed: float = 0.0
     bank: int = 0
     compiled: bool = True
+    salt: str = SALT
 
     @property
     def schedule(self) -> ScaleSchedule:
@@ -109,12 +112,18 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class ReconstructionLoss:
-    """Weights of the autoencoder's loss terms, on pictures in [-1, 1]."""
+    """Weights of the autoencoder's loss terms, on pictures in [-1, 1].
+
+    Attributes:
+        spike: weight of what is said against spikes in the decoder's feature maps, see
+            ``training.losses.spikes``; 0 = nothing.
+    """
 
     l1: float = 1.0
     l2: float = 2.0
     gradient: float = 1.0
     commitment: float = 0.25
+    spike: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.data.atlas import SpriteAtlas
 from training.data.captions import caption_words
 from training.data.compose import compose
@@ -25,6 +26,7 @@ from training.settings import View
 
 _AHEAD = 2
 _STEPS_PER_SEED = 10**8
+_RANKS_APART = 1000
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def scenes_at(view: View, seed: int, step: int) -> SceneBatch:
     """The scenes that a step trains; those of a bank come again, under captions of their own."""
     drawn = seed * _STEPS_PER_SEED + (step % view.bank if view.bank else step)
     scenes = sample_scenes(
-        view.batch, drawn, tasks=dict(view.tasks) or None, odds=Odds(placed_single=view.placed)
+        view.batch, drawn, tasks=dict(view.tasks) or None, odds=Odds(placed_single=view.placed),
+        salt=view.salt,
     )
     if view.bank:
         rng = np.random.default_rng([seed, step, 2])
@@ -81,7 +84,8 @@ def make_batch(
 
 
 class SceneStream:
-    """Iterator of batches from ``first_step`` on.
+    """Iterator of batches from ``first_step`` on. Of several processes each has scenes of its own,
+    of the same view at the same step.
 
     On a GPU the composing runs on a stream of its own: it waits for results on the host, which
     on the training's stream would drain the queue at every step.
@@ -96,6 +100,7 @@ class SceneStream:
         first_step: int = 0,
     ) -> None:
         self._views, self._seed, self._atlas, self._encoder = tuple(views), seed, atlas, encoder
+        self._own = seed + _RANKS_APART * parallel.rank()
         self._next = first_step
         self._drawn: set[tuple[View, int]] = set()
         self._cuda = atlas.device.type == "cuda"
@@ -122,18 +127,22 @@ class SceneStream:
 
     def _make(self, step: int) -> tuple[Batch, torch.cuda.Event | None]:
         view = view_at(self._views, self._seed, step)
-        scenes = scenes_at(view, self._seed, step)
+        if self._side is None:
+            return self.composed(view, step), None
+        with torch.no_grad(), torch.cuda.stream(self._side):
+            batch = self.composed(view, step)
+            ready = torch.cuda.Event()
+            ready.record(self._side)
+        return batch, ready
+
+    def composed(self, view: View, step: int) -> Batch:
+        """The batch of a step."""
+        scenes = scenes_at(view, self._own, step)
         slot = step % view.bank if view.bank else None
         draw = slot is None or (view, slot) not in self._drawn
         if slot is not None:
             self._drawn.add((view, slot))
-        if self._side is None:
-            return make_batch(scenes, view, self._atlas, self._encoder, slot, draw), None
-        with torch.no_grad(), torch.cuda.stream(self._side):
-            batch = make_batch(scenes, view, self._atlas, self._encoder, slot, draw)
-            ready = torch.cuda.Event()
-            ready.record(self._side)
-        return batch, ready
+        return make_batch(scenes, view, self._atlas, self._encoder, slot, draw)
 
     def close(self) -> None:
         """Stop composing ahead."""

@@ -34,6 +34,8 @@ from training.text_encoder import build_text_encoder, encode_text, with_null_tex
 
 _CHECK_SEED = 20_002
 _PIECE = 32
+_DRAWN = 16
+_SHOWN = 512
 _COARSE = 3
 _ENCODED_PIXELS = 256 * 256**2
 
@@ -136,16 +138,25 @@ class TransformerStage:
     @torch.no_grad()
     @uncompiled()
     def check(self, sheet: Path) -> dict[str, Any]:
-        """Held-out loss per scale without spoilt bits, order of two objects, a sheet of samples."""
-        view = self.settings.run.views[0]
+        """Held-out loss without spoilt bits, order of two objects, a sheet of samples."""
+        run = self.settings.run
+        whole = {v.pn: v for v in run.views if v.scale_count == len(v.schedule)} or {
+            run.views[0].pn: run.views[0]}
         found: dict[str, Any] = {}
-        for split in ("eval", "heldout"):
-            scenes = sample_scenes(self.settings.run.eval_images, _CHECK_SEED, split)
-            parts = [self._held_out(scenes[i : i + _PIECE], view)
-                     for i in range(0, len(scenes), _PIECE)]
-            found[f"{split}_scales"] = torch.stack(parts).mean(0).tolist()
-        found["order"] = self._order(view)
-        self._sheet(sheet, sample_scenes(self.settings.run.sheet_images, _CHECK_SEED, "eval"))
+        for number, view in enumerate(whole.values()):
+            # The first view is told scale by scale, the others by their mean.
+            count = run.eval_images if not number else max(2, run.eval_images // 4)
+            for split in ("eval", "heldout"):
+                scenes = sample_scenes(count, _CHECK_SEED, split, salt=view.salt)
+                few = max(1, _PIECE * 512**2 // max(view.size, 512) ** 2)
+                parts = [self._held_out(scenes[i : i + few], view)
+                         for i in range(0, len(scenes), few)]
+                scales = torch.stack(parts).mean(0)
+                found |= {f"{split}_scales": scales.tolist()} if not number else {
+                    f"{split}_{view.size}": scales.mean().item()}
+        found["order"] = self._order(run.views[0])
+        self._sheet(sheet, sample_scenes(run.sheet_images, _CHECK_SEED, "eval"),
+                    list(whole.values()))
         return found
 
     def _order(self, view: View) -> float:
@@ -178,10 +189,16 @@ class TransformerStage:
         logits = forward(self.model, text, targets.inputs, layout, self.dtype)
         return per_scale(bit_loss(logits, targets.bits), layout)
 
-    def _sheet(self, path: Path, scenes: SceneBatch) -> None:
+    def _sheet(self, path: Path, scenes: SceneBatch, views: list[View]) -> None:
+        """The same captions at every size, a size after the other, shown at 512 pixels at most."""
         prompts = canonical(scenes)
-        images = self.draw(prompts, self.settings.run.views[0])
-        save_sheet(path, images, 8, prompts)
+        side = min(_SHOWN, max(view.size for view in views))
+        rows = []
+        for view in views:
+            made = torch.cat([self.draw(prompts[i : i + _DRAWN], view, seed=i)
+                              for i in range(0, len(prompts), _DRAWN)])
+            rows.append(F.interpolate(made.float(), (side, side), mode="area"))
+        save_sheet(path, torch.cat(rows), 8, prompts * len(views))
 
     @torch.no_grad()
     def draw(self, prompts: list[str], view: View, seed: int = 0) -> Tensor:
@@ -193,7 +210,8 @@ class TransformerStage:
             self.model, features, mask, view.schedule, self.settings.cfg, self.settings.tau,
             generator,
         )
-        return torch.cat([self.vae.decode(piece) for piece in codes.split(_PIECE)])
+        few = max(1, _PIECE * 256**2 // view.size**2)
+        return torch.cat([self.vae.decode(piece) for piece in codes.split(few)])
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -22,6 +22,7 @@ class ObjectClass:
         article: "a" or "an", as ``name`` wants it.
         short_name: its name in emoji.json.
         codepoint: stem of its rendering's file name.
+        icon: name of the vector picture that looks like the rendering, None where none does.
         natural: colour words that are true of the rendering as drawn; may be empty.
         recolour: whether one saturated hue covers enough of it to be moved.
         synonyms: (singular, plural) pairs that captions sometimes use instead.
@@ -41,6 +42,7 @@ class ObjectClass:
     natural: tuple[str, ...]
     recolour: bool
     synonyms: tuple[tuple[str, str], ...] = ()
+    icon: str | None = None
     avoid: tuple[str, ...] = ()
     avoid_always: tuple[str, ...] = ()
     never: tuple[str, ...] = ()

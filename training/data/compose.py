@@ -86,7 +86,7 @@ def _shadow(batch: SceneBatch, atlas: SpriteAtlas, slot: int, size: int) -> Tens
 
 def _placed(batch: SceneBatch, atlas: SpriteAtlas, slot: int, size: int) -> Tensor:
     """One slot's sprites on empty canvases: premultiplied float32 [B, 4, size, size], 0–1."""
-    sprite = atlas.sprites[batch.cls[:, slot], batch.variant[:, slot]].float() / 255.0
+    sprite = atlas.level(size)[batch.cls[:, slot], batch.variant[:, slot]].float() / 255.0
     source = sprite.shape[-1]
     side = batch.size[:, slot]
     rows = _filter(batch.cy[:, slot], side, source, size)

@@ -1,8 +1,9 @@
 """Fetch the emoji art and its names through npm, checked by hash.
 
 ``python -m training.data.fetch [--cache DIR]`` leaves two folders in the cache:
-``fluent-emoji-3d/assets/*.webp`` (the renderings) and ``emoji-datasource/emoji.json`` (the names).
-Running it again does nothing when both are there.
+``fluent-emoji-3d/assets/*.webp`` (renderings of 256 pixels), ``emoji-datasource/emoji.json`` (the
+names) and ``fluent-emoji/icons.json`` (the same pictures as vectors, for sprites of any size).
+Running it again does nothing when all are there.
 """
 
 from __future__ import annotations
@@ -74,7 +75,15 @@ NAMES = Package(
     keep=r"emoji\.json|LICENSE",
     members=2,
 )
-PACKAGES = (ART, NAMES)
+VECTORS = Package(
+    name="@iconify-json/fluent-emoji",
+    version="1.2.7",
+    sha256="8044210dbf11e016d4de85f15d01a243423bd832457e7e2491df1b751c0e272b",
+    folder="fluent-emoji",
+    keep=r"icons\.json|info\.json",
+    members=2,
+)
+PACKAGES = (ART, NAMES, VECTORS)
 
 
 def fetch(cache: Path = DEFAULT_CACHE, packages: tuple[Package, ...] = PACKAGES) -> list[Path]:

@@ -19,7 +19,8 @@ from training.data.colours import BACKGROUND_COLOURS, COLOUR_NAMES
 from training.data.scene_batch import INVERSE, RELATIONS
 
 _ONE_IN = 10
-_SALT = "v1"
+SALT = "v1"
+"""Names the split that the embedded model was taught; another name gives another split."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -45,13 +46,13 @@ class Tables:
 
 
 def _held(*parts: str) -> bool:
-    digest = hashlib.blake2b("|".join((_SALT, *parts)).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b("|".join(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") % _ONE_IN == 0
 
 
 @cache
-def tables() -> Tables:
-    """The lookups for the classes in the catalogue."""
+def tables(salt: str = SALT) -> Tables:
+    """The lookups for the classes in the catalogue; ``salt`` names the split."""
     classes = load_classes()
     count, variants = len(classes), 1 + len(COLOUR_NAMES)
     sayable = np.zeros((count, variants), bool)
@@ -64,7 +65,7 @@ def tables() -> Tables:
             held_colour[index, variant] = (
                 sayable[index, variant]
                 and colour not in entry.natural
-                and _held("colour", colour, entry.name)
+                and _held(salt, "colour", colour, entry.name)
             )
         for place, ground in enumerate(BACKGROUND_COLOURS):
             drawn = ground.name in (*entry.avoid, *entry.avoid_always)
@@ -78,7 +79,7 @@ def tables() -> Tables:
         for other, partner in enumerate(classes):
             for relation in (0, 2):
                 if index != other and _held(
-                    "relation", entry.name, RELATIONS[relation], partner.name
+                    salt, "relation", entry.name, RELATIONS[relation], partner.name
                 ):
                     held_relation[index, other, relation] = True
                     held_relation[other, index, INVERSE[relation]] = True

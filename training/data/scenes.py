@@ -12,7 +12,7 @@ import torch
 
 from training.data.catalog import load_classes
 from training.data.colours import BACKGROUND_COLOURS, BACKGROUND_NAMES
-from training.data.holdout import Mask, tables
+from training.data.holdout import SALT, Mask, tables
 from training.data.layouts import Ints, place_aside, place_group, place_pair, place_single
 from training.data.scene_batch import RELATIONS, SLOTS, TASKS, SceneBatch
 
@@ -60,6 +60,7 @@ def sample_scenes(
     split: Split = "train",
     tasks: Mapping[str, float] | None = None,
     odds: Odds | None = None,
+    salt: str = SALT,
 ) -> SceneBatch:
     """Draw ``n`` scenes on the CPU.
 
@@ -70,6 +71,7 @@ def sample_scenes(
             scene shows one that is (its tasks are HELDOUT_TASKS).
         tasks: weight of each task; TASK_WEIGHTS when None.
         odds: probabilities of the optional parts.
+        salt: names the split into combinations that are shown and held out.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -77,7 +79,7 @@ def sample_scenes(
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     task = _draw_tasks(rng, n, split, tasks)
-    return _Sampler(rng, split, odds or Odds()).fill(task)
+    return Sampler(rng, split, odds or Odds(), salt).fill(task)
 
 
 def _draw_tasks(
@@ -96,18 +98,31 @@ def _draw_tasks(
     return rng.choice(len(TASKS), n, p=weights / weights.sum())
 
 
-class _Sampler:
+class Sampler:
     """Fills the arrays of one batch, task by task."""
 
-    def __init__(self, rng: np.random.Generator, split: Split, odds: Odds) -> None:
+    def __init__(
+        self, rng: np.random.Generator, split: Split, odds: Odds, salt: str = SALT
+    ) -> None:
         self.rng, self.odds, self.heldout = rng, odds, split == "heldout"
-        self.tables = tables()
+        self.tables = tables(salt)
         self.seen_colour = self.tables.sayable & ~self.tables.held_colour
         apart = ~np.eye(len(load_classes()), dtype=bool)[:, :, None]
         self.seen_triple = apart & ~self.tables.held_relation
 
     def fill(self, task: Ints) -> SceneBatch:
         n = len(task)
+        self.empty(n)
+        for index, name in enumerate(TASKS):
+            rows = np.nonzero(task == index)[0]
+            if len(rows):
+                getattr(self, f"_{name}")(rows)
+        valid = np.arange(SLOTS) < self.number[:, None]
+        say_background = self.rng.random(n) < self.odds.say_background
+        return self.batch(task, valid, self._background(valid, say_background), say_background)
+
+    def empty(self, n: int) -> None:
+        """Arrays of ``n`` scenes with nothing in them yet."""
         self.cls = np.zeros((n, SLOTS), np.int64)
         self.variant = np.zeros((n, SLOTS), np.int64)
         self.number = np.ones(n, np.int64)
@@ -115,13 +130,9 @@ class _Sampler:
         self.size = np.zeros((n, SLOTS), np.float32)
         self.relation = np.full(n, -1, np.int64)
         self.say_relation = np.zeros(n, bool)
-        for index, name in enumerate(TASKS):
-            rows = np.nonzero(task == index)[0]
-            if len(rows):
-                getattr(self, f"_{name}")(rows)
-        valid = np.arange(SLOTS) < self.number[:, None]
-        say_background = self.rng.random(n) < self.odds.say_background
-        background = self._background(valid, say_background)
+
+    def batch(self, task: Ints, valid: Mask, background: Ints, say_background: Mask) -> SceneBatch:
+        """The arrays as tensors, with shades and wordings drawn."""
         grade, ends, angle = self._shade(background)
         numbers = {
             "task": task,
@@ -138,7 +149,7 @@ class _Sampler:
             "grade": grade,
             "ends": ends,
             "angle": angle,
-            "caption_seed": self.rng.integers(0, 2**31, n),
+            "caption_seed": self.rng.integers(0, 2**31, len(task)),
         }
         return SceneBatch(
             **{name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in numbers.items()}

@@ -1,0 +1,1 @@
+"""Training of the second network in whose features pictures are compared."""
