@@ -191,7 +191,12 @@ def test_impossible_calls(pipe: Any, how: dict[str, Any], message: str) -> None:
         pipe(**{"prompt": "a cat", "seed": 1, **how})
 
 
-def test_infinity_edits_nothing() -> None:
-    with pytest.raises(ValueError, match=r"Infinity model, which draws from text; editing .* needs "
-                                         r"a VAREdit model, loaded with family='varedit'"):
-        tiny_pipeline()("a cat", image=noise(4, 4))
+def test_arguments_of_the_other_family(pipe: Any) -> None:
+    with pytest.raises(ValueError, match=r"strength: this is a VAREdit model"):
+        pipe("a cat", image=noise(4, 4), strength=0.5)
+    with pytest.raises(ValueError, match=r"mask_image: this is a VAREdit model"):
+        pipe("a cat", image=noise(4, 4), mask_image=noise(4, 4))
+    with pytest.raises(ValueError, match="crop is of VAREdit models"):
+        tiny_pipeline()("a cat", image=noise(4, 4), crop=True)
+    with pytest.raises(ValueError, match="edit: this is a VAREdit model"):
+        pipe.draft("a cat", seed=1)
