@@ -35,6 +35,7 @@ from benchmarks.editing_cases import (
     scored,
     shows,
     usable,
+    visible,
 )
 from benchmarks.machine import describe
 from benchmarks.quality import load
@@ -145,7 +146,7 @@ def work(arguments: argparse.Namespace) -> None:
             known = json.loads(path.read_text()) if path.exists() else {"rows": {}}
             case = make_case(kind, number)
             todo = [r for r in arguments.rows if r not in known["rows"]]
-            if known.get("usable") is False:
+            if known.get("usable") is False or not visible(case):
                 continue
             done += 1
             if not todo:
@@ -188,7 +189,8 @@ def report(folder: Path) -> dict[str, Any]:
     """Shares of every row with their intervals, written and printed."""
     table: dict[str, Any] = {}
     for kind in KINDS:
-        parts = [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}-*.json"))]
+        parts = [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}-*.json"))
+                 if visible(make_case(kind, int(p.stem.rpartition("-")[2])))]
         good = [p for p in parts if p.get("usable")]
         for name in dict.fromkeys(row for p in good for row in p["rows"]):
             own = [p["rows"][name] for p in good if name in p["rows"]]

@@ -87,6 +87,12 @@ def shows(found: list[Detection], thing: ObjectSpec) -> list[Detection]:
     return [d for d in found if d.cls == thing.cls and d.colour == thing.colour]
 
 
+def visible(case: Case) -> bool:
+    """Whether what is wanted can be seen on any background: half of the sources have a white one,
+    which an edit keeps, and there nobody sees a white object."""
+    return case.wanted.colour != "white"
+
+
 def usable(case: Case, found: list[Detection]) -> bool:
     """Whether the source shows what it should, once each and nothing else."""
     things = [t for t in (case.changed, case.kept) if t is not None]
