@@ -156,6 +156,7 @@ def test_strategies_apply(pipe: Any, name: str) -> None:
     assert share == 1 if name in ("scalekv", "auto") else 0.3 < share < 1
     if name == "toprovar":
         assert report.used_plan.predicted.flop_share <= 0.7
+        assert any("none that edits pictures" in note for note in report.notes)
 
 
 def test_entropies_of_an_edit(pipe: Any) -> None:
