@@ -18,7 +18,9 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -33,6 +35,7 @@ from benchmarks.editing_cases import (
     scored,
     shows,
     usable,
+    visible,
 )
 from benchmarks.machine import describe
 from benchmarks.quality import load
@@ -45,6 +48,9 @@ from toprovar.pipeline import InfinityPipeline
 from toprovar.planning import make_plan
 from toprovar.schedules import get_schedule
 
+SIGNS = {"words": "likelihood", "words, logits": "logits", "words, entropy": "entropy",
+         "words, cross-attention": "cross-attention"}
+"""Rows without a mask, and what they find it by."""
 MOST_TRIED = 6
 """Cases made for each one that is asked for: not every source shows what it should."""
 
@@ -57,6 +63,7 @@ class Bench:
         self.schedule = get_schedule("1.0", pn)
         self.accelerated = make_plan(pipeline, plan, self.schedule)
         self.size = self.schedule.image_size[0]
+        self.overlap: dict[str, float] = {}
 
     def draw(self, prompt: str, **call: Any) -> Tensor:
         return self.pipeline(prompt, schedule=self.schedule, output_type="pt", **call).images
@@ -82,6 +89,18 @@ class Bench:
         there = [Detection(d.cls, d.colour, d.score, moved(d.box, frame)) for d in found]
         return placed.canvas, placed.mask, there, None
 
+    def _by_words(self, sign: Any, parameters: dict[str, Any], case: Case, source: Tensor,
+                  mask: Tensor) -> Tensor:
+        """An edit without a mask; notes how the mask that it found lies to the object's box."""
+        found = self.pipeline.edit_mask(source, case.source, case.target, sign,
+                                        schedule=self.schedule)
+        box = mask.bool()
+        self.overlap = {"mask_in": round(float(found[box].mean()), 4),
+                        "mask_out": round(float(found[~box].mean()), 4)}
+        return self.pipeline.edit(
+            source, case.source, case.target, mask_image=found, seed=case.seed + 1,
+            schedule=self.schedule, output_type="pt", **parameters).images
+
     def rows(self, parameters: dict[str, Any]) -> dict[str, Callable[..., Tensor]]:
         """By name: (case, source, mask) -> the edited picture."""
         def masked(case: Case, source: Tensor, mask: Tensor, plan: Any = None, **more: Any
@@ -96,9 +115,7 @@ class Bench:
             "mask, away": lambda case, *a: self.pipeline.edit(
                 a[0], case.source, case.target, mask_image=a[1], seed=case.seed + 1,
                 schedule=self.schedule, output_type="pt", **parameters).images,
-            "words": lambda case, source, mask: self.pipeline.edit(
-                source, case.source, case.target, seed=case.seed + 1, schedule=self.schedule,
-                output_type="pt", **parameters).images,
+            **{name: partial(self._by_words, sign, parameters) for name, sign in SIGNS.items()},
             "redrawn": lambda case, source, mask: self.draw(case.target, seed=case.seed),
         }
 
@@ -129,7 +146,7 @@ def work(arguments: argparse.Namespace) -> None:
             known = json.loads(path.read_text()) if path.exists() else {"rows": {}}
             case = make_case(kind, number)
             todo = [r for r in arguments.rows if r not in known["rows"]]
-            if known.get("usable") is False:
+            if known.get("usable") is False or not visible(case):
                 continue
             done += 1
             if not todo:
@@ -142,12 +159,13 @@ def work(arguments: argparse.Namespace) -> None:
             source, mask, before, where = made
             pictures = [source]
             for name in todo:
-                began = time.perf_counter()
+                began, bench.overlap = time.perf_counter(), {}
                 picture = rows[name](case, source, mask)
                 seconds = time.perf_counter() - began
-                kept_place = None if name in ("redrawn", "words") else where
-                known["rows"][name] = scored(bench.judge, case, before, picture, kept_place) | {
-                    "seconds": round(seconds, 3)}
+                anywhere = name == "redrawn" or name in SIGNS
+                known["rows"][name] = {
+                    **scored(bench.judge, case, before, picture, None if anywhere else where),
+                    **bench.overlap, "seconds": round(seconds, 3)}
                 pictures.append(picture)
             known |= {"usable": True, "source": case.source, "target": case.target,
                       "share": round(float(mask.mean()), 4)}
@@ -171,7 +189,8 @@ def report(folder: Path) -> dict[str, Any]:
     """Shares of every row with their intervals, written and printed."""
     table: dict[str, Any] = {}
     for kind in KINDS:
-        parts = [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}-*.json"))]
+        parts = [json.loads(p.read_text()) for p in sorted(folder.glob(f"{kind}-*.json"))
+                 if visible(make_case(kind, int(p.stem.rpartition("-")[2])))]
         good = [p for p in parts if p.get("usable")]
         for name in dict.fromkeys(row for p in good for row in p["rows"]):
             own = [p["rows"][name] for p in good if name in p["rows"]]
@@ -181,6 +200,9 @@ def report(folder: Path) -> dict[str, Any]:
                 low, high = wilson(passed, len(own))
                 entry[what] = {"share": round(passed / len(own), 4), "low": round(low, 4),
                                "high": round(high, 4)}
+            for what in ("mask_in", "mask_out"):
+                if what in own[0]:
+                    entry[what] = round(fmean(row[what] for row in own), 4)
             seconds = sorted(row["seconds"] for row in own)
             entry["median_seconds"] = seconds[len(seconds) // 2]
             table.setdefault(kind, {})[name] = entry

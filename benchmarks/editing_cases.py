@@ -10,16 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from toprovar.evaluation.compositional import Detection, Judge, ObjectSpec
+from toprovar.evaluation.compositional import Detection, Judge, ObjectSpec, bundled_prompts
 from toprovar.evaluation.compositional.decode import Box, shared
 
 Kind = Literal["replace", "recolour", "add"]
 KINDS: tuple[Kind, ...] = ("replace", "recolour", "add")
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white")
-SHAPES = ("apple", "pear", "banana", "strawberry", "carrot", "mushroom", "pumpkin", "flower", "car",
-          "truck", "rocket", "boat", "house", "star", "heart", "fish", "bird", "butterfly", "whale",
-          "turtle", "frog", "dog", "cat", "pig", "rabbit", "elephant", "cup", "teapot", "ball",
-          "balloon", "gift", "umbrella", "bell", "book", "cap", "shirt", "dress", "chair", "clock")
 SIDES = ("left", "right", "above", "below")
 WORDS = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 PADDING = 0.02
@@ -50,6 +45,21 @@ class Case:
     seed: int
 
 
+def _coloured() -> dict[str, list[str]]:
+    """Objects with the colours that the model was taught to draw them in, where there are several.
+    """
+    found: dict[str, set[str]] = {}
+    for task in ("colours", "binding"):
+        for prompt in bundled_prompts("seen", task):
+            for thing in prompt.objects:
+                if thing.colour is not None:
+                    found.setdefault(thing.cls, set()).add(thing.colour)
+    return {cls: sorted(colours) for cls, colours in found.items() if len(colours) > 1}
+
+
+COLOURED = _coloured()
+
+
 def told(thing: ObjectSpec) -> str:
     words = f"{thing.colour} {thing.cls}"
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
@@ -58,22 +68,29 @@ def told(thing: ObjectSpec) -> str:
 def make_case(kind: Kind, number: int) -> Case:
     """Case ``number`` of a kind, always the same."""
     random = Random(f"{kind} {number}")
-    first, second, third = random.sample(SHAPES, 3)
-    colours = random.sample(COLOURS, 3)
+    first, second, third = random.sample(sorted(COLOURED), 3)
     side = random.choice(SIDES)
-    one, other = ObjectSpec(first, colours[0]), ObjectSpec(second, colours[1])
+    one, other, another = (ObjectSpec(cls, random.choice(COLOURED[cls]))
+                           for cls in (first, second, third))
 
     def scene(a: ObjectSpec) -> str:
         return f"{told(a)} {WORDS[side]} {told(other)}"
 
     if kind == "add":
         return Case(kind, told(other), scene(one), None, one, other, side, 5000 + number)
-    new = ObjectSpec(third, colours[2]) if kind == "replace" else ObjectSpec(first, colours[2])
+    new = another if kind == "replace" else ObjectSpec(
+        first, random.choice([c for c in COLOURED[first] if c != one.colour]))
     return Case(kind, scene(one), scene(new), one, new, other, side, 5000 + number)
 
 
 def shows(found: list[Detection], thing: ObjectSpec) -> list[Detection]:
     return [d for d in found if d.cls == thing.cls and d.colour == thing.colour]
+
+
+def visible(case: Case) -> bool:
+    """Whether what is wanted can be seen on any background: half of the sources have a white one,
+    which an edit keeps, and there nobody sees a white object."""
+    return case.wanted.colour != "white"
 
 
 def usable(case: Case, found: list[Detection]) -> bool:

@@ -17,6 +17,10 @@ _LAZY = {
     "Calibration": ".entropy.calibration",
     "EntropyTrace": ".entropy.trace",
     "TraceRecorder": ".entropy.trace",
+    "Draft": ".editing.draft",
+    "load_draft": ".editing.draft_file",
+    "save_draft": ".editing.draft_file",
+    "Region": ".editing.edit",
     "InfinityAutoencoder": ".models.autoencoder",
     "InfinityTransformer": ".models.transformer",
     "InfinityPipeline": ".pipeline",
@@ -35,12 +39,14 @@ _LAZY = {
 
 __all__ = [
     "Calibration",
+    "Draft",
     "EngineOptions",
     "EntropyTrace",
     "InfinityAutoencoder",
     "InfinityPipeline",
     "InfinityPipelineOutput",
     "InfinityTransformer",
+    "Region",
     "SamplingParams",
     "SamplingRun",
     "SparsityPlan",
@@ -50,9 +56,11 @@ __all__ = [
     "bundled_model",
     "calibrate",
     "get_schedule",
+    "load_draft",
     "load_plan",
     "make_plan",
     "parse_weights",
+    "save_draft",
     "save_plan",
     "schedule_for_size",
 ]
@@ -61,6 +69,10 @@ if TYPE_CHECKING:
     from .analysis.calibrate import calibrate as calibrate
     from .analysis.measure import analyze as analyze
     from .bundled import bundled_model as bundled_model
+    from .editing.draft import Draft as Draft
+    from .editing.draft_file import load_draft as load_draft
+    from .editing.draft_file import save_draft as save_draft
+    from .editing.edit import Region as Region
     from .entropy.calibration import Calibration as Calibration
     from .entropy.trace import EntropyTrace as EntropyTrace
     from .entropy.trace import TraceRecorder as TraceRecorder

@@ -16,6 +16,7 @@ from .editing.outpaint import place
 from .editing.stack import BitStack
 from .editing.taken import Asked, Source, take
 from .editing.words import LOOK_UNTIL, MASKS_FROM, Disagreement, MaskFrom, mask_of
+from .editing.words_attention import attended_words
 from .models.fingerprint import model_fingerprint
 from .pipeline_outputs import InfinityPipelineOutput, decode_images
 from .sampling.params import SamplingParams
@@ -276,6 +277,14 @@ class Editing:
     def _disagreement(self, source: BitStack, schedule: ScaleSchedule, prompts: list[list[str]],
                       sign: MaskFrom, call: dict[str, Any]) -> Tensor:
         """[B, 1, h, w] of the finest grid: see ``words.Disagreement``."""
+        if sign == "cross-attention":
+            every = [*prompts[0], *prompts[1]]
+            text = self._pipe.encode_prompt(every)
+            device = self._pipe._execution_device
+            self._pipe.wake("transformer", device)
+            return attended_words(self._pipe.transformer, source.to(device), schedule, text,
+                                  self._pipe.tokenizer(every).input_ids,
+                                  last_scale(schedule, LOOK_UNTIL))
         count = len(source)
         looking = Disagreement(sign, source)
         both = source.pick([*range(count), *range(count)])

@@ -84,11 +84,12 @@ class Runs:
                     break
         # Only now: the device was not waited for, so that it could go on with the decoder.
         self.reports = [c.timed(r) for c, r in zip(clocks, self.reports, strict=True)]
-        if self.watch is None and self.step is None and self.edit is None:
-            for kind, report in zip(kinds, self.reports, strict=False):
-                pipeline.times.learn(kind, report)
-        self.reports = [pipeline.times.compared(kind, report, pipeline.transformer.shape)
-                        for kind, report in zip(kinds, self.reports, strict=False)]
+        if self.edit is None:  # an edit is no whole picture, whose times others are held against
+            if self.watch is None and self.step is None:
+                for kind, report in zip(kinds, self.reports, strict=False):
+                    pipeline.times.learn(kind, report)
+            self.reports = [pipeline.times.compared(kind, report, pipeline.transformer.shape)
+                            for kind, report in zip(kinds, self.reports, strict=False)]
         if note is not None:
             first = self.reports[0]
             self.reports[0] = replace(first, notes=(*first.notes, note))

@@ -53,7 +53,7 @@ async () => {
       if (over(a, b)) found.push(`${name(node)}: ${what} ${say(a)} lies over ${other} ${say(b)}`);
     }));
     const panel = node.widgets?.find((one) => one.name === "toprovar_panel")?.element;
-    if (panel?.isConnected) {
+    if (panel?.isConnected && panel.offsetHeight) { // an empty one is not shown
       const content = panel.firstElementChild;
       const [wide, high] = [content.scrollWidth, content.scrollHeight];
       if (high > panel.clientHeight + SLACK || wide > panel.clientWidth + SLACK) {
@@ -76,8 +76,9 @@ async () => {
   }
 
   function ofWidgets(node) {
-    const parts = (node.widgets ?? []).filter((one) => node.isWidgetVisible(one)).map((one) =>
-      [one.name, [node.pos[0] + 10, node.pos[1] + one.y, node.size[0] - 20,
+    const parts = (node.widgets ?? []).filter((one) => node.isWidgetVisible(one)
+        && !one.element?.classList.contains("tpv-nothing")).map((one) => [one.name,
+      [node.pos[0] + 10, node.pos[1] + one.y, node.size[0] - 20,
         one.computedHeight ?? one.computeSize?.(node.size[0])[1] ?? LiteGraph.NODE_WIDGET_HEIGHT]]);
     const half = LiteGraph.NODE_SLOT_HEIGHT / 2 - 4;
     const slot = (one, [, y], x) => [one.name, [x, y - half, node.size[0] / 2 - 4, 2 * half]];

@@ -51,7 +51,9 @@ def quantised(pipeline: InfinityPipeline, image: Image.Image, schedule: ScaleSch
 
 def test_strength_0_gives_back_the_quantised_picture(pipeline: InfinityPipeline) -> None:
     image = picture()
-    for call in ({}, {"guidance_scale": 1.0}, {"mask_image": square(256, 0, 0, 64)}):
+    calls: list[dict[str, Any]] = [{}, {"guidance_scale": 1.0},
+                                   {"mask_image": square(256, 0, 0, 64)}]
+    for call in calls:
         found = pipeline.vary(image, "a cat", strength=0.0, seed=1, output_type="latent", **call)
         assert torch.equal(found.images, quantised(pipeline, image, SMALL))
         assert len(found.report.scales) == 1  # and nothing is computed for it
@@ -85,8 +87,10 @@ def test_strength_between_keeps_the_first_scales(pipeline: InfinityPipeline) -> 
 
 def test_codes_outside_of_the_mask_are_the_sources(pipeline: InfinityPipeline) -> None:
     image, mask = picture(512), square(512, 100, 200, 128)
-    for call in ({}, {"guidance_scale": 1.0}, {"strength": 0.5}, {"greedy": True},
-                 {"region": Region(whole_until=99)}, {"region": Region(0.0, 0, 4)}):
+    calls: list[dict[str, Any]] = [
+        {}, {"guidance_scale": 1.0}, {"strength": 0.5}, {"greedy": True},
+        {"region": Region(whole_until=99)}, {"region": Region(0.0, 0, 4)}]
+    for call in calls:
         found = pipeline.inpaint(image, mask, ["a cat", "a dog"], seed=3, schedule=MIDDLE,
                                  output_type="latent", **call).images
         own = quantised(pipeline, image, MIDDLE)
@@ -271,7 +275,8 @@ def test_drafts_bits_and_latents_are_sources(pipeline: InfinityPipeline) -> None
 def test_bad_arguments_get_one_clear_error(pipeline: InfinityPipeline, call: dict[str, Any],
                                            message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        pipeline("a cat", **({"image": picture()} | call))
+        given: dict[str, Any] = {"image": picture()}
+        pipeline("a cat", **(given | call))
     assert "\n" not in str(caught.value)
 
 

@@ -70,7 +70,7 @@ def test_three_kinds_of_rows_under_every_plan(pipeline: InfinityPipeline, strate
     assert found.report.rows == 6 and found.report.params["away"] == 0.5
 
 
-@pytest.mark.parametrize("sign", ["likelihood", "logits", "entropy"])
+@pytest.mark.parametrize("sign", ["likelihood", "logits", "entropy", "cross-attention"])
 def test_masks_out_of_words(pipeline: InfinityPipeline, sign: Any) -> None:
     image = picture()
     mask = pipeline.edit_mask(image, "a cat", ["a dog", "a car"], sign)
@@ -132,3 +132,29 @@ def test_a_description_needs_a_picture(pipeline: InfinityPipeline) -> None:
         pipeline("a dog", source_prompt="a cat", away=1.0)
     with pytest.raises(ValueError, match="give source_prompt"):
         pipeline("a dog", image=Image.new("RGB", (256, 256)), away=1.0)
+
+
+def test_every_token_gives_its_words_a_weight_of_1_in_all() -> None:
+    """And looking changes no bit: cross-attention's weights against plain softmax."""
+    import torch.nn.functional as F
+
+    from tests.tiny import random_text, tiny_transformer
+    from toprovar.editing.words_attention import CrossAttention
+    from toprovar.sampling.params import SamplingParams
+    from toprovar.sampling.run import SamplingRun
+
+    model, text = tiny_transformer(), random_text(4, 6)
+    def codes(probe: CrossAttention | None) -> torch.Tensor:
+        run = SamplingRun(model, text, SamplingParams(SMALL, 1.0), probe=probe,
+                          generators=torch.Generator().manual_seed(0))
+        return list(run)[-1].summed_codes
+    with torch.inference_mode():
+        real = torch.zeros(2, 6)
+        real[0, :4] = real[1] = 1
+        every = CrossAttention(model, text, real)
+        first = CrossAttention(model, text, F.pad(torch.ones(2, 1), (0, 5)))
+        plain = codes(None)
+        assert torch.equal(codes(every), plain) and torch.equal(codes(first), plain)
+    for scale, tokens in enumerate(SMALL.tokens):
+        torch.testing.assert_close(every.found[scale], torch.ones(2, tokens))
+        assert (first.found[scale] > 0).all() and (first.found[scale] < 1).all()

@@ -268,3 +268,23 @@ def test_a_worth_that_makes_no_sense_is_refused(change: dict[str, Any]) -> None:
 def test_so_is_a_choice(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Choice(**{**MEASURED.model_dump(), **change})
+
+
+def test_one_that_measured_nothing_goes_behind_one_that_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a calibration that was stopped too soon, where the box has a whole one."""
+    whole = make_calibration()
+    pn, entry = next(iter(whole.entries.items()))
+    begun = whole.model_copy(update={"dropped": "exit", "entries": {
+        pn: entry.model_copy(update={"choices": ()})}})
+    assert begun.unfinished and not whole.unfinished
+    own, box = tmp_path / "own", tmp_path / "box"
+    for folder in (own, box):
+        folder.mkdir()
+    monkeypatch.setattr("toprovar.entropy.calibration.calibration_folders", lambda: [box, own])
+    begun.save(own / "begun.json")
+    assert find_calibration(whole.model, pn=pn) == begun  # better than none, for its entropies
+    whole.save(box / "whole.json")
+    assert find_calibration(whole.model, pn=pn) == whole
+    assert find_calibration(whole.model, pn="1M") == whole

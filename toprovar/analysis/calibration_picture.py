@@ -49,6 +49,10 @@ def calibration_figure(calibration: Calibration, shape: TransformerConfig, pn: s
                                                          for n in range(5, 11)],
               "share of the dense run's time" if timed else "share of the dense run's work",
               "likeness to the dense picture")
+    if not shown:
+        sheet.text(327, 190, "Nothing was measured yet.", size=14, anchor="mm")
+        sheet.text(327, 214, "Go on with more minutes: what was done is kept.", colour=SOFT,
+                   anchor="mm")
     entries = []
     for marker, colour, name, own in (
         ("disc", BLUE, "fewer scales, less guidance", [x for x in shown if not x[1].shortcuts]),

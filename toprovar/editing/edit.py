@@ -15,7 +15,7 @@ from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.planner import Planner
 from ..sparsity.restricted import RestrictedPlanner, restricted_plan
 from .choosing import HeldCodes, KeepingSampler
-from .mask import COVERED, MARGIN, WHOLE_UNTIL, drawn_tokens, inside_cells, near_region
+from .mask import COVERED, MARGIN, drawn_tokens, inside_cells, near_region
 from .paste import Paste
 from .stack import BitStack
 from .strength import drawn_by_strength
@@ -32,16 +32,17 @@ class Region:
     Attributes:
         covered: share of a coarse token's area that must be inside for it to be drawn.
         margin: tokens around the region that late scales compute, too.
-        whole_until: tokens of the shorter side up to which scales compute all tokens; late scales
-            compute the region alone. A number above the finest scale's = every scale computes all.
+        whole_until: tokens of the shorter side up to which scales compute all tokens; later ones
+            compute the region alone. None = half of the finest scale's side. A number above that
+            side = every scale computes all.
     """
 
     covered: float = COVERED
     margin: int = MARGIN
-    whole_until: int = WHOLE_UNTIL
+    whole_until: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.covered < 1 or self.margin < 0 or self.whole_until < 0:
+        if not 0 <= self.covered < 1 or self.margin < 0 or (self.whole_until or 0) < 0:
             raise ValueError("a region needs covered from 0 up to 1, margin and whole_until of 0 "
                              f"or more, got {self.covered:g}, {self.margin}, {self.whole_until}")
 

@@ -21,10 +21,10 @@ LEAST = 0.02
 """What counts as white: a feathered mask is drawn anew as far as it reaches."""
 COVERED = 0.25
 """Share of a coarse token's cells that must be inside for it to be drawn."""
+ROUNDING = 1e-4
+"""Of shares, which are sums of few numbers: what is less is none."""
 MARGIN = 1
 """Tokens around the region that late scales compute, too."""
-WHOLE_UNTIL = 16
-"""Tokens a side up to which scales compute all their tokens, whatever the mask."""
 
 
 def read_mask(mask: Any, size: tuple[int, int]) -> Tensor:
@@ -96,14 +96,14 @@ def drawn_tokens(inside: Tensor, grids: Sequence[tuple[int, int]], covered: floa
 
     Args:
         inside: [B, 1, h, w] bool of the last grid.
-        covered: share of a token's cells that must be inside; 0 = any of them.
+        covered: least share of a token's area that is inside; 0 = any of it.
     """
     cells = inside.float()
     found = []
     for grid in grids:
         share = cells if cells.shape[-2:] == torch.Size(grid) else _shares(cells, grid)
-        found.append((share > max(covered, 1e-4) if grid != tuple(grids[-1]) else share > 0)
-                     .flatten(1))
+        least = 0.0 if tuple(grid) == tuple(grids[-1]) else covered
+        found.append((share >= max(least, ROUNDING) - ROUNDING / 2).flatten(1))
     return tuple(found)
 
 
@@ -122,25 +122,28 @@ def _overlaps(cells: int, tokens: int) -> Tensor:
 
 
 def near_region(inside: Tensor, grids: Sequence[tuple[int, int]], margin: int = MARGIN,
-                whole_until: int = WHOLE_UNTIL) -> tuple[dict[int, Tensor], dict[int, int]]:
+                whole_until: int | None = None) -> tuple[dict[int, Tensor], dict[int, int]]:
     """Where late scales need to work.
 
     Args:
         inside: [B, 1, h, w] bool of the last grid.
         margin: tokens around the region that are computed, too.
-        whole_until: tokens of the shorter side up to which scales compute everything.
+        whole_until: tokens of the shorter side up to which scales compute everything; None = half
+            of the finest scale's.
 
     Returns:
         by scale, [B, h w] float32 distances in tokens from what must be computed, 0 there; and how
         many tokens that is, the most of any picture, rounded up on a ladder of counts. Scales of
         which nearly everything must be computed are absent.
     """
+    if whole_until is None:
+        whole_until = min(grids[-1]) // 2
     distances: dict[int, Tensor] = {}
     counts: dict[int, int] = {}
     for scale, grid in enumerate(grids):
         if min(grid) <= whole_until:
             continue
-        touched = _shares(inside.float(), grid) > 1e-4
+        touched = _shares(inside.float(), grid) > ROUNDING / 2
         distance = (_distances(touched) - margin).clamp_min(0).flatten(1)
         count = rounded_up(int((distance == 0).sum(1).max()), grid[0] * grid[1])
         if count < grid[0] * grid[1]:

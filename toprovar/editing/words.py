@@ -1,10 +1,10 @@
 """Where two descriptions of a picture disagree: masks out of words alone.
 
 The picture's own bits are fed under the source prompt and under the target prompt. Where the two
-say different things of a token, the picture has to change. Three signs of it can be had from the
-same pass: how much less likely the picture's bits become ("likelihood"), how far apart the
-probabilities of its bits are ("logits"), and how far apart the entropies of attention are
-("entropy").
+say different things of a token, the picture has to change. Four signs of it can be had: how much
+less likely the picture's bits become ("likelihood"), how far apart the probabilities of its bits
+are ("logits"), how far apart the entropies of attention are ("entropy"), and how much a token looks
+at the words in which the prompts differ ("cross-attention", ``words_attention``).
 """
 
 from __future__ import annotations

@@ -210,7 +210,8 @@ def find_calibration(model: str, files: Iterable[str | Path] = (), pn: str | Non
     Args:
         model: fingerprint.
         pn: the pixel budget that it is wanted for: of several, one that was measured there goes
-            first.
+            first. One whose time was over before it had measured a choice goes behind those that
+            have, such as the one in the box.
     """
     box, own, *added = calibration_folders()
     for path in files:
@@ -220,10 +221,10 @@ def find_calibration(model: str, files: Iterable[str | Path] = (), pn: str | Non
     for path in (p for folder in (*added, own, box) for p in sorted(folder.glob("*.json"))):
         found = _read(path, _changed(path), _changed(shortcuts_beside(path)))
         if found is not None and found.model == model:
-            if pn is None or pn in found.entries:
+            if not found.unfinished and (pn is None or pn in found.entries):
                 return found
             others.append(found)
-    return others[0] if others else None
+    return min(others, key=lambda one: (one.unfinished, pn not in one.entries), default=None)
 
 
 def _changed(path: Path) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -86,6 +88,20 @@ def add_codes_(
         shown = here.to(codes.dtype).unflatten(1, grid)[:, None]
         codes = codes * shown.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
     summed_codes.add_(resize_codes(codes, (summed_codes.shape[2], summed_codes.shape[3])))
+
+
+def check_latents(codes: Any, shape: torch.Size) -> None:
+    """Refuse summed codes that a run cannot go on from; waits for the device.
+
+    Raises:
+        ValueError: they have another shape, or values that are not finite.
+    """
+    if not isinstance(codes, Tensor) or codes.shape != shape:
+        found = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+        raise ValueError(f"latents: expected the shape {list(shape)} of this run's summed codes, "
+                         f"got {found}")
+    if not torch.isfinite(codes).all():
+        raise ValueError("latents: expected finite numbers, got inf or nan")
 
 
 def tokens_at(index: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:

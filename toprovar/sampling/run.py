@@ -21,20 +21,17 @@ from ..models.text import PackedText
 from ..models.transformer import InfinityTransformer
 from ..ops import attention as attention_ops
 from ..ops.bit_sampling import Generators
-from ..rooms import spread
 from ..sparsity.mixing_draws import Draws, SeededDraws
 from ..sparsity.plan import SparsityPlan, dense_plan
 from ..sparsity.planner import Planner, RunContext, begin
 from ..sparsity.selection import Selector
 from .bits import BitChooser, Sampler, chooser
-from .bounded_cache import BoundedCache, BoundedLayout
-from .cache import CacheLayout, KVCache
+from .caches import first_cache, relaid_cache
 from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
-from .head import add_codes_, apply_cfg, guidance_distance, tokens_at
+from .head import add_codes_, apply_cfg, check_latents, guidance_distance, tokens_at
 from .held import Held
-from .hosted_cache import HostedCache
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
@@ -161,10 +158,10 @@ class SamplingRun:
             None if own is None else own.place, None if own is None else own.constants,
             shortcuts_for(self.transformer, self.plan_state.plan, self.mixing_layers, own), draws,
         )
-        self.blocks.selector.restrict({
-            scale: near.to(self.device, torch.float32) if own is None
-            else own.place(("near", scale), near, torch.float32).copy_(near)
-            for scale, near in self._near.items()})
+        near = {scale: one.to(self.device, torch.float32) for scale, one in self._near.items()}
+        self.blocks.selector.restrict(near if own is None else {
+            scale: own.place(("near", scale), one, torch.float32).copy_(one)
+            for scale, one in near.items()})
         self.forward = ScaleForward(self.transformer, self.blocks, self.batch, self.probe,
                                     self.check if own is None else None)
 
@@ -191,12 +188,7 @@ class SamplingRun:
         Raises:
             ValueError: they have another shape, or values that are not finite.
         """
-        if not isinstance(codes, Tensor) or codes.shape != self.summed_codes.shape:
-            found = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
-            raise ValueError(f"latents: expected the shape {list(self.summed_codes.shape)} of this "
-                             f"run's summed codes, got {found}")
-        if not torch.isfinite(codes).all():
-            raise ValueError("latents: expected finite numbers, got inf or nan")
+        check_latents(codes, self.summed_codes.shape)
         with torch.inference_mode():
             self.summed_codes.copy_(codes)
             if self.workspace is not None:
@@ -244,22 +236,11 @@ class SamplingRun:
         about = (len(rows), shape.num_heads, shape.head_dim, self.runner.dtype, self.device,
                  rows.start)
         horizon = self._laid_out = self.plan_state.horizon(scale)
-        if scale == 0 and plan.compiled.bounded:
-            self.runner.cache = BoundedCache(BoundedLayout.plan(plan.compiled), *about)
-            return
-        if self.options.hosted_layers:
-            if scale == 0:
-                counts = [(n,) * shape.depth for n in self.params.schedule.tokens]
-                hosted = spread(min(self.options.hosted_layers, shape.depth), shape.depth)
-                self.runner.cache = HostedCache(counts, hosted, *about, runs_again=self.runs_again)
-            return
-        layout = CacheLayout.plan(plan.counts[: horizon + 1], horizon + 1 == len(plan.scales))
         if scale == 0:
-            self.runner.cache = KVCache(layout, *about)
-        elif isinstance(self.runner.cache, BoundedCache) or plan.compiled.bounded:
-            raise ValueError("a plan that bounds the caches of layers must be known before the run")
-        else:
-            self.runner.cache = self.runner.cache.relaid(layout, rows)
+            self.runner.cache = first_cache(plan, horizon, self.params.schedule,
+                                            self.options.hosted_layers, about, self.runs_again)
+        elif not self.options.hosted_layers:
+            self.runner.cache = relaid_cache(self.runner.cache, plan, horizon, rows)
 
     def _rows(self, scale: int) -> range:
         """Rows that a scale runs: all, the conditional ones, or the unconditional ones."""

@@ -28,6 +28,16 @@ const PANELS = {
   ToProVAR_TextEncode: NotesPanel,
 };
 
+const WIDTHS = { // of new nodes, so that their words and figures fit; saved ones keep theirs
+  ToProVAR_LoadInfinity: 340,
+  ToProVAR_TextEncode: 340,
+  ToProVAR_SparsityPlanner: 340,
+  ToProVAR_EntropyAnalyzer: 340,
+  ToProVAR_Sampler: 340,
+  ToProVAR_CalibrateInfinity: 340,
+  ToProVAR_CompareRuns: 560,
+};
+
 const layouts = new Map(); // of nodes whose inputs lie in different ways on different servers
 
 app.registerExtension({
@@ -53,5 +63,7 @@ app.registerExtension({
   nodeCreated(node) {
     const Panel = PANELS[node.comfyClass];
     if (Panel) new Panel(node, app, { dynamic: layouts.get(node.comfyClass)?.is_dynamic });
+    const width = WIDTHS[node.comfyClass];
+    if (width > node.size[0]) node.setSize([width, node.size[1]]);
   },
 });

@@ -91,6 +91,10 @@ export class AnalyzerPanel extends Panel {
     this.node.properties[LOOK] = at;
     this.scaleName.textContent = `${at.scale} · ${gridName(grids[at.scale])}`;
     this.layerName.textContent = `${at.layer} · ${this.trace.layerClass(at.layer) || "–"}`;
+    for (const slider of [this.scale, this.layer]) {
+      const share = Number(slider.max) ? slider.value / slider.max : 0;
+      slider.style.setProperty("--at", `${share * 100}%`);
+    }
     for (const bar of this.layers.children) {
       bar.setAttribute("aria-pressed", String(Number(bar.dataset.layer) === at.layer));
     }

@@ -22,6 +22,5 @@ export class NotesPanel extends Panel {
   draw(notes) {
     this.body.replaceChildren(...notes.map((note) => h("p", { class: "tpv-note" }, String(note))));
     this.root.classList.toggle("tpv-nothing", this.isEmpty);
-    this.root.classList.toggle("widget-expands", false); // the text above has the free space
   }
 }

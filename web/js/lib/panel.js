@@ -23,9 +23,7 @@ export class Panel {
     this.node = node;
     this.app = app;
     this.body = h("div", { class: "tpv-body" });
-    // "widget-expands" lets it have the free space in a node of the Vue renderer
-    this.root = h("div", { class: "tpv-panel widget-expands", role: "group", "aria-label": label },
-      this.body);
+    this.root = h("div", { class: "tpv-panel", role: "group", "aria-label": label }, this.body);
     this.height = 24;
     this.widget = node.addDOMWidget(PANEL, PANEL, this.root, {
       serialize: false, // not sent with the prompt
@@ -114,6 +112,7 @@ export class Panel {
   fit() {
     const { node } = this;
     if (!node.graph || node.flags?.collapsed) return;
+    if (this.inVue) return; // whose nodes are as high as what they show
     const needed = node.computeSize()[1];
     if (node.size[1] < needed || Math.abs(node.size[1] - this.fitted) < 2) {
       node.setSize([node.size[0], needed]);

@@ -172,7 +172,7 @@ export class PlannerPanel extends Panel {
       const count = edits === 1 ? "1 edit" : `${edits} edits`;
       this.said.textContent = edits ? `${count}, ${
         this.used ? "used in the last run." : "used from the next run on."}`
-        : "Click or drag to edit; shift: whole scale, alt: whole layer.";
+        : "Click or drag; shift: all layers, alt: all scales.";
     }
   }
 
