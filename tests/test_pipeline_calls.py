@@ -152,3 +152,12 @@ def test_calls_in_threads_give_the_pictures_they_give_alone(pipeline: InfinityPi
     for (thread, found), expected in zip(together, alone, strict=True):
         thread.join(120)
         assert torch.equal(found[0], expected)
+
+
+def test_codes_are_decoded_where_the_vae_is() -> None:
+    """Which need not be where the transformer is."""
+    from toprovar.pipeline_outputs import decode_images
+
+    pipe = tiny_pipeline()
+    pictures = decode_images(pipe.vae.to("meta"), torch.zeros(1, 8, 4, 4), "pt")
+    assert pictures.device.type == "meta" and pictures.shape == (1, 3, 64, 64)

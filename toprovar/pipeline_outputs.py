@@ -46,7 +46,8 @@ def decode_images(
     """
     with torch.inference_mode():
         # One by one: less memory, and an image does not depend on its neighbours.
-        image = torch.cat([vae.decode(one, tile, graph=graph) for one in codes.split(1)])
+        image = torch.cat([vae.decode(one.to(vae.device), tile, graph=graph)
+                           for one in codes.split(1)])
     if output_type == "pil":
         return [Image.fromarray(array) for array in _to_host(to_uint8(image)).numpy()]
     unit = (image + 1) / 2

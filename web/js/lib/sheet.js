@@ -98,9 +98,10 @@ export class Sheet {
   }
 }
 
-/** As square as can be. */
+/** As square as can be, rather with one more column than with a row that is not full. */
 function columnsFor(count, shape) {
-  return Math.min(count, Math.max(1, Math.ceil(Math.sqrt(count / shape))));
+  const least = Math.min(count, Math.max(1, Math.ceil(Math.sqrt(count / shape))));
+  return [least, least + 1].find((columns) => count % columns === 0) ?? least;
 }
 
 /** Of nodes that give drafts: what they look like. */
