@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from .arguments import MOST_IMAGES, guidance, single, temperature, whole
+from .editing.edit import Edit, Region
+from .editing.steering import steering
+from .editing.taken import Asked, Source, take
 from .models.autoencoder import InfinityAutoencoder
 from .models.text import PackedText
 from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
 from .models.transformer import InfinityTransformer
 from .pipeline_callback import Callback, StepCallback
 from .pipeline_calls import in_flight
+from .pipeline_editing import Editing
 from .pipeline_inputs import (
     Seeds,
     check_defaults,
@@ -25,6 +29,7 @@ from .pipeline_inputs import (
     make_generators,
     notes_on,
     seed_of,
+    seeds_of,
     split_calls,
 )
 from .pipeline_loading import LocalLoading
@@ -42,7 +47,7 @@ from .sparsity.planner import Planner
 from .times import Times
 
 
-class InfinityPipeline(DiffusersManners, LocalLoading):
+class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
     """Infinity text-to-image. A call changes none of the components.
 
     Args:
@@ -148,6 +153,15 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
         negative_prompt_attention_mask: Tensor | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         return_dict: bool = True,
+        image: Source | None = None,
+        strength: float | None = None,
+        mask_image: Any = None,
+        padding_mask_crop: int | None = None,
+        blend: int | None = None,
+        region: Region | None = None,
+        edit: Edit | None = None,
+        source_prompt: str | Sequence[str] | None = None,
+        away: float = 0.0,
     ) -> InfinityPipelineOutput:
         """Generate images.
 
@@ -189,6 +203,13 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
             callback_on_step_end_tensor_inputs: what the callback is handed: latents,
                 prompt_embeds, negative_prompt_embeds.
             return_dict: False = a tuple (images, report, reports).
+            image, strength, mask_image, padding_mask_crop, blend, region: a picture of which a
+                part is drawn anew; see ``editing.taken.Asked`` and docs/editing.md. Without a size
+                it is drawn at the nearest aspect.
+            edit: what is kept of a source, in place of ``image``; ``finish`` and others make it.
+            source_prompt: what ``image`` shows, one for all prompts or one each: guidance leads
+                away from it, too.
+            away: how far, in differences between prompt and source prompt; 0 = not at all.
 
         Returns:
             ``InfinityPipelineOutput``. After an interrupt (``pipeline.interrupt = True``) the
@@ -206,6 +227,15 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
                     schedule, plan, options, generator,
                     {"callback_on_step_end": callback_on_step_end, "check": check,
                      "on_scale": on_scale, "on_image": on_image})
+        asked = Asked(image, strength, mask_image, padding_mask_crop, blend, region)
+        asked.check()
+        taken = None
+        if image is not None:
+            if edit is not None:
+                raise ValueError("give either image or edit, not both")
+            taken = take(self, asked, schedule, height, width, self.config["default_pn"],
+                         self._pictures_of)
+            schedule = taken.schedule
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(
             schedule,
@@ -215,6 +245,7 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
             cast("tuple[int, ...]", cfg_insertion_layer), top_k, top_p,
             "greedy" if greedy else "sample",
         )
+        steered, away_text = steering(source_prompt, away, taken), None
         num_images_per_prompt = whole("num_images_per_prompt", num_images_per_prompt, 1,
                                       MOST_IMAGES)
         if vae_tile is not None:
@@ -225,6 +256,7 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
         memory = CallMemory(self.residency, request_of(
             self, plan, options, schedule, images, params.guided,
             pictures=output_type != "latent", tile=vae_tile or self._vae_tile,
+            away=steered is not None, edited=taken is not None or edit is not None,
             divisible=not isinstance(generator, torch.Generator),
         ))
         clock = Clock(self._execution_device)
@@ -241,11 +273,23 @@ class InfinityPipeline(DiffusersManners, LocalLoading):
             if len(negative) > 1:
                 negative = negative.repeat_each(num_images_per_prompt)
         notes = notes_on(text, negative, schedule, height, width)
+        if taken is not None:
+            notes = tuple(dict.fromkeys((*notes, *taken.notes)))
         text = text.repeat_each(num_images_per_prompt)
         clock.mark("text")
+        if steered is not None:
+            described = memory.again("text", lambda: self._features(
+                source_prompt, None, memory.graph, prompt_weights))
+            params, negative, away_text = steered.rows(params, negative, described, len(text))
         generators = make_generators(generator, seed, len(text))
+        if taken is not None:
+            edit = taken.edit(seeds_of(generators, len(text)))
+            edit = replace(edit, away=away_text)
+        if edit is not None and edit.images not in (1, len(text)):
+            raise ValueError(f"an edit of {edit.images} pictures for {len(text)}: give as many "
+                             "prompts and seeds")
         runs = Runs(self, params, plan, memory, output_type, check, on_scale, on_image, step,
-                    watch, clock)
+                    watch, clock, edit)
         pictures = runs(split_calls(text, negative, generators, plan, memory.most_images))
         seconds = {"text": clock.seconds("text"),
                    "scales": sum(r.seconds["scales"] for r in runs.reports),

@@ -115,6 +115,13 @@ def seed_of(generator: Any, seed: Seeds | None) -> int | list[int] | None:
     return [g.initial_seed() for g in generator] if generator is not None else None
 
 
+def seeds_of(generators: Generators, count: int) -> list[int]:
+    """A seed for each image, of its generator; of a shared one, counted up."""
+    if isinstance(generators, Sequence):
+        return [g.initial_seed() for g in generators]
+    return seed_list(0 if generators is None else generators.initial_seed(), count)
+
+
 def frees_models(call: Callable[P, R]) -> Callable[P, R]:
     """A pipeline method after which offloaded models leave the device, also when it fails."""
 

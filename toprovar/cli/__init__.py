@@ -17,6 +17,11 @@ from .signals import Terminated, terminable
 
 COMMANDS = {
     "generate": "make pictures from a prompt",
+    "draft": "the first scales of many pictures, to choose from",
+    "finish": "draw drafts to the end",
+    "vary": "draw a picture's finer scales anew",
+    "inpaint": "draw a part of a picture anew, or beyond its edges",
+    "edit": "change a picture by words",
     "plan": "make, show, check and compare sparsity plans",
     "compare": "every strategy on one prompt: contact sheet and figures",
     "calibrate": "measure in minutes what a model's plans need to know",

@@ -29,31 +29,21 @@ from .model_options import (
 )
 from .outputs import PICTURE, PLAN, REPORT, Output, add_overwrite, check_outputs
 from .plan_options import (
-    AUTO,
     add_plan_options,
-    build_plan,
     check_options,
-    device_costs,
     is_guided,
     plan_request,
     saved_plan,
 )
 from .rerun import take_parameters
+from .running import as_json, at_once, parameters_of, plan_of, priced, run_told
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..models.config import TransformerConfig
-    from ..pipeline import InfinityPipeline
     from ..sampling.report import RunReport
     from ..schedules import ScaleSchedule
-    from ..sparsity.cost import CostModel
     from ..sparsity.plan import SparsityPlan
-    from ..sparsity.planner import Planner
-
-
-MOST_AT_ONCE = 8
-"""Pictures that a GPU makes in one batch; more are made in several."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     pipeline = load_pipeline(arguments)
     pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet)
     schedule = arguments.schedule or _schedule(arguments, saved, pipeline.config["default_pn"])
-    plan, costs = _plan(arguments, pipeline, schedule, saved)
+    plan, costs = plan_of(arguments, pipeline, schedule, saved)
     notes = size_told(arguments, schedule)
     more: dict[str, Any] = {"vae_tile": arguments.vae_tile} if arguments.vae_tile else {}
     if arguments.plan is not None:
@@ -125,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = replace(report, notes=(*notes, *report.notes))
         if arguments.plan is None:
             return report
-        return _priced(report, costs, pipeline.transformer.shape, is_guided(arguments, pipeline))
+        return priced(report, costs, pipeline.transformer.shape, is_guided(arguments, pipeline))
 
     reports: list[RunReport] = []
     owners: list[Job] = []
@@ -137,19 +127,19 @@ def run(arguments: argparse.Namespace) -> int:
 
         def write(index: int, image: Image.Image, report: RunReport, job: Job = job,
                   about: dict[str, Any] = about) -> None:
-            told = {**_as_json(finished(report), arguments.plan), **about}
-            parameters = {**_parameters(told), "seed": job.seeds[index]}
+            told = {**as_json(finished(report), arguments.plan), **about}
+            parameters = {**parameters_of(told), "seed": job.seeds[index]}
             left.update(dict.fromkeys(save_picture(
                 image, job.paths[index], parameters, arguments.quality,
                 comfyui_prompt(parameters, arguments.model or arguments.transformer))))
             if arguments.grid:
                 images.append(image)
 
-        for first in range(0, len(job.seeds), _at_once(pipeline)):
+        for first in range(0, len(job.seeds), at_once(pipeline)):
             result = pipeline(
                 job.prompt, job.negative, guidance_scale=arguments.cfg, tau=arguments.tau,
-                num_images_per_prompt=min(len(job.seeds) - first, _at_once(pipeline)),
-                seed=job.seeds[first : first + _at_once(pipeline)], schedule=schedule, plan=plan,
+                num_images_per_prompt=min(len(job.seeds) - first, at_once(pipeline)),
+                seed=job.seeds[first : first + at_once(pipeline)], schedule=schedule, plan=plan,
                 top_p=arguments.top_p, greedy=arguments.greedy, vae_tile=arguments.vae_tile,
                 prompt_weights=arguments.word_weights,
                 options=engine_options(arguments),
@@ -159,8 +149,9 @@ def run(arguments: argparse.Namespace) -> int:
             reports += map(finished, result.reports)
             owners += [job] * len(result.reports)
             seconds += sum(result.report.seconds.values())
-    runs = [{**_told(report, arguments.plan), "prompt": job.prompt, "negative_prompt": job.negative,
-             **more} for report, job in zip(reports, owners, strict=True)]
+    runs = [{**run_told(report, arguments.plan), "prompt": job.prompt,
+             "negative_prompt": job.negative, **more}
+            for report, job in zip(reports, owners, strict=True)]
     if report_path:
         every = {"runs": runs} if len(runs) > 1 else {}
         replace_file(report_path, (json.dumps({**runs[0], **every}, indent=1) + "\n").encode())
@@ -241,62 +232,6 @@ def _schedule(arguments: argparse.Namespace, saved: SparsityPlan | None, default
     return find_schedule([step.grid for step in saved.scales])
 
 
-def _plan(arguments: argparse.Namespace, pipeline: InfinityPipeline, schedule: ScaleSchedule,
-          saved: SparsityPlan | None) -> tuple[Planner | None, CostModel | None]:
-    """The plan, and this device's cost model to hold the run against; None without --plan. The
-    automatic choice is not held up by measuring one."""
-    if arguments.plan is None:
-        return None, None
-    if arguments.plan == AUTO and arguments.speedup is None:
-        return build_plan(arguments, pipeline, schedule, AUTO, None,
-                          is_guided(arguments, pipeline)), None
-    if saved is not None:
-        saved.check_fits(pipeline.transformer.shape, schedule)  # before anything is measured
-    costs = device_costs(pipeline, schedule, engine_options(arguments))
-    if saved is not None:
-        return saved, costs
-    return build_plan(arguments, pipeline, schedule, arguments.plan, costs,
-                      is_guided(arguments, pipeline)), costs
-
-
-def _priced(report: RunReport, costs: CostModel | None, shape: TransformerConfig, guided: bool
-            ) -> RunReport:
-    """With the cost of the plan as it was at the end, in seconds too if there is a model."""
-    from ..sparsity.cost import predict
-
-    assert report.used_plan is not None
-    return replace(report, used_plan=predict(report.used_plan, shape, costs, guided))
-
-
-def _told(report: RunReport, plan: str | None) -> dict[str, Any]:
-    """A finished run as JSON, with what its plan was and gained if one was asked for."""
-    from .report_table import speedups
-
-    gained = {} if plan is None else {"speedup": speedups(report)}
-    return {**_as_json(report, plan), **gained}
-
-
-def _as_json(report: RunReport, plan: str | None) -> dict[str, Any]:
-    """The same without what needs times."""
-    from ..sparsity.plan_file import plan_to_json
-
-    assert report.used_plan is not None
-    own = {} if plan is None else {"sparsity_plan": plan_to_json(report.used_plan)}
-    return {**report.to_json(), **own}
-
-
-def _at_once(pipeline: InfinityPipeline) -> int:
-    """Pictures of one batch. On a CPU it gains nothing, and each is shown as soon as it is done."""
-    return 1 if pipeline.transformer.null_text.device.type == "cpu" else MOST_AT_ONCE
-
-
 def _plan_paths(path: Path | None, count: int) -> list[Path]:
     """Where plans may go: one for all pictures, or one for each."""
     return [] if path is None else list(dict.fromkeys([path, *numbered(path, count)]))
-
-
-def _parameters(report: dict[str, Any]) -> dict[str, Any]:
-    """What is needed to make the picture again."""
-    keep = ("prompt", "negative_prompt", "prompt_weights", "plan", "plan_request", "sparsity_plan",
-            "params", "vae_tile", "dtype", "device", "attention_backend", "versions")
-    return {key: report[key] for key in keep if key in report}

@@ -23,6 +23,31 @@ def take_parameters(arguments: argparse.Namespace) -> None:
     """
     path = arguments.from_
     about = read_parameters(path)
+    edit = about.get("edit")
+    if isinstance(edit, dict):
+        raise ValueError(f"{path}: an edit of a picture: draw it again with 'toprovar "
+                         f"{edit.get('command')}', from the picture that it was made from")
+    found = taken_values(arguments, about)
+    grids = found["grids"]
+    for name in TAKEN:
+        if getattr(arguments, name) is None and found.get(name) is not None:
+            setattr(arguments, name, found[name])
+    if not any(getattr(arguments, name) for name in SIZE):
+        from ..schedules import find_schedule
+
+        arguments.schedule = find_schedule([(int(h), int(w)) for h, w in grids])
+
+
+def taken_values(arguments: argparse.Namespace, about: dict[str, Any]) -> dict[str, Any]:
+    """What a picture tells, by option, and its "grids".
+
+    Args:
+        about: its parameters.
+
+    Raises:
+        ValueError: it lacks what is needed.
+    """
+    path = arguments.from_
     with reading(path, "picture to be drawn again", "give a picture of 'toprovar generate'"):
         _check_left_out(arguments, about)
         found = _values(path, about)
@@ -31,13 +56,7 @@ def take_parameters(arguments: argparse.Namespace) -> None:
                 isinstance(g, list) and len(g) == 2 and all(type(n) is int for n in g)
                 for g in grids):
             raise ValueError("its scales cannot be read")
-    for name in TAKEN:
-        if getattr(arguments, name) is None and found.get(name) is not None:
-            setattr(arguments, name, found[name])
-    if not any(getattr(arguments, name) for name in SIZE):
-        from ..schedules import find_schedule
-
-        arguments.schedule = find_schedule([(int(h), int(w)) for h, w in grids])
+        return {**found, "grids": grids}
 
 
 def _values(path: str, about: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +90,8 @@ def _check_left_out(arguments: argparse.Namespace, about: dict[str, Any]) -> Non
     for name, option, how in (("prompt", "prompt", "give it beside --from"),
                               ("negative_prompt", "negative", "give it by --negative"),
                               ("sparsity_plan", "plan", "ask for it by --plan")):
-        brought = getattr(arguments, option) or (option == "prompt" and arguments.prompts)
+        brought = getattr(arguments, option, None) or (
+            option == "prompt" and getattr(arguments, "prompts", None))
         if name in left and not brought:
             raise ValueError(f"its {name.replace('_', ' ').replace('sparsity ', '')} did not fit "
                              f"into the file: {how}")

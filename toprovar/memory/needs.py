@@ -44,6 +44,8 @@ class Request:
         divisible: whether the images may be drawn in several runs.
         recorded: whether scales are recorded as CUDA graphs.
         runs_again: see ``SamplingRun``.
+        away: whether there are rows of descriptions to steer away from, too.
+        edited: whether a part of another picture is kept, whose codes are summed beside.
     """
 
     schedule: ScaleSchedule
@@ -57,9 +59,11 @@ class Request:
     divisible: bool = True
     recorded: bool = False
     runs_again: bool = False
+    away: bool = False
+    edited: bool = False
 
     def rows(self, images: int) -> int:
-        return images * (2 if self.guided else 1)
+        return images * (1 + self.guided + self.away)
 
 
 class Counts:
@@ -138,7 +142,9 @@ class Counts:
         height, width = self.request.schedule.image_size
         latent = images * self.shape.latent_channels * height * width // self._vae.stride**2
         turns = sum(self.request.schedule.tokens) * self.shape.head_dim
-        return 4 * (2 * latent + turns)
+        held = images * sum(self.request.schedule.tokens) * self.shape.bits_per_token
+        return 4 * ((4 if self.request.edited else 2) * latent + turns) \
+            + (held if self.request.edited else 0)
 
     def picture(self, tile: int | None = None) -> int:
         """Decoding one picture beside the decoder's weights."""

@@ -33,7 +33,7 @@ class ScaleForward:
     """Runs scales of one run.
 
     Args:
-        batch: images; rows of a scale are as many, or twice as many.
+        batch: images; rows of a scale are as many, or two or three times as many.
         probe: looks into every block, or None.
         check: called before every layer; an exception it raises ends the run. None = scales may be
             recorded, which nothing can interrupt.
@@ -86,8 +86,9 @@ class ScaleForward:
             apart = mixes or self.probe is not None or self._embeds_level(layer + 1)
             x = self.blocks.run(scale, layer, x, rotation, apart)
             if mixes:
-                half = guidance.cfg * x[: self.batch] + (1 - guidance.cfg) * x[self.batch :]
-                x[: self.batch], x[self.batch :] = half, half
+                other = slice(self.batch, 2 * self.batch)
+                half = guidance.cfg * x[: self.batch] + (1 - guidance.cfg) * x[other]
+                x[: self.batch], x[other] = half, half
             if self.probe:
                 self.probe.block_output(scale, layer, x)
         self.blocks.runner.end()

@@ -20,6 +20,7 @@ class ScaleState:
         summed_codes: [B, latent channels, H, W] so far; the run's own tensor, not to be changed.
         kept: per layer, indices of the tokens it kept: [n], or [R, n]; layers that kept all, or
             pick tokens for each sub-layer, are absent.
+        stayed: [B, N] bool, tokens that added their codes, where others left the scale; None = all.
     """
 
     index: int
@@ -30,6 +31,7 @@ class ScaleState:
     summed_codes: Tensor
     report: ScaleReport
     kept: dict[int, Tensor]
+    stayed: Tensor | None = None
 
 
 class LayerProbe:

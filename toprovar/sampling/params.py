@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..arguments import guidance, share, single, temperature, whole
+from ..arguments import guidance, number, share, single, temperature, whole
 from ..ops import attention as attention_ops
 from ..schedules import ScaleSchedule
 
@@ -29,6 +29,8 @@ class SamplingParams:
         top_k: 0 = off; with two classes a bit, only 1 has an effect.
         top_p: 0 = off.
         mode: "sample" or "greedy".
+        away: how far guidance leads away from a second description, where a run is given one: its
+            difference from the prompt is added to the logits so many times.
     """
 
     schedule: ScaleSchedule
@@ -38,6 +40,7 @@ class SamplingParams:
     top_k: int = 900
     top_p: float = 0.97
     mode: Mode = "sample"
+    away: float = 0.0
 
     def __post_init__(self) -> None:
         set_ = object.__setattr__
@@ -53,6 +56,7 @@ class SamplingParams:
         set_(self, "cfg_insertion_layer", layers)
         set_(self, "top_k", whole("top_k", self.top_k, 0))
         set_(self, "top_p", share("top_p", self.top_p))
+        set_(self, "away", number("away", self.away))
         if self.mode not in ("sample", "greedy"):
             raise ValueError(f"mode must be 'sample' or 'greedy', got {self.mode!r}")
 
@@ -85,6 +89,8 @@ class SamplingParams:
     def to_json(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
         values["schedule"] = self.schedule.to_json()
+        if not self.away:  # of edits alone
+            del values["away"]
         return values
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..ops.bit_sampling import Generators
-from .bits import BitChooser, ResumedSampler
+from .bits import ResumedSampler, Sampler
 from .observers import ScaleState
 from .params import SamplingParams
 from .run import SamplingRun
@@ -46,7 +46,7 @@ class Done:
         self._random = _states(self.generators)
         self._before = state.index + 1
 
-    def chooser(self, params: SamplingParams) -> BitChooser | None:
+    def chooser(self, params: SamplingParams) -> Sampler | None:
         """For the next run; None = nothing was done yet."""
         for generator, state in zip(_each(self.generators), self._random, strict=True):
             generator.set_state(state)

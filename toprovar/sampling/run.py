@@ -8,7 +8,7 @@ iterating and the run is over.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 import torch
@@ -32,13 +32,14 @@ from .cache import CacheLayout, KVCache
 from .compile_ahead import compile_ahead
 from .forward import Guidance, ScaleForward
 from .fused_runner import FusedRunner
-from .head import add_codes_, apply_cfg, guidance_distance
+from .head import add_codes_, apply_cfg, guidance_distance, tokens_at
+from .held import Held
 from .hosted_cache import HostedCache
 from .memory import EntropyListener
 from .observers import LayerProbe, ScaleState
 from .params import EngineOptions, SamplingParams
 from .report import RunReport, ScaleReport, recording_notes
-from .setup import borrow_workspace, make_runner, shortcuts_for, unconditional_text
+from .setup import all_rows, borrow_workspace, make_runner, shortcuts_for
 from .sparse import SparseBlocks
 from .timing import Clock
 from .workspace import give_back
@@ -64,6 +65,10 @@ class SamplingRun:
         slower: see ``RunContext``.
         draws: random numbers of scales that work on mixtures; None = by the seeds of
             ``generators``.
+        held: what is kept of another picture.
+        near: by scale, [B, N] float32 distances in tokens from where the run works, 0 there: of
+            scales that the plan restricts to it (``sparsity.restricted``).
+        away: features of descriptions to steer away from by ``params.away``, one a prompt.
     """
 
     runs_again: ClassVar[bool] = False
@@ -86,8 +91,11 @@ class SamplingRun:
         selector: Selector | None = None,
         slower: Callable[[SparsityPlan], tuple[float, float] | None] | None = None,
         draws: Draws | None = None,
+        held: Held | None = None,
+        near: Mapping[int, Tensor] | None = None,
+        away: PackedText | None = None,
     ) -> None:
-        self.transformer = transformer
+        self.transformer, self.held, self._near = transformer, held, dict(near or {})
         self.params = params
         self.options = options or EngineOptions()
         self.choose = choose or chooser(params, generators)
@@ -104,7 +112,7 @@ class SamplingRun:
         self.batch = len(text)
         text = text.to(self.device, torch.float32)
         if params.guided:
-            text = PackedText.join([text, unconditional_text(transformer, text, negative)])
+            text = PackedText.join(all_rows(transformer, text, negative, params, away))
         self.rows = len(text)
         plan = plan or dense_plan(shape, schedule)
         tagged = not isinstance(plan, SparsityPlan) or plan.model.fingerprint is not None
@@ -153,6 +161,10 @@ class SamplingRun:
             None if own is None else own.place, None if own is None else own.constants,
             shortcuts_for(self.transformer, self.plan_state.plan, self.mixing_layers, own), draws,
         )
+        self.blocks.selector.restrict({
+            scale: near.to(self.device, torch.float32) if own is None
+            else own.place(("near", scale), near, torch.float32).copy_(near)
+            for scale, near in self._near.items()})
         self.forward = ScaleForward(self.transformer, self.blocks, self.batch, self.probe,
                                     self.check if own is None else None)
 
@@ -254,8 +266,9 @@ class SamplingRun:
         step = self.plan_state.plan.scales[scale]
         if self.rows == self.batch:
             return range(self.batch)
-        return range(0 if step.conditional else self.batch,
-                     self.rows if step.unconditional else self.batch)
+        if not step.conditional:
+            return range(self.batch, 2 * self.batch)
+        return range(self.rows if step.unconditional else self.batch)
 
     def _skip(self, scale: int) -> None:
         """Leave a scale out, with its random draws taken."""
@@ -263,6 +276,11 @@ class SamplingRun:
         if isinstance(self.choose, Sampler) and scale < self.plan_state.plan.compiled.last_run:
             bits = self.transformer.shape.bits_per_token
             self.choose.skip(scale, (self.batch, grid[0] * grid[1], bits), self.device)
+        if self.held is not None:
+            with torch.inference_mode():
+                self.held.restore(scale, self.summed_codes)
+                if self.workspace is not None:
+                    self.workspace.codes.copy_(self.summed_codes)
         self.scale_reports.append(ScaleReport(
             scale, grid, grid[0] * grid[1], (0,) * depth, self.params.cfg_list[scale],
             self.params.tau_list[scale], 0.0, 0,
@@ -279,13 +297,16 @@ class SamplingRun:
         raw = self._logits(scale)
         if raw.shape[0] > self.batch and self.plan_state.wants_guidance(scale):
             self.plan_state.guidance(scale, guidance_distance(raw, tau, self.batch))
-        logits = apply_cfg(raw, cfg, tau, self.batch)
+        logits = apply_cfg(raw, cfg, tau, self.batch, self.params.away)
         self.blocks.maps.deliver()
         self.check()
         bits = self.choose(scale, logits)
         before = self.summed_codes.clone() if self.plan_state.plan.compiled.by_change else None
+        fed = None if self.held is None else self.held.fed(scale)
         add_codes_(self.summed_codes, bits, grid, self.transformer.shape.patch,
-                   self.blocks.stayed)
+                   self.blocks.stayed, None if self.blocks.stayed is None else fed)
+        if self.held is not None:
+            self.held.restore(scale, self.summed_codes)
         if before is not None:
             self.blocks.codes_changed(before, self.summed_codes)
         if self.workspace is not None:
@@ -300,7 +321,13 @@ class SamplingRun:
         kept = self.blocks.kept_copies()
         self.plan_state.after(scale, self.summed_codes)
         return ScaleState(scale, len(self.params.schedule), grid, logits, bits, self.summed_codes,
-                          report, kept)
+                          report, kept, self._stayed(grid, fed))
+
+    def _stayed(self, grid: tuple[int, int], fed: Tensor | None) -> Tensor | None:
+        if self.blocks.stayed is None:
+            return None
+        stayed = tokens_at(self.blocks.stayed, self.batch, grid)
+        return stayed if fed is None else stayed | fed
 
     def _logits(self, scale: int) -> Tensor:
         """Logits of the rows that count, computed or replayed: [R, N, 2 d] float32, before
@@ -308,7 +335,8 @@ class SamplingRun:
         rows, cfg = self._rows(scale), self.params.cfg_list[scale]
         guided = cfg != 1 and len(rows) > self.batch
         guidance = Guidance(cfg, self.mixing_layers if guided else (),
-                            guided and 0 in self.params.cfg_insertion_layer)
+                            (guided and 0 in self.params.cfg_insertion_layer)
+                            or len(rows) > 2 * self.batch)
         step = self.plan_state.plan.compiled.scales[scale]
 
         def compute() -> Tensor:
@@ -320,7 +348,7 @@ class SamplingRun:
         if self.workspace is None:
             return compute()
         key = (self.blocks.signature(scale), rows, guided, cfg if guidance.layers else None,
-               self.params.cfg_insertion_layer if guided else ())
+               self.params.cfg_insertion_layer if guided else (), guidance.on_logits)
         before = self.workspace.replays, self.workspace.records
         logits = self.workspace.run(key, compute, self.blocks, at_once=self.plan_state.recurs)
         self.replayed += self.workspace.replays - before[0]

@@ -21,7 +21,7 @@ from .block_runner import BlockRunner
 from .bounded_cache import BoundedLayout
 from .device_text import DeviceText
 from .fused_runner import FusedRunner
-from .params import EngineOptions
+from .params import EngineOptions, SamplingParams
 from .streaming import stream_of
 from .workspace import Workspace, borrow, release
 
@@ -83,6 +83,25 @@ def make_runner(
     own = DeviceText(transformer, len(text), max(text.lengths))
     own.prepare(transformer, own.load(text))
     return FusedRunner(transformer, own, batch, options, probe, by_head)
+
+
+def all_rows(transformer: InfinityTransformer, text: PackedText, negative: PackedText | None,
+             params: SamplingParams, away: PackedText | None) -> list[PackedText]:
+    """Features of a guided run's rows: conditional, unconditional, and those to steer away from.
+
+    Raises:
+        ValueError: there are not as many of the last as of prompts, or they have no say.
+    """
+    rows = [text, unconditional_text(transformer, text, negative)]
+    if away is None:
+        return rows
+    if len(away) != len(text):
+        raise ValueError(f"{len(away)} descriptions to steer away from for {len(text)} prompts: "
+                         "give one for each")
+    if 0 not in params.cfg_insertion_layer:
+        raise ValueError("steering away from a description works on the logits: "
+                         "cfg_insertion_layer must hold 0")
+    return [*rows, away.to(transformer.null_text.device, torch.float32)]
 
 
 def unconditional_text(transformer: InfinityTransformer, text: PackedText,

@@ -91,7 +91,7 @@ class SparseBlocks:
         if step.plan.together or len({latest[n][1] for n in layers}) != 1 \
                 or type(self.selector) is not Selector:
             return
-        chosen = self.selector.select_in_layers(step.plan, layers,
+        chosen = self.selector.select_in_layers(scale, step.plan, layers,
                                                 self.maps.of_layers(layers, step.plan.grid))
         self._chosen = {n: self.selector.rows(index, rows)
                         for n, index in zip(layers, chosen, strict=True)}
@@ -129,6 +129,7 @@ class SparseBlocks:
                   for needed in [self._needed(scale, layer)]
                   for key, (_, grid) in sorted(known.items())),
             plan.seed if step.plan.sparse and step.plan.rule == "random" else None,
+            self.selector.restricted(scale),
         )
 
     def run(self, scale: int, layer: int, x: Tensor, rotation: Tensor, apart: bool = True

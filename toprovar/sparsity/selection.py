@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from ..ops.token_select import LayerCounts, select_in_layers, select_tokens
 from .plan import ScalePlan, SparsityPlan
+
+FAR = 1e30
+"""A score for each token of distance, which no rule gives."""
 
 
 class Selector:
@@ -32,6 +35,29 @@ class Selector:
         self.seed, self.batch = plan.seed, batch
         self.change: Tensor | None = None
         self.constants: dict[Hashable, Any] = {} if constants is None else constants
+        self._near: dict[int, Tensor] = {}
+
+    def restrict(self, near: Mapping[int, Tensor]) -> None:
+        """Keep tokens of these scales inside a region: those at distance 0 by the plan's rule, and
+        where they are too few, the nearest others.
+
+        Args:
+            near: by scale, [B, N] float32 distances from the region, where they will stay.
+        """
+        self._near = dict(near)
+
+    def restricted(self, scale: int) -> bool:
+        """Whether a scale's tokens are kept inside a region."""
+        return scale in self._near
+
+    def _inside(self, scale: int, scores: Tensor) -> Tensor:
+        """Scores [..., B or R or 1, N] by which tokens outside of the region come last."""
+        near = self._near.get(scale)
+        if near is None:
+            return scores
+        if scores.shape[-2] not in (1, near.shape[0]):
+            near = near.repeat(scores.shape[-2] // near.shape[0], 1)
+        return torch.where(near > 0, -FAR * near, scores)
 
     def select(self, scale: int, layer: int, step: ScalePlan, x: Tensor, entropy: Tensor | None,
                part: int = 0) -> Tensor:
@@ -46,12 +72,12 @@ class Selector:
         Returns:
             ascending int64 indices: [n] where all rows are alike, else [R, n].
         """
-        scores = self.scores(scale, layer, step, x, entropy, part)
+        scores = self._inside(scale, self.scores(scale, layer, step, x, entropy, part))
         index = select_tokens(scores, step.grid, step.keep[layer], region=step.region,
                               min_per_region=step.min_per_region)
         return self.rows(index, x.shape[0])
 
-    def select_in_layers(self, step: ScalePlan, layers: Sequence[int], entropy: Tensor
+    def select_in_layers(self, scale: int, step: ScalePlan, layers: Sequence[int], entropy: Tensor
                          ) -> list[Tensor]:
         """``select`` for several layers of a scale at once, by an entropy rule.
 
@@ -62,7 +88,7 @@ class Selector:
         key = (each, entropy.device)
         if key not in self.constants:
             self.constants[key] = LayerCounts.of(each, entropy.device)
-        scores = -entropy if step.rule == "entropy" else entropy
+        scores = self._inside(scale, -entropy if step.rule == "entropy" else entropy)
         return select_in_layers(scores, step.grid, self.constants[key], region=step.region,
                                 min_per_region=step.min_per_region)
 

@@ -1,0 +1,212 @@
+"""A draft: the first scales of pictures, with all that is needed to finish them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..arguments import whole
+from ..models.fingerprint import model_fingerprint
+from ..models.transformer import InfinityTransformer
+from ..sampling.params import SamplingParams
+from ..sampling.run import ScaleState
+from ..schedules import ScaleSchedule, get_schedule, pixel_budgets
+from ..sparsity.plan import SparsityPlan
+from .stack import BitStack, recorded
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The first scales of B pictures. Small enough for a socket, a file or a PNG: 2 KiB a picture
+    up to side 16 with 32 bits a token.
+
+    Attributes:
+        stack: the bits so far.
+        schedule: the size that they are of.
+        prompts, negatives: of each picture; negatives None = the learned null text.
+        seeds: of each picture.
+        params: how bits were drawn.
+        prompt_weights: whether the prompts' weights were read.
+        plan: that they were drawn with; None = dense.
+        planner: name of the strategy that plans inside the run, which must be given again to go
+            on; None = ``plan`` is all.
+        request: what the command line asked of the planner, by option; for its own use.
+        model: fingerprint of the transformer's weights.
+        version: of this package.
+    """
+
+    stack: BitStack
+    schedule: ScaleSchedule
+    prompts: tuple[str, ...]
+    negatives: tuple[str, ...] | None
+    seeds: tuple[int, ...]
+    params: SamplingParams
+    prompt_weights: bool = False
+    plan: SparsityPlan | None = None
+    planner: str | None = None
+    request: Mapping[str, Any] | None = None
+    model: str = ""
+    version: str = __version__
+
+    def __post_init__(self) -> None:
+        counts = {len(self.stack), len(self.prompts), len(self.seeds)}
+        if self.negatives is not None:
+            counts.add(len(self.negatives))
+        if len(counts) != 1:
+            raise ValueError(f"a draft of {len(self.stack)} pictures with {len(self.prompts)} "
+                             f"prompts and {len(self.seeds)} seeds: give each its own")
+        self.stack.check_begins(self.schedule, self.stack.bits_per_token)
+        if self.params.schedule != self.schedule:
+            raise ValueError("the sampling parameters of a draft are of another size")
+
+    def __len__(self) -> int:
+        """How many pictures."""
+        return len(self.stack)
+
+    @property
+    def done(self) -> int:
+        """Scales that are drawn, or were left out."""
+        return len(self.stack.grids)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no scale is missing."""
+        return self.done == len(self.schedule)
+
+    def pick(self, which: Sequence[int]) -> Draft:
+        """Some of the pictures, counted from 0.
+
+        Raises:
+            ValueError: there is no such picture.
+        """
+        which = list(which)
+        for n in which:
+            if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < len(self):
+                raise ValueError(f"which names picture {n!r}, but the draft has {len(self)}, "
+                                 f"counted from 0 to {len(self) - 1}")
+        if not which:
+            raise ValueError("which is empty: name at least one picture of the draft")
+        negatives = self.negatives
+        return replace(
+            self, stack=self.stack.pick(which), prompts=tuple(self.prompts[n] for n in which),
+            negatives=None if negatives is None else tuple(negatives[n] for n in which),
+            seeds=tuple(self.seeds[n] for n in which))
+
+    def check_model(self, transformer: InfinityTransformer) -> None:
+        """Refuse a model that did not draw this.
+
+        Raises:
+            ValueError: with both models' names.
+        """
+        own = model_fingerprint(transformer)
+        if self.model != own:
+            raise ValueError(f"the draft was drawn by another model ({self.model}), this one is "
+                             f"{own}: load the model that drew it")
+
+    def codes(self, transformer: InfinityTransformer) -> Tensor:
+        """Summed codes of what is drawn, [B, latent channels, H, W] float32: decoded, they are a
+        preview."""
+        shape = transformer.shape
+        self.check_model(transformer)
+        return self.stack.to(transformer.null_text.device).summed(
+            self.schedule, shape.latent_channels, shape.patch)
+
+
+def joined(drafts: Sequence[Draft]) -> Draft:
+    """Drafts of one call after another as one, such as of a batch that was drawn in parts.
+
+    Raises:
+        ValueError: they are not of one size, model, plan and way of drawing.
+    """
+    first = drafts[0]
+    if len(drafts) == 1:
+        return first
+    alike = ("schedule", "params", "prompt_weights", "plan", "planner", "request", "model")
+    for name in alike:
+        if any(getattr(d, name) != getattr(first, name) for d in drafts):
+            raise ValueError(f"drafts differ in {name}: they cannot be one")
+    if len({d.done for d in drafts}) > 1 or len({d.negatives is None for d in drafts}) > 1:
+        raise ValueError("drafts differ in their scales or negative prompts: they cannot be one")
+    negatives = None if first.negatives is None else tuple(
+        n for d in drafts for n in d.negatives or ())
+    return replace(
+        first, stack=_together([d.stack for d in drafts]), negatives=negatives,
+        prompts=tuple(p for d in drafts for p in d.prompts),
+        seeds=tuple(s for d in drafts for s in d.seeds))
+
+
+class Recorder:
+    """Takes the bits of a call's runs as they are drawn: give it as ``on_scale``.
+
+    Args:
+        then: called with every state, too.
+    """
+
+    def __init__(self, then: Any = None) -> None:
+        self._then = then
+        self._runs: list[tuple[dict[int, Tensor], dict[int, Tensor | None]]] = []
+
+    def __call__(self, state: ScaleState) -> None:
+        if state.index == 0 or not self._runs:
+            self._runs.append(({}, {}))
+        bits, stayed = self._runs[-1]
+        bits[state.index], stayed[state.index] = state.bits, state.stayed
+        if self._then is not None:
+            self._then(state)
+
+    def stack(self, schedule: ScaleSchedule, scales: int | None = None) -> BitStack:
+        """The bits of all runs' pictures, on the CPU.
+
+        Args:
+            scales: how many were done; None = up to the last that was run.
+        """
+        last = scales or 1 + max((max(bits) for bits, _ in self._runs if bits), default=-1)
+        parts = [recorded(schedule.grids, bits, stayed, last) for bits, stayed in self._runs]
+        return _together(parts).to(torch.device("cpu"))
+
+
+def _together(parts: Sequence[BitStack]) -> BitStack:
+    """Stacks of as many scales as one."""
+    if len(parts) == 1:
+        return parts[0]
+    every: list[Tensor | None] = []
+    stays: list[Tensor | None] = []
+    for scale in range(len(parts[0].grids)):
+        bits = [part.bits[scale] for part in parts]
+        if len({b is None for b in bits}) > 1:
+            raise ValueError("the pictures were drawn with different scales left out, so they are "
+                             "no one draft: draft them one by one")
+        every.append(_joined(bits))
+        some = any(part.stayed[scale] is not None for part in parts)
+        stays.append(_joined([_or_all(part, scale) for part in parts]) if some else None)
+    return BitStack(parts[0].grids, tuple(every), tuple(stays))
+
+
+def _joined(parts: list[Any]) -> Any:
+    return None if parts[0] is None else torch.cat(parts)
+
+
+def _or_all(part: BitStack, scale: int) -> Any:
+    bits, stayed = part.bits[scale], part.stayed[scale]
+    if stayed is not None or bits is None:
+        return stayed
+    return torch.ones(bits.shape[:2], dtype=torch.bool, device=bits.device)
+
+
+def last_scale(schedule: ScaleSchedule, until: int) -> int:
+    """The last scale of at most ``until`` x ``until`` tokens; in another aspect, the one of the
+    same number.
+
+    Raises:
+        ValueError: ``until`` is no side in tokens.
+    """
+    until = whole("until", until, 1)
+    square = get_schedule("1.0", pixel_budgets()[-1])
+    fitting = [s for s, (side, _) in enumerate(square.grids) if side <= until]
+    return min(fitting[-1], len(schedule) - 1)
+
