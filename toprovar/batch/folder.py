@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -18,8 +19,8 @@ from ..reading import read_json, reading
 MANIFEST, SETTINGS = "manifest.jsonl", "batch.json"
 LOCK, HOLDER = ".batch.lock", ".batch.running.json"
 MOST_BYTES = 16 << 20
-OWN = frozenset((MANIFEST, SETTINGS, LOCK, HOLDER))
-"""Files of a batch that are no pictures."""
+HALF_WRITTEN = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+"""Names of files that are moved into place when they are whole."""
 
 
 @contextmanager
@@ -55,6 +56,13 @@ def held(folder: Path) -> Iterator[None]:
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def clear(folder: Path) -> None:
+    """Take away what a killed process had half written. Only who holds the folder may do so."""
+    for path in folder.glob(".*.tmp"):
+        if HALF_WRITTEN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def agree(folder: Path, settings: Mapping[str, Any]) -> None:

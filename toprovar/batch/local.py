@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .folder import MANIFEST, agree, held
+from .folder import MANIFEST, agree, clear, held
 from .jobs import ENDINGS, Job, Settings, Unread, make_jobs
 from .manifest import DRAWN, FAILED, Manifest, counts
 from .rows import BadRow, Row
@@ -84,6 +84,8 @@ class Batch:
         """
         assert self.folder is not None
         manifest = Manifest(self.folder / MANIFEST)
+        before = manifest.keys()
+        clear(self.folder)
         wanted = {job.key for job in self.jobs}
 
         def true(line: dict[str, Any]) -> bool:
@@ -102,8 +104,8 @@ class Batch:
         manifest.keep(true)
         known = manifest.keys()
         todo = [job for job in self.jobs if job.key not in known]
-        _check_free(self.storage, [job for job in todo if isinstance(job, Job)],
-                    ENDINGS[self.settings.format])
+        _check_free(self.storage, ENDINGS[self.settings.format], [
+            job for job in todo if isinstance(job, Job) and job.key not in before])
         return manifest, todo
 
     def run(self, *, pipeline: InfinityPipeline | None = None, threads: int = 2,
@@ -142,7 +144,7 @@ class Batch:
 
             def finished(line: dict[str, Any], image: Image.Image | None) -> None:
                 nonlocal new
-                _add(manifest, line)
+                add_line(manifest, line)
                 new += line["status"] == DRAWN
                 progress(len(manifest.lines), total)
                 if on_picture is not None and image is not None:
@@ -192,7 +194,8 @@ def summary(manifest: Manifest, jobs: Sequence[Job | Unread], new: int) -> Summa
         tuple((line["row"], line["reason"]) for line in lines if line["status"] == FAILED))
 
 
-def _add(manifest: Manifest, line: dict[str, Any]) -> None:
+def add_line(manifest: Manifest, line: dict[str, Any]) -> None:
+    """Add a line; a NoRoomError where the disk is full."""
     try:
         manifest.append(line)
     except OSError as error:
@@ -201,7 +204,7 @@ def _add(manifest: Manifest, line: dict[str, Any]) -> None:
                           "make room, and the same command goes on") from None
 
 
-def _check_free(storage: Storage, jobs: Sequence[Job], ending: str) -> None:
+def _check_free(storage: Storage, ending: str, jobs: Sequence[Job]) -> None:
     """ValueError if a picture would replace a file that is none of this program's."""
     from ..picture_files import picture_text
 
@@ -214,7 +217,7 @@ def _check_free(storage: Storage, jobs: Sequence[Job], ending: str) -> None:
             continue
         path = folder / (job.name + ending)
         try:
-            own = path.is_file() and picture_text(path) is not None
+            own = path.is_file() and (not path.stat().st_size or picture_text(path) is not None)
         except ValueError:
             own = False
         if not own:
