@@ -115,3 +115,15 @@ def test_a_worker_that_cannot_write_says_so_as_without_ray(tmp_path: Path, tiny_
     assert found == 2 and "000003.safetensors cannot be written: Is a directory" in errors
     assert "the same command goes on" in errors and "Traceback" not in errors
     check_whole(out)
+
+
+def test_a_model_that_is_damaged_is_named(tmp_path: Path, tiny_model: Path) -> None:
+    import shutil
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    [weights] = (model / "transformer").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    found, _, errors = finish(start(write_rows(tmp_path, 2), tmp_path / "o", model, "--ray"))
+    assert found == 2 and "a worker ended: " in errors and weights.name in errors
+    assert "Traceback" not in errors

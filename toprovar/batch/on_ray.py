@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 from .jobs import AUTO, Job, Settings, Unread
 from .local import Batch, Summary, add_line, summary
 from .source import ModelSource, Source
-from .storage import is_address
-from .workers import JobWorker, RowWorker, job_to_json
+from .storage import NoRoomError, is_address
+from .workers import STOPPED, JobWorker, RowWorker, job_to_json
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 A_BLOCK = (4, 64)
 """Rows that a worker is given at a time, fewest and most."""
+ERROR = re.compile(r"(\w+\.)*\w*Error: .")
+"""The line of a traceback that says what went wrong."""
 SHARES = 16
 """Blocks that each worker gets in all, as far as the bounds above allow."""
 
@@ -115,6 +118,8 @@ def run_batch(batch: Batch, address: str | None = None, workers: int | None = No
                                  block, None, None, {})
                 for row in mapped.iter_rows():
                     line = json.loads(row["line"])
+                    if STOPPED in line:
+                        raise NoRoomError(line[STOPPED])
                     add_line(manifest, line)
                     new += line["status"] == DRAWN
                     progress(len(manifest.lines), len(batch.jobs))
@@ -152,7 +157,7 @@ def _cluster(address: str | None) -> Iterator[None]:
     ray.init(address=address or "local", include_dashboard=None if address else False,
              log_to_driver=False, logging_level="warning")
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are told by who catches them
     try:
         yield
     finally:
@@ -195,7 +200,6 @@ def _cause(error: BaseException) -> str:
     """What a worker said, without Ray's account of how it got here."""
     from ..printable import one_line
 
-    while isinstance(getattr(error, "cause", None), BaseException):
-        error = error.cause  # type: ignore[attr-defined]  # checked
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return one_line(lines[-1] if lines else type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if ERROR.match(line)]
+    return one_line((named or lines or [type(error).__name__])[-1])

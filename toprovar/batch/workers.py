@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from .jobs import Job, Settings, Unread, identity, jobs_of
 from .rows import BadRow, Row, row_of
 from .source import Source
-from .storage import Storage
+from .storage import NoRoomError, Storage
 
 if TYPE_CHECKING:
     from PIL import Image
 
 ROW = "row"
 """Column with the number of a row, from 1."""
+STOPPED = "stopped"
+"""In place of a line: why no picture can be written any more."""
 THREADS = 2
 
 
@@ -66,8 +68,14 @@ class JobWorker(Worker):
     """Jobs as JSON in a column "job", lines of the manifest as JSON in a column "line"."""
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """A picture that cannot be written is a line {"stopped": why}: an error would come to the
+        caller wrapped in Ray's account of it."""
         jobs = [job_from_json(str(text)) for text in block["job"]]
-        return {"line": [json.dumps(line) for line in self.lines(jobs)]}
+        try:
+            lines = self.lines(jobs)
+        except NoRoomError as error:
+            lines = [{STOPPED: str(error)}]
+        return {"line": [json.dumps(line) for line in lines]}
 
 
 class RowWorker(Worker):
