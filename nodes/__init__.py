@@ -9,6 +9,7 @@ from .entropy_analyzer import EntropyAnalyzer
 from .infinity_size import InfinitySize
 from .load_infinity import LoadInfinity
 from .load_plan import LoadPlan
+from .prompts_from_file import PromptsFromFile
 from .save_plan import SavePlan
 from .sparsity_planner import SparsityPlanner
 from .support.files import register_folder
@@ -18,7 +19,7 @@ from .text_encode import TextEncode
 
 NODES: list[type[io.ComfyNode]] = [
     LoadInfinity, TextEncode, AcceleratedSampler, InfinitySize, SparsityPlanner, EntropyAnalyzer,
-    CompareRuns, SavePlan, LoadPlan, CalibrateInfinity,
+    CompareRuns, SavePlan, LoadPlan, CalibrateInfinity, PromptsFromFile,
 ]
 
 

@@ -35,6 +35,7 @@ IDS = {
     "ToProVAR_LoadInfinity", "ToProVAR_TextEncode", "ToProVAR_Sampler", "ToProVAR_Size",
     "ToProVAR_SparsityPlanner", "ToProVAR_EntropyAnalyzer", "ToProVAR_CompareRuns",
     "ToProVAR_SavePlan", "ToProVAR_LoadPlan", "ToProVAR_CalibrateInfinity",
+    "ToProVAR_PromptsFromFile",
 }
 """Workflows name them: never to be changed."""
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -87,6 +87,19 @@ class Prepared:
         return self.schedule.grids, job.cfg, job.plan, self.negative is None
 
 
+class Host(Protocol):
+    """Who decides what is on the device, where the pipeline does not do that itself."""
+
+    def encode(self, text: str) -> PackedText:
+        """Features of one prompt."""
+        ...
+
+    def place(self, schedule: ScaleSchedule, planned: Planned, images: int, cfg: float | None
+              ) -> None:
+        """Make room for a call of the pipeline."""
+        ...
+
+
 @dataclass
 class Drawer:
     """Draws jobs with one pipeline.
@@ -94,6 +107,7 @@ class Drawer:
     Args:
         check: called before every layer; what it raises ends the drawing.
         on_scale: as of a pipeline call.
+        host: None = the pipeline sees to its memory itself.
     """
 
     pipeline: InfinityPipeline
@@ -101,6 +115,7 @@ class Drawer:
     settings: Settings
     check: Callable[[], None] | None = None
     on_scale: Callable[[ScaleState], None] | None = None
+    host: Host | None = None
     _sizers: dict[Any, Sizer] = field(default_factory=dict)
     _plans: dict[Any, Planned] = field(default_factory=dict)
     _stopped: BaseException | None = None
@@ -138,6 +153,8 @@ class Drawer:
 
     def _encoded(self, text: str) -> PackedText:
         self._stop()
+        if self.host is not None:
+            return self.host.encode(text)
         return self.pipeline.encode_prompt(text, weights=self.settings.word_weights).to("cpu")
 
     def _drawn(self, batch: list[Prepared], sizer: Sizer) -> Iterator[Drawn | Undrawn]:
@@ -172,7 +189,11 @@ class Drawer:
     def _call(self, batch: list[Prepared]) -> list[Drawn]:
         first, settings, pipeline = batch[0], self.settings, self.pipeline
         jobs = [each.job for each in batch]
-        apart = pipeline.transformer.null_text.device.type == "cpu"
+        if self.host is not None:
+            self.host.place(first.schedule, first.planned, len(batch), first.job.cfg)
+        device = pipeline.transformer.null_text.device
+        apart = device.type == "cpu" or (
+            self.host is not None and pipeline.vae.device != device)
         codes: list[Tensor] = []
         last = -1
 
@@ -209,10 +230,12 @@ class Drawer:
         return found
 
     def _decoding(self, codes: Tensor) -> Callable[[], Image.Image]:
-        """On a CPU pictures are decoded by the thread that writes them, beside the next scales. On
-        a GPU the decoder's memory may be lent by the transformer, so the call itself decodes."""
+        """On a CPU, and where the VAE is on another device than the transformer, pictures are
+        decoded by the thread that writes them, beside the next scales. On a GPU the decoder's
+        memory may be lent by the transformer, so the call itself decodes."""
         tile = self.settings.vae_tile or self.pipeline._vae_tile
-        return lambda: decode_images(self.pipeline.vae, codes, "pil", tile)[0]
+        vae = self.pipeline.vae
+        return lambda: decode_images(vae, codes.to(vae.device), "pil", tile)[0]
 
     def _parameters(self, each: Prepared, report: RunReport) -> dict[str, Any]:
         """The same as of ``toprovar generate``."""

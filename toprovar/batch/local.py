@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..pipeline import InfinityPipeline
     from ..sampling.run import ScaleState
+    from .drawing import Host
 
 FAULTS_IN_A_ROW = 8
 """Pictures one after the other that fail for a reason that is not their row's: then it is not."""
@@ -112,6 +113,7 @@ class Batch:
             progress: Callable[[int, int], None] = lambda done, total: None,
             check: Callable[[], None] = lambda: None,
             on_scale: Callable[[ScaleState], None] | None = None,
+            host: Host | None = None,
             on_picture: Callable[[dict[str, Any], Image.Image], None] | None = None,
             chunks: Callable[[Job], dict[str, str]] = lambda job: {}) -> Summary:
         """Draw what the folder lacks.
@@ -122,7 +124,7 @@ class Batch:
             progress: called with (finished pictures, all), from any thread.
             check: called before every layer; what it raises ends the batch, and the folder keeps
                 what is finished.
-            on_scale, chunks: as of ``Drawer`` and ``Encoder``.
+            on_scale, host, chunks: as of ``Drawer`` and ``Encoder``.
             on_picture: called with a finished picture and its line.
 
         Raises:
@@ -162,7 +164,7 @@ class Batch:
                     if isinstance(job, Unread):
                         writers.tell(failed_line(job))
                 if pipeline is not None:
-                    draw = Drawer(pipeline, self.source, self.settings, stop, on_scale)
+                    draw = Drawer(pipeline, self.source, self.settings, stop, on_scale, host)
                     faults = 0
                     for found in draw(ready):
                         if isinstance(found, Undrawn):
