@@ -15,6 +15,7 @@ from .infinity_size import InfinitySize
 from .load_draft import LoadDraft
 from .load_infinity import LoadInfinity
 from .load_plan import LoadPlan
+from .prompts_from_file import PromptsFromFile
 from .save_draft import SaveDraft
 from .save_plan import SavePlan
 from .sparsity_planner import SparsityPlanner
@@ -26,7 +27,7 @@ from .text_encode import TextEncode
 NODES: list[type[io.ComfyNode]] = [
     LoadInfinity, TextEncode, AcceleratedSampler, InfinitySize, SparsityPlanner, EntropyAnalyzer,
     CompareRuns, SavePlan, LoadPlan, CalibrateInfinity, InfinityDraft, FinishDrafts, SaveDraft,
-    LoadDraft, InfinityEncode, InfinityInpaint, InfinityEdit,
+    LoadDraft, InfinityEncode, InfinityInpaint, InfinityEdit, PromptsFromFile,
 ]
 
 

@@ -36,18 +36,33 @@ def check_ending(flag: str, path: Path) -> None:
 
 def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], quality: int = 95,
                  graph: dict[str, Any] | None = None) -> tuple[str, ...]:
-    """Write a picture with its parameters as JSON: in PNG as a text chunk named "toprovar", in
-    JPEG and WebP as EXIF's UserComment. The file is whole or absent.
-
-    Args:
-        quality: of JPEG and WebP, 1 to 100; WebP of 100 is lossless.
-        graph: nodes of ComfyUI that draw it, which a PNG holds where ComfyUI looks for them.
+    """Write a picture with its parameters, by the ending of ``path``; see ``encode_picture``. The
+    file is whole or absent.
 
     Returns:
-        Names of the parameters that the file cannot hold and that were left out, which only JPEG
-        needs; the file names them too, as "left_out".
+        Names of the parameters that were left out.
     """
-    kind = ENDINGS[path.suffix.lower()]
+    content, left = encode_picture(image, ENDINGS[path.suffix.lower()], parameters, quality, graph)
+    replace_file(path, content)
+    return left
+
+
+def encode_picture(image: Image.Image, kind: str, parameters: dict[str, Any], quality: int = 95,
+                   graph: dict[str, Any] | None = None, chunks: dict[str, str] | None = None,
+                   ) -> tuple[bytes, tuple[str, ...]]:
+    """A picture's file with its parameters as JSON: in PNG as a text chunk named "toprovar", in
+    JPEG and WebP as EXIF's UserComment.
+
+    Args:
+        kind: "PNG", "JPEG" or "WEBP".
+        quality: of JPEG and WebP, 1 to 100; WebP of 100 is lossless.
+        graph: nodes of ComfyUI that draw it, which a PNG holds where ComfyUI looks for them.
+        chunks: further texts of a PNG, by name.
+
+    Returns:
+        the file's bytes, and names of the parameters that the file cannot hold and that were left
+        out, which only JPEG needs; the file names them too, as "left_out".
+    """
     buffer = io.BytesIO()
     left: tuple[str, ...] = ()
     if kind == "PNG":
@@ -57,6 +72,8 @@ def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], qua
         info.add_itxt("toprovar", json.dumps(parameters, ensure_ascii=False))
         if graph is not None:
             info.add_text("prompt", json.dumps(graph))
+        for name, text in (chunks or {}).items():
+            info.add_text(name, text)
         image.save(buffer, "PNG", pnginfo=info)
     else:
         if kind == "JPEG":
@@ -65,8 +82,7 @@ def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], qua
         exif.get_ifd(EXIF)[COMMENT] = ASCII + json.dumps(parameters).encode("ascii")
         more = {"lossless": quality == 100} if kind == "WEBP" else {"subsampling": 0}
         image.convert("RGB").save(buffer, kind, quality=quality, exif=exif, **more)
-    replace_file(path, buffer.getvalue())
-    return left
+    return buffer.getvalue(), left
 
 
 def left_out_note(names: Iterable[str]) -> str:

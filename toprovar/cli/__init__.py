@@ -17,6 +17,7 @@ from .signals import Terminated, terminable
 
 COMMANDS = {
     "generate": "make pictures from a prompt",
+    "batch": "make pictures of many prompts, and go on where it stopped",
     "draft": "the first scales of many pictures, to choose from",
     "finish": "draw drafts to the end",
     "vary": "draw a picture's finer scales anew",

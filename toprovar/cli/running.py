@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..picture_parameters import as_json, parameters_of
 from .generate_jobs import numbered
 from .model_options import engine_options, find_size, names_size
 from .plan_options import AUTO, build_plan, device_costs, is_guided
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ..sparsity.cost import CostModel
     from ..sparsity.plan import SparsityPlan
     from ..sparsity.planner import Planner
+
+__all__ = ["as_json", "at_once", "parameters_of", "plan_of", "priced", "run_told"]
 
 MOST_AT_ONCE = 8
 """Pictures that a GPU makes in one batch; more are made in several."""
@@ -69,15 +72,6 @@ def run_told(report: RunReport, plan: str | None) -> dict[str, Any]:
     return {**as_json(report, plan), **gained}
 
 
-def as_json(report: RunReport, plan: str | None) -> dict[str, Any]:
-    """The same without what needs times."""
-    from ..sparsity.plan_file import plan_to_json
-
-    assert report.used_plan is not None
-    own = {} if plan is None else {"sparsity_plan": plan_to_json(report.used_plan)}
-    return {**report.to_json(), **own}
-
-
 def at_once(pipeline: InfinityPipeline) -> int:
     """Pictures of one batch. On a CPU it gains nothing, and each is shown as soon as it is done."""
     return 1 if pipeline.transformer.null_text.device.type == "cpu" else MOST_AT_ONCE
@@ -86,10 +80,3 @@ def at_once(pipeline: InfinityPipeline) -> int:
 def plan_paths(path: Path | None, count: int) -> list[Path]:
     """Where plans may go: one for all pictures, or one for each."""
     return [] if path is None else list(dict.fromkeys([path, *numbered(path, count)]))
-
-
-def parameters_of(report: dict[str, Any]) -> dict[str, Any]:
-    """What is needed to make the picture again."""
-    keep = ("prompt", "negative_prompt", "prompt_weights", "plan", "plan_request", "sparsity_plan",
-            "params", "vae_tile", "dtype", "device", "attention_backend", "versions")
-    return {key: report[key] for key in keep if key in report}

@@ -78,9 +78,13 @@ class Schema:
 
 class Hidden:
     unique_id: Any
+    prompt: Any
+    extra_pnginfo: Any
 
 class HiddenHolder:
     unique_id: str
+    prompt: Any
+    extra_pnginfo: Any
 
 class NodeOutput:
     def __init__(self, *args: Any, ui: Mapping[str, Any] | None = ...) -> None: ...

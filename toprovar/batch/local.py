@@ -1,0 +1,227 @@
+"""A batch in one process: one model, rows in, pictures and a manifest out."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .folder import MANIFEST, agree, clear, held
+from .jobs import ENDINGS, Job, Settings, Unread, make_jobs
+from .manifest import DRAWN, FAILED, Manifest, counts
+from .rows import BadRow, Row
+from .source import Source
+from .storage import FULL, NoRoomError, Storage, is_address
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..pipeline import InfinityPipeline
+    from ..sampling.run import ScaleState
+    from .drawing import Host
+
+FAULTS_IN_A_ROW = 8
+"""Pictures one after the other that fail for a reason that is not their row's: then it is not."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a batch came to.
+
+    Attributes:
+        drawn, failed: of all rows, earlier runs included; new: pictures of this run.
+        files: of all pictures, in the order of their rows; failures: (row, reason).
+    """
+
+    drawn: int
+    failed: int
+    new: int
+    files: tuple[str, ...]
+    failures: tuple[tuple[int, str], ...]
+
+
+@dataclass
+class Batch:
+    """A batch and its folder.
+
+    Args:
+        rows: what to draw, see ``row_files.read_rows``.
+        out: folder or fsspec address of the pictures.
+        folder: of manifest, description and lock; ``out`` where that is a folder.
+        retry: whether rows that failed before are tried again.
+    """
+
+    rows: Sequence[Row | BadRow]
+    out: str | Path
+    settings: Settings
+    source: Source
+    folder: Path | None = None
+    retry: bool = False
+    jobs: list[Job | Unread] = field(init=False)
+    storage: Storage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.storage = Storage(self.out)
+        if self.folder is None:
+            if is_address(str(self.out)):
+                raise ValueError(f"{self.out}: lines cannot be added to a file at an address: name "
+                                 "a folder for the manifest as well")
+            self.folder = Path(self.out)
+        self.jobs = make_jobs(self.rows, self.settings)
+
+    def told(self) -> dict[str, Any]:
+        """What decides about the pictures, for the folder's description."""
+        place = str(self.out) if is_address(str(self.out)) else None
+        return {**self.source.told(), **self.settings.deciding(), "out": place}
+
+    def opened(self) -> tuple[Manifest, list[Job | Unread]]:
+        """The manifest, cleared of what is not true any more, and the jobs that are not in it.
+
+        Raises:
+            ValueError: pictures of other rows lie in the folder, or files of others would be
+                replaced.
+        """
+        assert self.folder is not None
+        manifest = Manifest(self.folder / MANIFEST)
+        before = manifest.keys()
+        clear(self.folder)
+        wanted = {job.key for job in self.jobs}
+
+        def true(line: dict[str, Any]) -> bool:
+            known = (line["row"], line["picture"], line["id"]) in wanted
+            if line["status"] == FAILED:
+                return known and not self.retry
+            if not known:
+                raise ValueError(
+                    f"{self.folder}: row {line['row']} was drawn from another text or settings "
+                    f"({line['file']}): give the rows as they were, more may follow, or another "
+                    "folder")
+            # At an address each question would be a request: what was written there is believed.
+            return self.storage.folder is None \
+                or self.storage.size(line["file"]) == line["bytes"]
+
+        manifest.keep(true)
+        known = manifest.keys()
+        todo = [job for job in self.jobs if job.key not in known]
+        _check_free(self.storage, ENDINGS[self.settings.format], [
+            job for job in todo if isinstance(job, Job) and job.key not in before])
+        return manifest, todo
+
+    def run(self, *, pipeline: InfinityPipeline | None = None, threads: int = 2,
+            progress: Callable[[int, int], None] = lambda done, total: None,
+            check: Callable[[], None] = lambda: None,
+            on_scale: Callable[[ScaleState], None] | None = None,
+            host: Host | None = None,
+            on_picture: Callable[[dict[str, Any], Image.Image], None] | None = None,
+            chunks: Callable[[Job], dict[str, str]] = lambda job: {}) -> Summary:
+        """Draw what the folder lacks.
+
+        Args:
+            pipeline: instead of loading the source's.
+            threads: that write.
+            progress: called with (finished pictures, all), from any thread.
+            check: called before every layer; what it raises ends the batch, and the folder keeps
+                what is finished.
+            on_scale, host, chunks: as of ``Drawer`` and ``Encoder``.
+            on_picture: called with a finished picture and its line.
+
+        Raises:
+            ValueError: the folder cannot be used; nothing was drawn.
+            NoRoomError: a picture or its line could not be written.
+        """
+        from .drawing import Drawer, Undrawn
+        from .writing import Encoder, Writers, failed_line
+
+        assert self.folder is not None
+        with held(self.folder):
+            agree(self.folder, self.told())
+            manifest, todo = self.opened()
+            total, new = len(self.jobs), 0
+            ready = [job for job in todo if isinstance(job, Job)]
+            if ready and pipeline is None:
+                pipeline = self.source.load()
+            progress(len(manifest.lines), total)
+
+            def finished(line: dict[str, Any], image: Image.Image | None) -> None:
+                nonlocal new
+                add_line(manifest, line)
+                new += line["status"] == DRAWN
+                progress(len(manifest.lines), total)
+                if on_picture is not None and image is not None:
+                    on_picture(line, image)
+
+            encode = Encoder(self.storage, self.settings, self.source.graph, chunks)
+            writers = Writers(encode, finished, threads)
+
+            def stop() -> None:
+                writers.check()
+                check()
+
+            try:
+                for job in todo:
+                    if isinstance(job, Unread):
+                        writers.tell(failed_line(job))
+                if pipeline is not None:
+                    draw = Drawer(pipeline, self.source, self.settings, stop, on_scale, host)
+                    faults = 0
+                    for found in draw(ready):
+                        if isinstance(found, Undrawn):
+                            writers.tell(failed_line(found))
+                            faults = faults + 1 if found.strange else 0
+                            if faults >= FAULTS_IN_A_ROW:
+                                raise ValueError(
+                                    f"{faults} pictures one after the other failed, the last: "
+                                    f"{found.reason}. The others were not tried; the failed ones "
+                                    "are, when failed rows are asked for again")
+                        else:
+                            faults = 0
+                            writers.put(found)
+            finally:
+                writers.close()
+                manifest.close()
+            writers.check()
+            return summary(manifest, self.jobs, new)
+
+
+def summary(manifest: Manifest, jobs: Sequence[Job | Unread], new: int) -> Summary:
+    """Of a manifest as it stands."""
+    lines = [manifest.lines[job.row, job.picture] for job in jobs
+             if (job.row, job.picture) in manifest.lines]
+    told = counts(lines)
+    return Summary(
+        told[DRAWN], told[FAILED], new,
+        tuple(line["file"] for line in lines if line["status"] == DRAWN),
+        tuple((line["row"], line["reason"]) for line in lines if line["status"] == FAILED))
+
+
+def add_line(manifest: Manifest, line: dict[str, Any]) -> None:
+    """Add a line; a NoRoomError where the disk is full."""
+    try:
+        manifest.append(line)
+    except OSError as error:
+        reason = FULL.get(error.errno or errno.EIO, error.strerror or str(error))
+        raise NoRoomError(f"{manifest.path} cannot be written: {reason}. What is finished is kept: "
+                          "make room, and the same command goes on") from None
+
+
+def _check_free(storage: Storage, ending: str, jobs: Sequence[Job]) -> None:
+    """ValueError if a picture would replace a file that is none of this program's."""
+    from ..picture_files import picture_text
+
+    folder = storage.folder
+    if folder is None or not folder.is_dir():
+        return
+    there = {path.name for path in folder.iterdir()}
+    for job in jobs:
+        if job.name + ending not in there:
+            continue
+        path = folder / (job.name + ending)
+        try:
+            own = path.is_file() and (not path.stat().st_size or picture_text(path) is not None)
+        except ValueError:
+            own = False
+        if not own:
+            raise ValueError(f"{path} exists and is not a picture of this program: give another "
+                             "folder, or the row another name")
