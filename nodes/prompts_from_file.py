@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .accelerated_sampler import LARGEST_SEED
 from .support.batches import CONNECTED, NONE, SHOWN, folder_error, row_files
 from .support.host import io
+from .support.sampler_inputs import LARGEST_SEED
 from .support.schema import Model, Plan, Size, TextEncoder, advanced, schema
 from .support.sizes import AUTO, aspects, budgets, choose_schedule
 
