@@ -35,6 +35,9 @@ def test_coarse_tokens_are_drawn_where_enough_of_them_is_inside(covered: float) 
     inside[..., 5:15, 9:30] = True
     for grid, drawn in zip(SCHEDULE.grids, drawn_tokens(inside, SCHEDULE.grids, covered),
                            strict=True):
+        if grid[0] <= 2:  # the tone of the picture stays
+            assert not drawn.any()
+            continue
         n = 32 * grid[0]
         fine = inside[0, 0].repeat_interleave(n // 32, 0).repeat_interleave(n // 32, 1).double()
         side = n // grid[0]
@@ -42,6 +45,14 @@ def test_coarse_tokens_are_drawn_where_enough_of_them_is_inside(covered: float) 
         limit = 0.0 if grid == SCHEDULE.grids[-1] else covered
         expected = share >= limit - 1e-9 if limit else share > 0
         assert torch.equal(drawn[0].reshape(grid), expected)
+
+
+def test_the_tone_is_drawn_where_everything_is() -> None:
+    inside = torch.ones(2, 1, 32, 32, dtype=torch.bool)
+    inside[1, 0, 0, 0] = False
+    first, second, third = drawn_tokens(inside, SCHEDULE.grids)[:3]
+    assert first.tolist() == [[True], [False]] and second.all(1).tolist() == [True, False]
+    assert not second[1].any() and third.all()
 
 
 def test_distances_are_those_of_a_king() -> None:

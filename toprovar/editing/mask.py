@@ -23,6 +23,9 @@ COVERED = 0.25
 """Share of a coarse token's cells that must be inside for it to be drawn."""
 ROUNDING = 1e-4
 """Of shares, which are sums of few numbers: what is less is none."""
+TONE = 4
+"""Tokens of scales that set the tone of the whole picture, such as its background's colour: they
+are drawn only where all of the picture is."""
 MARGIN = 1
 """Tokens around the region that late scales compute, too."""
 
@@ -92,7 +95,8 @@ def inside_cells(mask: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def drawn_tokens(inside: Tensor, grids: Sequence[tuple[int, int]], covered: float = COVERED
                  ) -> tuple[Tensor, ...]:
-    """Tokens of every scale that are drawn: [B, h w] bool each.
+    """Tokens of every scale that are drawn: [B, h w] bool each. Scales of up to ``TONE`` tokens are
+    the source's unless everything is inside, or what is drawn would not go with what is kept.
 
     Args:
         inside: [B, 1, h, w] bool of the last grid.
@@ -102,6 +106,10 @@ def drawn_tokens(inside: Tensor, grids: Sequence[tuple[int, int]], covered: floa
     found = []
     for grid in grids:
         share = cells if cells.shape[-2:] == torch.Size(grid) else _shares(cells, grid)
+        if grid[0] * grid[1] <= TONE:
+            whole = inside.flatten(1).all(1, keepdim=True)
+            found.append(whole.expand(-1, grid[0] * grid[1]).clone())
+            continue
         least = 0.0 if tuple(grid) == tuple(grids[-1]) else covered
         found.append((share >= max(least, ROUNDING) - ROUNDING / 2).flatten(1))
     return tuple(found)
