@@ -56,11 +56,11 @@ class AcceleratedSampler(io.ComfyNode):
     @classmethod
     @checked
     def execute(
-        cls, model: Infinity, conditioning: Prompts, aspect: str, pixels: str,
+        cls, model: Infinity, conditioning: Prompts, seed: int, images: int, aspect: str,
+        pixels: str, cfg: float, tau: float, top_p: float, preview: str, overlay: bool,
         negative: Prompts | None = None, plan: PlanChoice | None = None,
         size: ScaleSchedule | None = None,
         latent_image: Drafts | Mapping[str, Any] | None = None, denoise: float = 1.0,
-        **values: Any,
     ) -> io.NodeOutput:
         from .support.infinity import PlanChoice
         from .support.pictures import overlay_image
@@ -75,11 +75,11 @@ class AcceleratedSampler(io.ComfyNode):
         else:
             schedule = choose_schedule(size, aspect, pixels, model.default_pn,
                                        plan.schedule if plan is not None else None)
-        settings = Settings.of(values)
+        settings = Settings(seed, images, cfg, tau, top_p, preview == common.DECODED, overlay)
         report, image = draw(model, conditioning, negative, plan, schedule, settings, given)
         used = PlanChoice(plan_used(report.runs[0]), schedule)
         shown: Tensor | ExecutionBlocker
-        if settings.overlay:
+        if overlay:
             shown = from_pil(overlay_image(to_pil(image[0]), report.kept))
         else:
             shown = ExecutionBlocker("switch on overlay in the sampler to see dropped tokens")

@@ -39,8 +39,7 @@ class Settings:
     def of(values: Mapping[str, Any]) -> Settings:
         """Out of a node's inputs."""
         return Settings(values["seed"], values["images"], values["cfg"], values["tau"],
-                        values["top_p"], values["preview"] == DECODED,
-                        values.get("overlay", False))
+                        values["top_p"], values["preview"] == DECODED)
 
     @property
     def call(self) -> dict[str, Any]:
