@@ -30,6 +30,9 @@ from benchmarks.scorer.base import (
     read_json,
     save_manifest,
 )
+from benchmarks.scorer.source import FixedSource
+from toprovar.batch.drawing import Drawer, Undrawn
+from toprovar.batch.jobs import Job, Settings
 from toprovar.cli.model_options import (
     add_device,
     add_model,
@@ -219,32 +222,35 @@ def _draw(bench: Benchmark, given: argparse.Namespace, manifest: Manifest,
           todo: list[tuple[int, Item]], shard: str) -> None:
     file = given.out / "costs" / f"{manifest.method}.{shard}.json"
     costs = Costs(**read_json(file)) if file.exists() else Costs()
-    jobs = [(i, item, j) for i, item in todo for j in range(manifest.images)]
-    started: dict[int, list[Image.Image]] = {}
+    settings = Settings(cfg=manifest.cfg, tau=manifest.tau, top_p=manifest.top_p,
+                        word_weights=False, batch=given.batch)
+    items = dict(todo)
+    jobs = [Job(i, j, f"{i}-{j}", f"{i}-{j}", item.prompt, None,
+                manifest.seed + i * manifest.images + j, None, manifest.cfg, None)
+            for i, item in todo for j in range(manifest.images)]
+    source = FixedSource(size=schedule, chosen=plan, engine=engine_options(given))
+    draw = Drawer(pipeline, source, settings)
+    started: dict[int, dict[int, Image.Image]] = {}
     with tqdm(total=len(jobs), desc=f"{bench.title}: {manifest.method}", unit="picture") as bar:
-        for at in range(0, len(jobs), given.batch):
-            chunk = jobs[at : at + given.batch]
+        for drawn in draw(jobs):
+            if isinstance(drawn, Undrawn):
+                raise ValueError(f"{items[drawn.job.row].name}: {drawn.reason}")
             began = time.perf_counter()
-            result = pipeline(
-                [item.prompt for _, item, _ in chunk], guidance_scale=manifest.cfg,
-                tau=manifest.tau, top_p=manifest.top_p, schedule=schedule, plan=plan,
-                seed=[manifest.seed + i * manifest.images + j for i, _, j in chunk],
-                options=engine_options(given),
-            )
-            costs.seconds += time.perf_counter() - began
-            costs.pictures += len(chunk)
-            for report in result.reports:
-                costs.token_layers += report.token_layers
-                costs.dense_token_layers += report.dense_token_layers
-                costs.notes += [n for n in report.notes if n not in costs.notes]
-            for (i, item, _), picture in zip(chunk, result.images, strict=True):
-                pictures = started.setdefault(i, [])
-                pictures.append(picture)
-                if len(pictures) == manifest.images:
-                    _save(bench, given.out, manifest, item, started.pop(i))
+            own = started.setdefault(drawn.job.row, {})
+            own[drawn.job.picture] = drawn.picture()
+            costs.seconds += drawn.seconds + time.perf_counter() - began
+            costs.pictures += 1
+            report = drawn.report
+            costs.token_layers += report.token_layers // report.images
+            costs.dense_token_layers += report.dense_token_layers // report.images
+            costs.notes += [n for n in report.notes if n not in costs.notes]
+            if len(own) == manifest.images:
+                pictures = started.pop(drawn.job.row)
+                _save(bench, given.out, manifest, items[drawn.job.row],
+                      [pictures[j] for j in range(manifest.images)])
             text = json.dumps(asdict(costs), indent=1)
             replace_file(file, (text + "\n").encode(), given.out / "staging")
-            bar.update(len(chunk))
+            bar.update()
 
 
 def _save(bench: Benchmark, out: Path, manifest: Manifest, item: Item,

@@ -41,7 +41,7 @@ class Drawn:
         picture: makes it; where it is not decoded yet, that is done by the caller's thread.
         codes: [1, d, h, w] summed codes, where they are wanted.
         parameters: for the picture's file.
-        together: pictures of its batch; seconds: of the batch, for each of them.
+        report: of its run; together: pictures of that; seconds: of the call, for each of them.
     """
 
     job: Job
@@ -49,8 +49,12 @@ class Drawn:
     codes: Tensor | None
     parameters: dict[str, Any]
     notes: tuple[str, ...]
-    together: int
+    report: RunReport
     seconds: float
+
+    @property
+    def together(self) -> int:
+        return self.report.images
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,7 @@ class Drawer:
             make = self._decoding(own) if apart and own is not None else done.images[i].copy
             found.append(Drawn(
                 each.job, make, own.cpu() if own is not None and settings.latents else None,
-                self._parameters(each, report), _notes(each, report), report.images, seconds))
+                self._parameters(each, report), _notes(each, report), report, seconds))
         return found
 
     def _decoding(self, codes: Tensor) -> Callable[[], Image.Image]:

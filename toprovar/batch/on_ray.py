@@ -3,6 +3,8 @@
 Scheduling, back-pressure, retries and the restarting of workers are Ray's.
 """
 
+# pyright: reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import json
