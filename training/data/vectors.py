@@ -39,7 +39,7 @@ def draw(icons: Path, name: str, side: int) -> Image.Image:
         KeyError: no picture has this name.
     """
     try:
-        import resvg_py
+        import resvg_py  # type: ignore[import-not-found]  # not needed but for training data
     except ImportError as error:
         raise RuntimeError(
             f"drawing vectors needs {RENDERER}: install it with `pip install {RENDERER}`, or build "
