@@ -9,6 +9,7 @@ import torch
 from tests.tiny import tiny_transformer
 from toprovar.bundled import bundled_model
 from toprovar.checkpoints.load import load_transformer
+from toprovar.entropy.calibration import find_calibration
 from toprovar.models.fingerprint import model_fingerprint
 from toprovar.models.transformer import InfinityTransformer
 
@@ -20,6 +21,11 @@ def test_the_same_for_every_load() -> None:
     }
     (one,) = found
     assert re.fullmatch(r"10x320-16bit-[0-9a-f]{16}", one)
+
+
+def test_the_name_stays() -> None:
+    """Calibrations, plans and drafts name models by it."""
+    assert find_calibration(model_fingerprint(load_transformer(bundled_model()))) is not None
 
 
 def test_float32_weights_and_a_float16_cast() -> None:

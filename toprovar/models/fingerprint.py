@@ -48,7 +48,10 @@ def _ends(transformer: InfinityTransformer) -> tuple[Tensor, ...]:
 
 def _fingerprint(transformer: InfinityTransformer) -> str:
     shape = transformer.shape
-    about = json.dumps(shape.to_dict(), sort_keys=True).encode()
+    known = shape.to_dict()
+    if not shape.edits:
+        del known["family"]  # so that names from before there were families stay
+    about = json.dumps(known, sort_keys=True).encode()
     parts = [_sample(t) for t in _ends(transformer)]
     values = torch.cat(parts).cpu().numpy().astype("<f2").tobytes()
     digest = hashlib.sha256(about + b"\0" + values).hexdigest()[:16]
