@@ -21,12 +21,15 @@ def test_they_come_in_the_order_of_their_numbers(editor: Editor) -> None:
 def test_the_browser_of_templates_shows_each_with_its_picture(editor: Editor) -> None:
     editor.browser.evaluate(
         "() => { app.extensionManager.command.execute('Comfy.BrowseTemplates'); }")
-    for path in TEMPLATES:
-        editor.browser.wait("(name) => document.body.innerText.includes(name)", path.stem)
-    editor.browser.wait(
-        """(count) => [...document.querySelectorAll("img")]
-          .filter((one) => one.naturalWidth === 512 && one.naturalHeight === 512).length >= count
-        """, len(TEMPLATES))
+    for count, path in enumerate(TEMPLATES, 1):  # pictures are loaded as they come into view
+        editor.browser.wait(
+            """({ name, count }) => {
+              const cards = [...document.querySelectorAll("*")].filter((one) =>
+                !one.children.length && one.textContent.trim().includes(name));
+              cards.at(-1)?.scrollIntoView({ block: "center" });
+              return cards.length && [...document.querySelectorAll("img")].filter((one) =>
+                one.naturalWidth === 512 && one.naturalHeight === 512).length >= count;
+            }""", {"name": path.stem, "count": count})
     editor.picture("templates")
     editor.start(vue=editor.is_vue)
 
