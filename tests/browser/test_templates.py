@@ -21,15 +21,18 @@ def test_they_come_in_the_order_of_their_numbers(editor: Editor) -> None:
 def test_the_browser_of_templates_shows_each_with_its_picture(editor: Editor) -> None:
     editor.browser.evaluate(
         "() => { app.extensionManager.command.execute('Comfy.BrowseTemplates'); }")
-    for count, path in enumerate(TEMPLATES, 1):  # pictures are loaded as they come into view
+    for path in TEMPLATES:  # a card has its picture in the page only while it is in view
         editor.browser.wait(
-            """({ name, count }) => {
-              const cards = [...document.querySelectorAll("*")].filter((one) =>
-                !one.children.length && one.textContent.trim().includes(name));
-              cards.at(-1)?.scrollIntoView({ block: "center" });
-              return cards.length && [...document.querySelectorAll("img")].filter((one) =>
-                one.naturalWidth === 512 && one.naturalHeight === 512).length >= count;
-            }""", {"name": path.stem, "count": count})
+            """(name) => {
+              const heading = [...document.querySelectorAll("*")].find((one) =>
+                !one.children.length && one.textContent.trim() === name);
+              heading?.scrollIntoView({ block: "center" });
+              for (let card = heading; card; card = card.parentElement) {
+                const shown = [...card.querySelectorAll("img")];
+                if (shown.length) return shown.length === 1 && shown[0].naturalWidth === 512
+                  && shown[0].naturalHeight === 512;
+              }
+            }""", path.stem)
     editor.picture("templates")
     editor.start(vue=editor.is_vue)
 
