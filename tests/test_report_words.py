@@ -15,6 +15,7 @@ def told(**values: Any) -> str:
     scales = [SimpleNamespace(seconds=0.05), SimpleNamespace(seconds=0.1)]
     return told_time(cast(RunReport, SimpleNamespace(**{
         "scales": scales, "dense_seconds": None, "dense_measured": False, "recorded_scales": 0,
+        "source": None,
     } | values)))
 
 
@@ -30,6 +31,7 @@ def told(**values: Any) -> str:
     ({"dense_seconds": 0.15, "dense_measured": True, "recorded_scales": 4},
      "0.150 s in the scale loop, 1.00 x as fast as dense (0.150 s, measured); 4 scales were "
      "recorded for later runs, which takes time once"),
+    ({"source": SimpleNamespace(seconds=0.02)}, "0.170 s in the scale loop"),
     ({"scales": [], "dense_seconds": 0.3}, "0.000 s in the scale loop"),
 ])
 def test_time_beside_dense(values: dict[str, Any], said: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ def start(rows: Path, out: Path, model: Path, *more: str, most_bytes: int | None
         most_bytes: that any file of the process may have.
     """
     def limit() -> None:
+        # Python ignores the signal where its parent does, as shells do for jobs in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if most_bytes is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 

@@ -8,6 +8,9 @@ const FRESH = 5000; // ms for which one answer serves all panels
 
 let asked; // {at, runs}: the last question
 
+// The queue has changed: a run may have come into the history since.
+api.addEventListener("status", () => { asked = undefined; });
+
 /** The server's last runs, newest first. */
 function lastRuns() {
   if (!asked || Date.now() - asked.at > FRESH) asked = { at: Date.now(), runs: fetchRuns() };
