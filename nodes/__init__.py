@@ -11,6 +11,7 @@ from .infinity_draft import InfinityDraft
 from .infinity_edit import InfinityEdit
 from .infinity_encode import InfinityEncode
 from .infinity_inpaint import InfinityInpaint
+from .infinity_instruct import InfinityInstruct
 from .infinity_size import InfinitySize
 from .load_draft import LoadDraft
 from .load_infinity import LoadInfinity
@@ -27,7 +28,8 @@ from .text_encode import TextEncode
 NODES: list[type[io.ComfyNode]] = [
     LoadInfinity, TextEncode, AcceleratedSampler, InfinitySize, SparsityPlanner, EntropyAnalyzer,
     CompareRuns, SavePlan, LoadPlan, CalibrateInfinity, InfinityDraft, FinishDrafts, SaveDraft,
-    LoadDraft, InfinityEncode, InfinityInpaint, InfinityEdit, PromptsFromFile,
+    LoadDraft, InfinityEncode, InfinityInpaint, InfinityEdit,
+    InfinityInstruct, PromptsFromFile,
 ]
 
 

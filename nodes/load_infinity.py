@@ -10,6 +10,7 @@ from .support.host import io
 from .support.schema import Model, TextEncoder, advanced, schema
 
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
+FAMILIES = ["auto", "infinity", "varedit"]
 BACKENDS = ["auto", "flash", "efficient", "cudnn", "math"]
 MEMORY = ["auto", "exact", "8-bit", "6GB", "8GB", "12GB", "16GB", "24GB",
           # what was offered earlier, in workflows that were saved
@@ -58,6 +59,11 @@ class LoadInfinity(io.ComfyNode):
                             "8-bit: also where they only save time. 6GB ... 24GB: as auto, on a "
                             "GPU of that size. fast is auto; 8-bit cache and 8-bit weights (RTX "
                             "40 series on) always keep these in 8 bits.")),
+                advanced(io.Combo.Input(
+                    "family", options=FAMILIES, default=FAMILIES[0], optional=True,
+                    tooltip="What a transformer was trained for; the files of both look the same. "
+                            "infinity draws from text. varedit edits pictures by an instruction, "
+                            "for Infinity Instruct. auto: what the folder says, else infinity.")),
             ],
             outputs=[
                 Model.Output(display_name="model", tooltip="For the sampler, the planner and the "
@@ -87,7 +93,7 @@ class LoadInfinity(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: str, vae: str, text_encoder: str, dtype: str, attention: str,
-                memory: str = MEMORY[0]) -> io.NodeOutput:
+                memory: str = MEMORY[0], family: str = FAMILIES[0]) -> io.NodeOutput:
         from .support.launch import without_effect
         from .support.loading import load_infinity
         from .support.notes import shown_notes
@@ -96,7 +102,7 @@ class LoadInfinity(io.ComfyNode):
             raise ValueError(wrong)
         loaded, text = load_infinity(
             model, files.models()[model], files.vaes()[vae], files.text_encoders()[text_encoder],
-            dtype, attention, memory,
+            dtype, attention, memory, None if family == FAMILIES[0] else family,
         )
         return io.NodeOutput(loaded, text, loaded.vae, ui=shown_notes(without_effect()))
 

@@ -43,8 +43,8 @@ def check_family(edits: bool, asked: Asked, crop: bool, edit: object = None) -> 
         return
     if asked.image is None and edit is None:
         raise ValueError("this is a VAREdit model, which edits a picture: give image=... with the "
-                         "instruction as prompt ('toprovar instruct PICTURE INSTRUCTION'); to draw "
-                         "from text load an Infinity model")
+                         "instruction as prompt ('toprovar instruct PICTURE INSTRUCTION', or the "
+                         "node Infinity Instruct); to draw from text load an Infinity model")
     given = [name for name in ("strength", "mask_image", "padding_mask_crop", "blend", "region")
              if getattr(asked, name) is not None] + ["edit"] * (edit is not None)
     if given:

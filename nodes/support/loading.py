@@ -36,14 +36,15 @@ EARLIER = {
 
 
 def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder: Path | None,
-                  dtype: str, attention: str, memory: str = "auto"
-                  ) -> tuple[Infinity, TextEncoder]:
+                  dtype: str, attention: str, memory: str = "auto",
+                  family: str | None = None) -> tuple[Infinity, TextEncoder]:
     """Load what was chosen.
 
     Args:
         model: pipeline folder, official file or official folder; None = the embedded model.
         vae, text_encoder: instead of the model's own; None = that.
         dtype: name, or "auto"; see ``launch.precisions``.
+        family: what the transformer was trained for; None = as its folder says.
         memory: how much may be used and how, or what is kept in 8 bits, in the loader's words.
 
     Raises:
@@ -59,7 +60,7 @@ def load_infinity(name: str, model: Path | None, vae: Path | None, text_encoder:
         wanted = precisions(dtype, manager.get_torch_device())
         # Nodes run in inference mode; weights made in it could not be moved outside of it.
         with torch.inference_mode(False):
-            pipeline = _pipeline(model, vae, text_encoder, wanted)
+            pipeline = _pipeline(model, vae, text_encoder, wanted, family)
             if narrow.weights or (narrow_weights() and why_not_narrow() is None):
                 _narrow(pipeline)
     if pipeline.text_encoder is None:
@@ -82,7 +83,7 @@ def _narrow(pipeline: InfinityPipeline) -> None:
 
 
 def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
-              wanted: Precisions) -> WordedPipeline:
+              wanted: Precisions, family: str | None) -> WordedPipeline:
     """As the pipeline's ``from_folder`` and ``from_official``, each part in its own precision."""
     from ...toprovar.bundled import bundled_model
     from ...toprovar.checkpoints.load import load_autoencoder, load_transformer
@@ -97,7 +98,7 @@ def _pipeline(model: Path | None, vae: Path | None, text_encoder: Path | None,
     decoder = load_autoencoder(vae or folder / "vae", dtype=wanted.vae, disable_mmap=copied)
     transformer = load_transformer(
         folder / "transformer" if whole else folder, dtype=wanted.transformer,
-        vae_channels=decoder.shape.latent_channels, disable_mmap=copied,
+        vae_channels=decoder.shape.latent_channels, disable_mmap=copied, family=family,
     )
     encoder = tokenizer = None
     if text_encoder is not None:

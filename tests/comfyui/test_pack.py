@@ -36,7 +36,8 @@ IDS = {
     "ToProVAR_SparsityPlanner", "ToProVAR_EntropyAnalyzer", "ToProVAR_CompareRuns",
     "ToProVAR_SavePlan", "ToProVAR_LoadPlan", "ToProVAR_CalibrateInfinity", "ToProVAR_Draft",
     "ToProVAR_FinishDrafts", "ToProVAR_SaveDraft", "ToProVAR_LoadDraft", "ToProVAR_Encode",
-    "ToProVAR_Inpaint", "ToProVAR_Edit", "ToProVAR_PromptsFromFile",
+    "ToProVAR_Inpaint", "ToProVAR_Edit", "ToProVAR_Instruct",
+    "ToProVAR_PromptsFromFile",
 }
 """Workflows name them: never to be changed."""
 

@@ -1,0 +1,72 @@
+"""Infinity Instruct."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .support import sampler_inputs as common
+from .support.host import io
+from .support.schema import Report, schema
+from .support.sockets import checked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..toprovar.schedules import ScaleSchedule
+    from .support.infinity import Infinity, PlanChoice, Prompts
+
+
+class InfinityInstruct(io.ComfyNode):
+    """A picture edited by an instruction, with a VAREdit model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "ToProVAR_Instruct", "Infinity Instruct",
+            description="Edits a picture by an instruction such as 'make it winter'. For VAREdit "
+                        "models: choose family varedit in Load Infinity. Infinity Edit does "
+                        "something like it with every Infinity model.",
+            search_aliases=["instruct", "instruction", "edit", "varedit", "kontext",
+                            "image editing", "toprovar"],
+            has_intermediate_output=True,
+            inputs=_inputs(),
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The edited picture, at its own "
+                                                              "size."),
+                io.Latent.Output(display_name="latent",
+                                 tooltip="Summed codes of what was drawn, with the padding."),
+                Report.Output(display_name="report", tooltip="What was run and what it cost."),
+            ],
+        )
+
+    @classmethod
+    @checked
+    def execute(
+        cls, model: Infinity, image: Tensor, instruction: str, crop: bool, pixels: str,
+        negative: Prompts | None = None, plan: PlanChoice | None = None,
+        size: ScaleSchedule | None = None, **values: Any,
+    ) -> io.NodeOutput:
+        from .support.instructed import follow
+        from .support.sampling import Settings
+
+        report, drawn = follow(model, image, instruction, negative, plan, size, pixels, crop,
+                               Settings.of(values))
+        return io.NodeOutput(drawn, report.latent, report, ui=report.shown)
+
+
+def _inputs() -> list[io.Input]:
+    return [
+        common.model(),
+        io.Image.Input("image", tooltip="What is edited, of any size. Of a batch, each picture."),
+        io.String.Input("instruction", multiline=True, dynamic_prompts=True,
+                        default="make it winter", tooltip="What is to be changed."),
+        common.seed(), common.images(tooltip="Results of each picture."),
+        io.Boolean.Input("crop", default=False,
+                         tooltip="Edit the middle square alone, as the model was trained, instead "
+                                 "of the whole picture with white padding."),
+        common.pixels("Pixel budget that is drawn at, where no size is connected. auto: the "
+                      "model's own. The result comes back at the picture's size."),
+        *common.guidance(), common.preview(), common.negative(),
+        common.plan("From Sparsity Planner or Load Plan. Without it all is drawn in full."),
+        common.size("From Infinity Size, in place of pixels. The models were trained on squares."),
+    ]
