@@ -196,8 +196,7 @@ class Drawer:
         if self.host is not None:
             self.host.place(first.schedule, first.planned, len(batch), first.job.cfg)
         device = pipeline.transformer.null_text.device
-        apart = device.type == "cpu" or (
-            self.host is not None and pipeline.vae.device != device)
+        apart = self.host is not None and pipeline.vae.device != device
         codes: list[Tensor] = []
         last = -1
 
@@ -234,9 +233,10 @@ class Drawer:
         return found
 
     def _decoding(self, codes: Tensor) -> Callable[[], Image.Image]:
-        """On a CPU, and where the VAE is on another device than the transformer, pictures are
-        decoded by the thread that writes them, beside the next scales. On a GPU the decoder's
-        memory may be lent by the transformer, so the call itself decodes."""
+        """Where the VAE is on another device than the transformer, pictures are decoded by the
+        thread that writes them, beside the next scales. On one GPU the decoder's memory may be lent
+        by the transformer, and on one CPU both would share the cores and be slower together
+        (benchmarks/batch.py), so the call itself decodes."""
         tile = self.settings.vae_tile or self.pipeline._vae_tile
         vae = self.pipeline.vae
         return lambda: decode_images(vae, codes.to(vae.device), "pil", tile)[0]
