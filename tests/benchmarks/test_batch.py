@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import batch_driver
 from benchmarks.batch import by_tenths, main
 from benchmarks.batch_processes import one, resident
 
@@ -43,3 +44,12 @@ def test_memory_by_tenths() -> None:
     assert by_tenths(looks, 40) == [400 * i for i in range(1, 11)]
     with pytest.raises(ValueError, match="too fast"):
         by_tenths(looks[:30], 40)
+
+
+def test_the_driver(tmp_path: Path) -> None:
+    out = tmp_path / "driver.json"
+    assert batch_driver.main(["--out", str(out), "--rows", "300", "--files", "20"]) == 0
+    found = json.loads(out.read_text())
+    assert found["rows"] == 300 and found["machine"]["device"] == "cpu"
+    assert 200 < found["bytes_of_a_line"] < 400
+    assert min(value for name, value in found.items() if name.endswith("_per_second")) > 0
