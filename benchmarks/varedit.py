@@ -128,7 +128,9 @@ def rows_of(subject: Subject, what: str, options: EngineOptions) -> list[Row]:
         plan = make_plan(pipeline, "toprovar", schedule, budget=share)
         return lambda: plan
 
-    automatic: Callable[[], Any] = lambda: make_plan(pipeline, "auto", schedule)  # noqa: E731
+    def automatic() -> Any:
+        return make_plan(pipeline, "auto", schedule)
+
     fastvar = make_plan(pipeline, "fastvar", schedule)
     return [
         Row(f"{what}: dense", lambda: None, options),
