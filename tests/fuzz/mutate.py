@@ -242,7 +242,7 @@ def damage_zip(content: bytes, rng: Random) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for entry, data in parts.items():
-            archive.writestr(entry, data)
+            archive.writestr(zipfile.ZipInfo(entry), data)  # else the hour is written with it
     return buffer.getvalue()
 
 
