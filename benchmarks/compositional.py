@@ -3,7 +3,7 @@
     python -m benchmarks.compositional [--pn 0.06M] [--per-task 100] [--split seen] [--json FILE]
 
 Prompt i of a task is drawn with seed 1000 + i. The judge was trained on composed scenes only,
-never on a generator's pictures; its own figures are in docs/judge.md.
+never on a generator's pictures; its own figures are in docs/research/judge.md.
 """
 
 from __future__ import annotations

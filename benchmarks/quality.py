@@ -11,7 +11,8 @@ picture by itself draw one at a time, so only the first ``--alone`` parts.
 
 ``--atlas`` adds the detail task and sets of fresh scenes for the same prompts, from which Fréchet
 distance, precision and recall are taken; ``--second`` takes them in a second network's features as
-well. docs/quality.md says what the figures mean. Features lie beside the parts, in ``.npz`` files.
+well. docs/research/quality.md says what the figures mean. Features lie beside the parts, in
+``.npz`` files.
 """
 
 from __future__ import annotations

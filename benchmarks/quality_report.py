@@ -21,7 +21,7 @@ DRAWS = 2000
 COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c", "stop": "#7f7f7f",
            "fastervar": "#9467bd", "ldpruning": "#ff7f0e"}
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
-"""Between them lie the tables of docs/quality.md."""
+"""Between them lie the tables of docs/research/quality.md."""
 MEANS = ("ssim", "psnr", "latent", "sharpness", "bits", "seen")
 FLOOR = "fresh scenes"
 """The row of what a perfect generator would get."""

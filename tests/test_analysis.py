@@ -203,7 +203,7 @@ def test_a_calibration_scores_an_analysis(
 
 def test_the_box_holds_a_calibration_of_the_embedded_model(pipeline: InfinityPipeline) -> None:
     found = find_calibration(model_fingerprint(pipeline.transformer))
-    assert found is not None, "the model has changed: make its calibration again, docs/analysis.md"
+    assert found is not None, "the model has changed: calibrate it again, docs/guide/calibrating.md"
     assert {"0.06M", "0.25M"} <= set(found.entries) and found.prompts >= 20
     assert found.depth == pipeline.transformer.shape.depth
 

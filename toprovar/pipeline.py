@@ -207,10 +207,10 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
                 prompt_embeds, negative_prompt_embeds.
             return_dict: False = a tuple (images, report, reports).
             image, strength, mask_image, padding_mask_crop, blend, region: a picture of which a
-                part is drawn anew; see ``editing.taken.Asked`` and docs/editing.md. Without a size
-                it is drawn at the nearest aspect. A VAREdit model needs ``image`` and takes none of
-                the others: the picture to edit by the prompt, or one for each prompt, of any size
-                (PIL's, or [height, width, 3] numpy, or [3, height, width] torch); results come
+                part is drawn anew; see ``editing.taken.Asked`` and docs/guide/editing.md. Without
+                a size it is drawn at the nearest aspect. A VAREdit model needs ``image`` and takes
+                none of the others: the picture to edit by the prompt, or one a prompt, of any
+                size (PIL's, or [height, width, 3] numpy, or [3, height, width] torch); results come
                 back at its size.
             crop: of a VAREdit model: edit the middle part of the aspect that is drawn, a square,
                 instead of the whole picture with white padding.

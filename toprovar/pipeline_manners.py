@@ -70,7 +70,7 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
 
         Args:
             memory: "auto", "exact", "8-bit", or a limit such as "6GB", also "6GB exact"; see
-                docs/memory.md.
+                docs/guide/small-cards.md.
 
         Raises:
             ValueError: ``memory`` says something else.
@@ -209,6 +209,7 @@ def _not_compiled(name: str, value: Any) -> Any:
 def _tell_compiled(name: str) -> None:
     warnings.warn(
         f"torch.compile has no effect on {name} and is left out: the engine does not call its "
-        "forward, it runs kernels of its own and records them as CUDA graphs (see docs/gpu.md)",
+        "forward, it runs kernels of its own and records them as CUDA graphs "
+        "(see docs/research/gpu.md)",
         stacklevel=4,
     )

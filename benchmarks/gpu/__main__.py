@@ -197,7 +197,8 @@ def report(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu report")
     parser.add_argument("result", type=Path, nargs="+",
                         help="gpu.json, or several of which later ones replace sections")
-    parser.add_argument("--docs", type=Path, default=Path("docs/benchmarks"), metavar="DIR")
+    parser.add_argument("--docs", type=Path, default=Path("docs/research/benchmarks"),
+                        metavar="DIR")
     given = parser.parse_args(argv)
     for path in write_report(given.result, given.docs):
         print(path)

@@ -1,4 +1,4 @@
-"""Tables and figures out of results: docs/benchmarks/gpu.md, .json and .png."""
+"""Tables and figures out of results: docs/research/benchmarks/gpu.md, .json and .png."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pictures for the official scorers, and their scores back (docs/scorers.md)."""
+"""Pictures for the official scorers, and their scores back (docs/guide/scorers.md)."""

@@ -79,7 +79,7 @@ class Costs:
 
 def add_arguments(parser: argparse.ArgumentParser, bench: Benchmark) -> None:
     add = parser.add_argument
-    add("prompts", type=Path, help="the benchmark's own prompts (see docs/scorers.md)")
+    add("prompts", type=Path, help="the benchmark's own prompts (see docs/guide/scorers.md)")
     add("out", type=Path, help="folder for pictures and results, of all methods")
     add("--method", metavar="NAME", help="what to call these pictures (default: the plan's name)")
     add("--plan", metavar="PLAN", default="dense",

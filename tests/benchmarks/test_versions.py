@@ -16,7 +16,7 @@ ROWS = json.loads((ROOT / "benchmarks/results/versions.json").read_text(encoding
 
 
 def test_the_docs_have_the_table_of_the_results() -> None:
-    assert table(ROWS) in (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    assert table(ROWS) in (ROOT / "docs/research/reliability.md").read_text(encoding="utf-8")
 
 
 def test_what_is_allowed_was_tried() -> None:

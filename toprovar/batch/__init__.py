@@ -1,6 +1,6 @@
 """Many pictures: rows in, pictures and a manifest out, in one process or on a Ray cluster.
 
-Importing this is cheap; docs/batch.md says how it is used.
+Importing this is cheap; docs/guide/batches.md says how it is used.
 """
 
 from __future__ import annotations

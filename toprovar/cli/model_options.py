@@ -63,7 +63,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     add("--dtype", default="auto", help="float32, bfloat16 or float16 (default: auto)")
     add("--attention", default="auto",
         help="attention backend, see 'toprovar doctor' (default: auto)")
-    gpu = parser.add_argument_group("on a GPU", "speed and memory, see docs/gpu.md")
+    gpu = parser.add_argument_group("on a GPU", "speed and memory, see docs/research/gpu.md")
     add = gpu.add_argument
     add("--no-graphs", action="store_true", help="run every kernel anew instead of recorded scales")
     add("--fp8", action="store_true", help="8-bit weights in the blocks: less memory, faster, "

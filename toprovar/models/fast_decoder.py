@@ -11,7 +11,7 @@ The plain decoder (``autoencoder.Decoder``) is the definition. Here
   the channels, whose rearranging is part of the next norm's pass
   (``ops.group_norm_silu.phases``): 4/9 of the operations.
 
-docs/kernels.md counts operations and bytes.
+docs/research/kernels.md counts operations and bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Blocks whose large matrices are kept as e4m3 numbers: half the memory, twice the products.
 
-An option for GPUs from compute capability 8.9 on. docs/gpu.md says what it does to pictures.
+An option for GPUs from compute capability 8.9 on. docs/research/gpu.md says what it does to
+pictures.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from .base import Option, PlanContext, Settings, Strategy
 SCALES, SINKS = 2, 6
 LEAST_RADIUS = 4
 """The default is an eighth of the last scale's side and no less than this: narrower windows cost
-the embedded model 3 to 15 points of its score (docs/quality.md)."""
+the embedded model 3 to 15 points of its score (docs/research/quality.md)."""
 WORTH = 0.5
 """Share of its keys that a scale may see; where windows hide less, it stays dense: they would cost
 more time than they save."""
