@@ -194,7 +194,7 @@ def taken_apart(text: str) -> Docstring:
             else:
                 texts[name] = content
         else:
-            paragraphs += [part for part in block.split("\n\n") if part.strip()]
+            paragraphs += [part.strip() for part in block.split("\n\n") if part.strip()]
     return Docstring(tuple(paragraphs), entries, texts)
 
 
