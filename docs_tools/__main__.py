@@ -13,7 +13,7 @@ def main() -> int:
     """0 = the pages are current, or were written; 1 = ``--check`` found one that is not."""
     parser = argparse.ArgumentParser(prog="python -m docs_tools", description=__doc__)
     parser.add_argument("--check", action="store_true",
-                        help="write nothing; show what differs, and exit with 1 where something does")
+                        help="write nothing; show what differs, exit with 1 if anything does")
     check = parser.parse_args().check
     stale = 0
     for name in PAGES:

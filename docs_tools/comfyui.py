@@ -1,8 +1,8 @@
 """Just enough of ComfyUI's interface to ask the nodes of this pack for their schemas.
 
 The reference is written on machines without ComfyUI. The classes here keep what they are given and
-do nothing else. ``tests/comfyui/test_object_info.py`` holds what is read through them against a real
-ComfyUI.
+do nothing else. ``tests/comfyui/test_object_info.py`` compares what is read through them with what
+a real ComfyUI says.
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ def _module(name: str, **content: Any) -> None:
 
 
 def load_nodes() -> list[Any]:
-    """The node classes of this pack, which are imported under a name of their own. ComfyUI's modules
-    are replaced in this process: for programs that do nothing else with them.
+    """The node classes of this pack, imported under a name of their own. They get the stand-ins of
+    ComfyUI's modules, in the whole process: this is for programs that do nothing else with them.
 
     Raises:
         RuntimeError: this process has a ComfyUI.

@@ -101,8 +101,8 @@ def _default(how: Mapping[str, Any]) -> str:
 def _kind(how: Mapping[str, Any]) -> str:
     """A type of the JSON schema in words."""
     if "$ref" in how:
-        name = how["$ref"].rpartition("/")[2]
-        return f"[{name}](#{anchor(HEADINGS.get(name, name))})"
+        name: str = how["$ref"].rpartition("/")[2]
+        return f"[{name}](#{anchor(HEADINGS.get(name) or name)})"
     if "const" in how:
         return f"`{json.dumps(how['const'])}`"
     if "enum" in how:

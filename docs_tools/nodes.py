@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,15 @@ from .markdown import anchor, plain, table
 def schemas() -> tuple[Schema, ...]:
     """Of every node, in the pack's own order."""
     return tuple(node.define_schema() for node in load_nodes())
+
+
+def plain_inputs(schema: Schema) -> Iterator[Input]:
+    """The inputs of a node with those that belong to a choice; inputs that grow are left out."""
+    for given in schema.inputs:
+        if not isinstance(given, AutogrowInput):
+            yield given
+        for group in getattr(given, "groups", ()):
+            yield from group.inputs
 
 
 def index() -> str:

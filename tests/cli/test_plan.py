@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import argparse
-import shlex
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 

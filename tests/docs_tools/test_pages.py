@@ -19,7 +19,7 @@ from docs_tools.source import find, signature, taken_apart
 from toprovar.cli import command, commands
 
 ROOT = Path(__file__).resolve().parents[2]
-PROSE = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))]
+PROSE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_pages_are_current() -> None:

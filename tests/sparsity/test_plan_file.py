@@ -11,7 +11,7 @@ from toprovar.models.config import TransformerConfig
 from toprovar.schedules import get_schedule
 from toprovar.sparsity import plan_file
 from toprovar.sparsity.cost import predict
-from toprovar.sparsity.plan import ScalePlan, SparsityPlan, dense_plan
+from toprovar.sparsity.plan import SparsityPlan, dense_plan
 from toprovar.sparsity.plan_file import (
     load_plan,
     plan_from_json,
