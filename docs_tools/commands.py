@@ -20,8 +20,10 @@ from .markdown import anchor, plain, table
 
 FEWEST = 3
 """Commands that have a group of options in common before it is described in a place of its own."""
-STRATEGY, STRATEGIES = "Strategy ", "Options of the strategies"
-"""What headings begin with, and the heading above them."""
+STRATEGY, OTHER = "Strategy ", "Options: "
+"""Beginnings of the headings of shared options, of one strategy and of anything else."""
+STRATEGIES = "Options of the strategies"
+"""The heading above those of the strategies."""
 
 
 class Entry(NamedTuple):
@@ -77,7 +79,8 @@ def every_command() -> str:
             headings = {**{heading: None for heading in headings
                            if not heading.startswith(STRATEGY)}, STRATEGIES: None}
         if headings:
-            links = ", ".join(f"[{heading}](#{anchor(heading)})" for heading in headings)
+            links = ", ".join(f"[{heading.removeprefix(OTHER)}](#{anchor(heading)})"
+                              for heading in headings)
             parts.append(f"It also has these options, which several commands share: {links}.")
     return "\n\n".join(parts)
 
@@ -106,7 +109,7 @@ def shared_options() -> str:
 def _heading(group: Group) -> str:
     """A strategy's options for experts stand under its heading, too."""
     name = group.title.removesuffix(", for experts")
-    return f"{STRATEGY}{name}" if name in names() else f"Options: {group.title}"
+    return f"{STRATEGY}{name}" if name in names() else OTHER + group.title
 
 
 def _listed(users: Sequence[str]) -> str:

@@ -41,7 +41,12 @@ def index() -> str:
     """A line for every name."""
     return table(("name", "what it is"), [
         (f"[`{path}`](#{anchor(path)})", _first(found.docstring))
-        for path, found in (*_public(), *_types())])
+        for path, found in public_names()])
+
+
+def public_names() -> tuple[tuple[str, Found], ...]:
+    """(name with its module, definition) of everything on the page."""
+    return (*_public(), *_types())
 
 
 def every_name() -> str:

@@ -54,8 +54,8 @@ class WeightedPrompt:
 
     Attributes:
         text: the text without the brackets, which the text encoder reads.
-        spans: the parts of the text whose weight is not 1, as (start, end, weight) in characters.
-            They are in order and do not overlap.
+        spans: the parts of the text whose weight is not 1, as ``Span`` (start, end, weight) in
+            characters. They are in order and do not overlap.
         notes: what was left out or changed, as ends of sentences that begin with "the prompt".
     """
 

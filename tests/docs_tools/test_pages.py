@@ -14,8 +14,17 @@ from pathlib import Path
 import pytest
 
 from docs_tools.markdown import anchor, plain, table
+from docs_tools.names import public_names
 from docs_tools.pages import PAGES, REFERENCE, made
-from docs_tools.source import find, signature, taken_apart
+from docs_tools.source import (
+    Found,
+    Function,
+    fields,
+    find,
+    public_methods,
+    signature,
+    taken_apart,
+)
 from toprovar.cli import command, commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +94,33 @@ def test_signatures_are_as_written() -> None:
     assert found is not None
     assert signature("get_schedule", found) == \
         "get_schedule(template: str | float, pn: str) -> ScaleSchedule"
+
+
+def names_in(found: Found, section: str) -> set[str]:
+    return {name for names, _ in found.docstring.entries.get(section, ()) for name in names}
+
+
+def parameters(found: Found) -> set[str]:
+    assert isinstance(found.node, Function)
+    own = found.node.args
+    every = [*own.posonlyargs, *own.args, *own.kwonlyargs, own.vararg, own.kwarg]
+    return {one.arg for one in every if one is not None} - {"self", "cls"}
+
+
+def test_docstrings_name_all_arguments_or_none() -> None:
+    for path, found in public_names():
+        if isinstance(found.node, Function):
+            callables = [(path, found)]
+        else:
+            callables = [(f"{path}.{one.node.name}", one) for one in public_methods(found)]
+            told = names_in(found, "Args") | names_in(found, "Attributes")
+            made = [node for node in found.node.body
+                    if isinstance(node, Function) and node.name == "__init__"]
+            assert told == (parameters(Found(found.module, made[0])) if made
+                            else {name for name, *_ in fields(found)}), path
+        for name, one in callables:
+            told = names_in(one, "Args")
+            assert not told or told == parameters(one), name
 
 
 def test_markup_in_texts_is_shown_as_it_stands() -> None:
