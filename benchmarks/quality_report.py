@@ -22,8 +22,8 @@ COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c", "s
            "fastervar": "#9467bd", "ldpruning": "#ff7f0e"}
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 """Between them lie the tables of docs/research/quality.md."""
-ROWS = ("Each row is a plan, in the order of its work. Less FLOPs, a higher *score*, *SSIM*, *PSNR* "
-        "and *sharpness*, and\na smaller *latent* are better.")
+ROWS = ("Each row is a plan, in the order of its work. Less FLOPs, a higher *score*, *SSIM*, "
+        "*PSNR* and *sharpness*, and\na smaller *latent* are better.")
 BESIDE = ("The measures beside the score, for the same rows. Higher *parts*, *whole objects*, "
           "*precision* and *recall* are\nbetter; smaller Fréchet distances and a smaller judge's "
           "distance are.")
@@ -227,7 +227,7 @@ def plot(found: dict[str, dict[str, Any]], times: dict[str, dict[str, float]], p
 
 
 def report(folder: Path, sizes: Sequence[str], docs: Path | None = None) -> None:
-    """Write ``results.json`` and, for the docs, tables and a plot."""
+    """Write ``results.json`` and, into the folder ``docs``, tables and a plot."""
     about_path = folder / "about.json"
     about = json.loads(about_path.read_text()) if about_path.exists() else {}
     times = about.get("times", {})
@@ -244,7 +244,7 @@ def report(folder: Path, sizes: Sequence[str], docs: Path | None = None) -> None
         for pn, rows in found.items())
     replace_file(folder / "tables.md", (text + "\n").encode())
     if docs:
-        page = docs / "quality.md"
+        page = docs / "research" / "quality.md"
         before, rest = page.read_text(encoding="utf-8").split(BEGIN)
         page_text = before + BEGIN + "\n\n" + text + "\n\n" + END + rest.split(END)[1]
         replace_file(page, page_text.encode())
