@@ -24,7 +24,7 @@ RESULT = ROOT / "benchmarks" / "results" / "quality-h100.json"
 PN, ROW, BUDGET = "0.25M", "toprovar @ 0.28", 0.28
 SEED = 1
 PROMPTS = ("a dog to the left of a car", "a frog above a mushroom",
-           "a pink guitar and a yellow cap", "three penguins")
+           "a pink guitar and a yellow cap", "a green tree and a blue car")
 SIDE, MARGIN, LEFT, GAP = 200.0, 12.0, 150.0, 6.0
 
 
