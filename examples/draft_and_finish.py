@@ -18,7 +18,7 @@ CHOSEN = (2, 11)
 
 def main(out: Path, model: str | None, size: int | None) -> None:
     pipe = load_pipeline(model)
-    draft = pipe.draft(PROMPT, seed=7, num_images_per_prompt=16, until=12, height=size, width=size)
+    draft = pipe.draft(PROMPT, seed=7, num_images_per_prompt=16, until=12, height=size)
     sheet = picture_grid(pipe.preview(draft), [f"draft {i}" for i in range(len(draft))], side=160)
 
     out.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def main(out: Path, model: str | None, size: int | None) -> None:
     finished = pipe.finish(draft, which=CHOSEN).images
     for number, picture in zip(CHOSEN, finished, strict=True):
         picture.save(out / f"finished-{number}.png")
-        at_once = pipe(PROMPT, seed=7 + number, height=size, width=size).images[0]
+        at_once = pipe(PROMPT, seed=7 + number, height=size).images[0]
         print(f"draft {number}: the picture drawn at once" if picture == at_once
               else f"draft {number}: not the picture drawn at once")
 

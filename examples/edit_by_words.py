@@ -1,8 +1,9 @@
 """Edit a picture by words.
 
 Draws a picture, says what it shows and what it should show, and lets the model find what has to
-change. Writes the picture, the mask that was found, the edited picture and a sheet of the three.
-Prints how much of the picture lies inside the mask.
+change. For comparison it also draws the new words from the same seed, which gives a picture of its
+own. Writes these pictures, the mask that was found and a sheet. Prints how much of the picture lies
+inside the mask.
 """
 
 from __future__ import annotations
@@ -14,25 +15,28 @@ from PIL import Image
 
 from toprovar import load_pipeline, picture_grid
 
-SOURCE = "a rabbit to the right of a red apple"
-TARGET = "a rabbit to the right of a yellow cup"
+SOURCE = "a frog and a mushroom"
+TARGET = "a frog and a flower"
 
 
 def main(out: Path, model: str | None, size: int | None) -> None:
     pipe = load_pipeline(model)
-    picture = pipe(SOURCE, seed=4, height=size, width=size).images[0]
+    schedule = pipe.resolve_schedule(size, size)
+    picture = pipe(SOURCE, seed=1, schedule=schedule).images[0]
 
-    found = pipe.edit_mask(picture, SOURCE, TARGET, height=size, width=size)  # [1, 1, H, W]
+    found = pipe.edit_mask(picture, SOURCE, TARGET, schedule=schedule)  # [1, 1, H, W]
     mask = Image.fromarray((found[0, 0] * 255).byte().cpu().numpy())
-    edited = pipe.edit(picture, SOURCE, TARGET, mask_image=mask, seed=4, blend=16,
-                       height=size, width=size).images[0]
+    edited = pipe.edit(picture, SOURCE, TARGET, mask_image=mask, seed=1, blend=16,
+                       schedule=schedule).images[0]
+
+    anew = pipe(TARGET, seed=1, schedule=schedule).images[0]
 
     out.mkdir(parents=True, exist_ok=True)
-    shown = {"picture": picture, "mask": mask, "edited": edited}
+    shown = {"picture": picture, "mask": mask, "edited": edited, "anew": anew}
     for name, one in shown.items():
         one.save(out / f"{name}.png")
-    captions = [SOURCE, "what has to change", TARGET]
-    picture_grid(list(shown.values()), captions, side=320).save(out / "sheet.png")
+    captions = [SOURCE, "what has to change", TARGET, "the new words, drawn anew"]
+    picture_grid(list(shown.values()), captions).save(out / "sheet.png")
     print(f"inside the mask: {float(found.mean()):.0%} of the picture")
 
 

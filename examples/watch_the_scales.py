@@ -29,7 +29,8 @@ def main(out: Path, model: str | None, size: int | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pictures, captions = [], []
     for state in run:  # break, and the run is over
-        pixels = pipe.vae.decode(state.summed_codes)[0].permute(1, 2, 0)  # [H, W, 3], -1 to 1
+        with torch.inference_mode():
+            pixels = pipe.vae.decode(state.summed_codes)[0].permute(1, 2, 0)  # [H, W, 3], -1 to 1
         picture = Image.fromarray(((pixels + 1) / 2 * 255).byte().cpu().numpy())
         picture.save(out / f"scale-{state.index}.png")
         rows, columns = state.grid
