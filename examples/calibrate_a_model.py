@@ -5,7 +5,8 @@ prompts, saves what was found, and draws a new prompt by a plan that uses it. Wr
 calibration and the picture in full and by the plan. Prints what was measured, the work of the
 plan, and how alike the pictures are (SSIM, 1 = equal).
 
-The embedded model has a calibration already. For a large model take five minutes or more.
+The embedded model has a better calibration already. More seconds give a better one; take five
+minutes for a large model.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from toprovar import calibrate, load_pipeline, make_plan, picture_grid, ssim
 
 PROMPTS = ["a red apple", "two blue birds", "a dog to the left of a car", "a cup above a key",
            "a yellow hat on a gray background", "a frog and a flower"]
-PROMPT = "a white cat to the right of a green tree"
+PROMPT = "a rabbit and a balloon"
 
 
 def main(out: Path, model: str | None, size: int | None, seconds: float) -> None:
@@ -49,6 +50,6 @@ if __name__ == "__main__":
                         "one that comes with ToProVAR)")
     parser.add_argument("--size", metavar="PIXELS", type=int,
                         help="side of the pictures (default: the model's own)")
-    parser.add_argument("--seconds", type=float, default=60,
+    parser.add_argument("--seconds", type=float, default=120,
                         help="to measure for (default: %(default)s)")
     main(**vars(parser.parse_args()))

@@ -44,11 +44,11 @@ def main(out: Path, model: str | None, size: int | None) -> None:
     pictures, captions = [], []
     for scales in (0, 1, 2, 4):
         plan = make_plan(pipe, Early(), schedule, scales=scales)
-        result = pipe("a green frog on a yellow background", seed=8, schedule=schedule, plan=plan)
+        result = pipe("a penguin and a star", seed=8, schedule=schedule, plan=plan)
         pictures += result.images
         used = result.report.used_plan
         assert used is not None and used.predicted is not None
-        captions.append(f"{scales} without: work {used.predicted.flop_share:.0%}")
+        captions.append(f"last {scales} unguided: work {used.predicted.flop_share:.0%}")
         print(f"{captions[-1]}, SSIM {float(ssim(pictures[-1], pictures[0])):.3f}")
     out.mkdir(parents=True, exist_ok=True)
     picture_grid(pictures, captions).save(out / "sheet.png")

@@ -190,7 +190,7 @@ def test_many_prompts(tmp_path: Path) -> None:
 def test_own_strategy(tmp_path: Path) -> None:
     text = run("own_strategy", tmp_path)
     rows = [(int(a), int(b), float(c)) for a, b, c in re.findall(
-        r"(\d+) without: work (\d+)%, SSIM ([\d.]+)", text)]
+        r"last (\d+) unguided: work (\d+)%, SSIM ([\d.]+)", text)]
     assert [scales for scales, _, _ in rows] == [0, 1, 2, 4] and rows[0] == (0, 100, 1.0)
     work, alike = ([row[n] for row in rows] for n in (1, 2))
     assert work == sorted(work, reverse=True) and 50 < work[-1] < work[1] < 80
