@@ -10,6 +10,38 @@ import torch
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .pipeline import InfinityPipeline
+
+
+def load_pipeline(model: str | Path | None = None, device: str = "auto", dtype: str = "auto",
+                  memory: str = "auto") -> InfinityPipeline:
+    """A model folder as a pipeline that is ready to draw, on the best device of this machine.
+
+    Args:
+        model: a folder of ``toprovar convert`` or ``save_pretrained``; None = the embedded model.
+        device: "auto" = an NVIDIA or AMD GPU, else Apple's, else the CPU; or a device by name.
+        dtype: "auto" = float32 on a CPU, bfloat16 on a GPU that has it, else float16; or a dtype
+            by name.
+        memory: how much of a GPU's memory may be used, such as "8GB"; what does not fit waits in
+            the memory of the host. "auto" = what is free. Other devices take "auto" only.
+
+    Raises:
+        ValueError: the folder holds no such model, or this machine has no such device.
+    """
+    from .bundled import bundled_model
+    from .devices import choose_device, choose_dtype
+    from .pipeline import InfinityPipeline
+
+    place = choose_device(device)
+    if place.type != "cuda" and memory != "auto":
+        raise ValueError(f"memory {memory!r}: there is nothing to choose on {place}, leave it out")
+    pipeline = InfinityPipeline.from_folder(bundled_model() if model is None else model,
+                                            choose_dtype(dtype, place))
+    if place.type == "cuda":
+        pipeline.manage_memory(place, memory)
+        return pipeline
+    return pipeline.to(place)
+
 
 class LocalLoading:
     """Base of the pipeline: ``from_official`` and ``from_folder``."""

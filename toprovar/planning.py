@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .models.fingerprint import model_fingerprint
 from .schedules import ScaleSchedule
 from .sparsity.cost import CostModel, Target
 from .sparsity.planner import Planner
-from .sparsity.strategies.base import PlanContext, Settings, Strategy
+from .sparsity.strategies.base import PlanContext, Resource, Settings, Strategy
 from .sparsity.strategies.options import options_of, settings_of
-from .sparsity.strategies.registry import AUTO, get_strategy
+from .sparsity.strategies.registry import AUTO, check_strategy, get_strategy
 
 if TYPE_CHECKING:
     from .pipeline import InfinityPipeline
 
 __all__ = ["AUTO", "make_plan"]
 
+logger = logging.getLogger(__name__)
+
 
 def make_plan(
-    pipeline: InfinityPipeline, strategy: str, schedule: ScaleSchedule, *,
+    pipeline: InfinityPipeline, strategy: str | Strategy[Any], schedule: ScaleSchedule, *,
     speedup: float | None = None, budget: float | None = None, settings: Settings | None = None,
     cost_model: CostModel | None = None, guided: bool = True, **options: Any,
 ) -> Planner:
@@ -28,8 +32,8 @@ def make_plan(
     Args:
         pipeline: the model that is planned for.
         strategy: the name of a strategy, such as "dense", "toprovar" or "fastvar" (``toprovar plan
-            make --help`` lists all). "auto" = accelerated where that is faster on this device, else
-            dense; this is decided for each run.
+            make --help`` lists all); or a ``Strategy`` of your own. "auto" = accelerated where that
+            is faster on this device, else dense; this is decided for each run.
         schedule: the size that is planned for.
         speedup: how many times as fast as a dense run the scale loop is to be, 1 or more, by a cost
             model of this device.
@@ -39,8 +43,9 @@ def make_plan(
         cost_model: the cost model of the device. None = measured where ``speedup`` needs it, and
             kept for later.
         guided: whether the run has guidance.
-        options: single settings by name, which go before ``settings``; and files that the strategy
-            reads, such as ``calibration``, as objects. None = what is known for these weights.
+        options: single settings by name, which go before ``settings``; and what the strategy
+            reads, such as ``calibration``: an object or its file. None = what is known for these
+            weights.
 
     Returns:
         A ``SparsityPlan``, or a planner that makes plans inside the run, one image after the other.
@@ -52,9 +57,10 @@ def make_plan(
     """
     if speedup is not None and budget is not None:
         raise ValueError("give either a speed-up or a budget, not both")
-    method = get_strategy(strategy)
+    method: Strategy[Any] = _checked(strategy)
     options = {name: value for name, value in options.items() if value is not None}
-    given = {r.name: options.pop(r.name) for r in method.resources if r.name in options}
+    given = {r.name: _held(r, options.pop(r.name), pipeline)
+             for r in method.resources if r.name in options}
     target = None
     if speedup is not None or budget is not None:
         _check_undecided(method, options)
@@ -65,6 +71,25 @@ def make_plan(
         pipeline.transformer.shape, schedule, guided, target, cost_model, given,
         lambda: model_fingerprint(pipeline.transformer), pipeline.vae, pipeline.automatic)
     return method.plan(_settings(method, settings, options), context)
+
+
+def _checked(strategy: str | Strategy[Any]) -> Strategy[Any]:
+    if isinstance(strategy, str):
+        return get_strategy(strategy)
+    check_strategy(strategy)
+    return strategy
+
+
+def _held(resource: Resource, given: Any, pipeline: InfinityPipeline) -> Any:
+    """What a resource holds, read from its file where that was given."""
+    if not isinstance(given, (str, Path)):
+        return given
+    found = resource.load(str(given))
+    if resource.adopt is not None:
+        for note in resource.adopt(str(given), found, pipeline.transformer.shape.depth,
+                                   model_fingerprint(pipeline.transformer)):
+            logger.warning("%s", note)
+    return found
 
 
 def _target(pipeline: InfinityPipeline, schedule: ScaleSchedule, method: Strategy[Any],

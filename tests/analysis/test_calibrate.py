@@ -220,3 +220,11 @@ def test_one_that_knows_no_choices_yet_leaves_plans_to_the_prior(pipeline: Any) 
     save_result(whole, result_file("tiny", fingerprint, [SCHEDULE]))
     plan: Any = make_plan(pipeline, "toprovar", SCHEDULE, budget=0.5)
     assert plan.provenance["calibration"] == "tiny"
+
+
+def test_a_result_saves_itself(pipeline: Any, tmp_path: Path) -> None:
+    found = calibrator(pipeline, dropped="exit").run()
+    written = found.save(tmp_path / "new" / "own.json")
+    assert written[0] == tmp_path / "new" / "own.json" and all(path.is_file() for path in written)
+    assert Calibration.load(written[0]) == found.calibration
+    assert len(written) == 1 + bool(found.shortcuts)

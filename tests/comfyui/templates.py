@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.comfyui.server import ROOT
 
-TEMPLATES = sorted((ROOT / "workflows").glob("*.json"),
+TEMPLATES = sorted((ROOT / "example_workflows").glob("*.json"),
                    key=lambda path: int(path.stem.split(" ", 1)[0]))
 """In the order of their numbers, which ComfyUI's browser of templates shows them in."""
 

@@ -174,7 +174,7 @@ def test_translations_are_served_and_complete(client: Client, info: dict[str, An
 
 
 def test_templates_are_served(client: Client) -> None:
-    names = {path.stem for path in (ROOT / "workflows").glob("*.json")}
+    names = {path.stem for path in (ROOT / "example_workflows").glob("*.json")}
     assert names and set(client.json("/workflow_templates")["ComfyUI-ToProVAR"]) == names
     for name in names:
         place = urllib.parse.quote(f"/api/workflow_templates/ComfyUI-ToProVAR/{name}.json")

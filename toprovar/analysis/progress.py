@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..entropy.calibration import Calibration
 from ..sparsity.shortcuts import Shortcuts
@@ -49,6 +50,20 @@ class Result:
     findings: Findings
     all_shortcuts: Shortcuts | None
     work: Work
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the calibration as JSON, and its shortcuts beside it. ``make_plan`` takes the file
+        as ``calibration``, and so does ``--calibration`` of the command line.
+
+        Returns:
+            the files that were written.
+
+        Raises:
+            ValueError: too little was measured for a calibration.
+        """
+        from .calibration_files import save_result
+
+        return save_result(self, path)
 
 
 WORDS = {"look": "drawing in full", "ways": "what dropped tokens get",

@@ -86,17 +86,11 @@ class ModelSource:
 
     def load(self) -> InfinityPipeline:
         """Load the pipeline onto its device."""
-        from ..devices import choose_device, choose_dtype
-        from ..pipeline import InfinityPipeline
+        from ..pipeline_loading import load_pipeline
 
-        device = choose_device(self.device)
-        pipeline = InfinityPipeline.from_folder(self.model or bundled_model(),
-                                                choose_dtype(self.dtype, device))
+        pipeline = load_pipeline(self.model, self.device, self.dtype, self.memory)
         pipeline.set_progress_bar_config(disable=True)
-        if device.type == "cuda":
-            pipeline.manage_memory(device, self.memory)
-            return pipeline
-        return pipeline.to(device)
+        return pipeline
 
     def options(self) -> EngineOptions:
         """The engine options of its calls."""
