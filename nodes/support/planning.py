@@ -124,7 +124,7 @@ def counted(model: Infinity, guided: bool) -> dict[str, Any]:
 
 
 def described(choice: PlanChoice) -> str:
-    """The plan in words."""
+    "The plan in words."
     from ...toprovar.sparsity.plan_table import plan_table
 
     if choice.fixed is None:
