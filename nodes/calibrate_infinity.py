@@ -55,7 +55,8 @@ class CalibrateInfinity(io.ComfyNode):
                 advanced(io.Boolean.Input(
                     "resume", default=True, label_on="go on", label_off="begin anew",
                     tooltip="On: earlier measurements of the same model, prompts, seed and size "
-                            "are used. Off: they are deleted, and everything is measured again.")),
+                            "are used. Off: they are discarded, and everything is measured "
+                            "again.")),
                 TextEncoder.Input("text_encoder", optional=True,
                                   tooltip="The text encoder from Load Infinity, for the built-in "
                                           "prompts. Not needed if a conditioning is connected."),
