@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .support.batches import CONNECTED, NONE, SHOWN, folder_error, row_files
+from .support.batches import CONNECTED, EXAMPLE, SHOWN, folder_error, row_files
 from .support.host import io
 from .support.sampler_inputs import LARGEST_SEED
 from .support.schema import Model, Plan, Size, TextEncoder, advanced, schema
@@ -41,7 +41,7 @@ class PromptsFromFile(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str = NONE, folder: str = "x") -> bool | str:
+    def validate_inputs(cls, file: str = EXAMPLE, folder: str = "x") -> bool | str:
         known = row_files()
         if isinstance(folder, str) and (wrong := folder_error(folder)):
             return wrong
@@ -75,17 +75,17 @@ class PromptsFromFile(io.ComfyNode):
             word_weights=prompt_weights, plan=AUTO if plan is None else CONNECTED)
         hidden = cls.hidden  # None where a program runs the node without a server
         chunks = {} if hidden is None else comfyui_chunks(hidden.prompt, hidden.extra_pnginfo)
-        done, out, files = draw_file(NodeSource(infinity=model, chosen=plan, default=schedule),
-                                     text_encoder, path, folder, settings, retry_failed, chunks)
+        done, out = draw_file(NodeSource(infinity=model, chosen=plan, default=schedule),
+                              text_encoder, path, folder, settings, retry_failed, chunks)
         told = "\n".join([f"{done.drawn} pictures, {done.new} of them new, {done.failed} failed",
                           *(f"row {row}: {reason}" for row, reason in done.failures)])
         shown = [{"filename": name, "subfolder": folder, "type": "output"}
-                 for name in files[-SHOWN:]]
+                 for name in done.files[-SHOWN:]]
         return io.NodeOutput(str(out), told, ui={"images": shown, "text": [told]})
 
 
 def _inputs() -> list[io.Input]:
-    files = list(row_files()) or [NONE]
+    files = list(row_files())
     return [
         Model.Input("model", tooltip="The model from Load Infinity."),
         TextEncoder.Input("text_encoder", tooltip="The text encoder from Load Infinity."),
@@ -96,7 +96,7 @@ def _inputs() -> list[io.Input]:
         io.String.Input("folder", default="prompts/first",
                         tooltip="A folder in the output folder, for one file and one set of "
                                 "settings. Pictures that are already there are not drawn again."),
-        io.Int.Input("seed", default=1, min=0, max=LARGEST_SEED,
+        io.Int.Input("seed", default=1, min=0, max=LARGEST_SEED, control_after_generate=False,
                      tooltip="Row i without a seed of its own is drawn from seed + i, counted from "
                              "0."),
         io.Combo.Input("aspect", options=list(aspects()), default="1:1",

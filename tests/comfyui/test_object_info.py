@@ -49,6 +49,14 @@ def test_rare_inputs_are_advanced(info: dict[str, Any]) -> None:
     assert not found & {"prompt", "seed", "strategy", "model"}
 
 
+def test_seeds_say_whether_they_change_after_a_run(info: dict[str, Any]) -> None:
+    """The editor puts "randomize" beside an input of this name that does not say so. *Prompts from
+    File* goes on with a folder only while its seed stays."""
+    changing = {name: options["control_after_generate"] for name, about in info.items()
+                for key, (_, options) in inputs(about).items() if key == "seed"}
+    assert changing["ToProVAR_Sampler"] and not changing["ToProVAR_PromptsFromFile"]
+
+
 def test_workflows_of_these_tests_name_every_required_widget(info: dict[str, Any]) -> None:
     for name, given in (("LoadInfinity", EMBEDDED), ("Sampler", SAMPLER),
                         ("SparsityPlanner", PLANNER)):
