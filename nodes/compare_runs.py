@@ -59,8 +59,8 @@ class CompareRuns(io.ComfyNode):
         for n in sorted({int(name.rpartition("_")[2]) for name in given if IS_RUN.fullmatch(name)}):
             report = given.get(f"report_{n}")
             if report is None:
-                raise ValueError(f"report_{n} is not connected: a run needs the report of the "
-                                 f"sampler that image_{n} is from")
+                raise ValueError(f"image_{n} is connected without report_{n}: connect the report "
+                                 f"of the sampler that drew image_{n}")
             images.append(pictures_of(f"image_{n}", given.get(f"image_{n}"), report))
             reports.append(report)
         if len(reports) == 1:

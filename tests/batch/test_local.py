@@ -110,7 +110,7 @@ def test_other_rows_or_options_are_refused(tmp_path: Path, pipeline: Any) -> Non
     before = (tmp_path / "manifest.jsonl").read_bytes()
     with pytest.raises(ValueError, match=r"row 1 was drawn from another text or settings "):
         batch(tmp_path, [Row(1, "something else")]).run(pipeline=pipeline)
-    with pytest.raises(ValueError, match=r"made otherwise: tau null \(now 0\.9\)"):
+    with pytest.raises(ValueError, match=r"with other options: tau null \(now 0\.9\)"):
         batch(tmp_path, tau=0.9).run(pipeline=pipeline)
     assert (tmp_path / "manifest.jsonl").read_bytes() == before
 

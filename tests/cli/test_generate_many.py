@@ -64,7 +64,7 @@ def test_prompts_of_a_table(generate: Any) -> None:
     ("p.csv", "prompt,seed\na cat,99999999999999999999\n", "line 2: seed must be between"),
     ("p.csv", "prompt,seed\na cat, with a hat,3\n", "line 2: 3 cells, the head has 2"),
     ("p.csv", "prompt,seed\na cat,1\n ,2\n", "line 3: the prompt is empty"),
-    ("p.csv", "prompt,name\na cat,../x\n", "line 2: '../x' is no name of a file"),
+    ("p.csv", "prompt,name\na cat,../x\n", "line 2: '../x' is not a valid file name"),
     ("p.csv", "prompt,name\na cat,x\na dog,X\n", "line 3: the name 'X' is also that of line 2"),
     ("p.csv", 'prompt\n"a cat\n', "line 2: unexpected end of data"),
 ])

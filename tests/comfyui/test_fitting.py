@@ -86,7 +86,7 @@ def test_fewer_images_at_once_are_told_apart(facts: dict[str, Any]) -> None:
 
 
 def test_what_cannot_fit_is_refused_and_leaves_nothing(facts: dict[str, Any]) -> None:
-    assert "foreseen of 20 MiB: more than there is" in facts["refused"]
+    assert "expected of 20 MiB available: more than there is" in facts["refused"]
     assert "What helps: a smaller size" in facts["refused"]
     assert facts["left behind"] < 1 << 20
     assert facts["after"] is True

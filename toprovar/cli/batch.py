@@ -121,16 +121,16 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.workers is not None:
         whole("--workers", arguments.workers, 1)
         if arguments.ray is None:
-            raise ValueError("--workers is for --ray: without it one process draws")
+            raise ValueError("--workers needs --ray: without --ray one process draws")
     if is_address(arguments.out):
         if arguments.manifest is None:
-            raise ValueError("--out is an address: lines cannot be added to a file there, so name "
-                             "a folder for the manifest by --manifest")
+            raise ValueError("--out is an address, and the manifest cannot grow there line by "
+                             "line: name a local folder for it with --manifest")
         check_folder("--manifest", arguments.manifest)
     else:
         if arguments.manifest is not None:
-            raise ValueError("--manifest is for --out ADDRESS: in a folder the manifest lies "
-                             "beside the pictures")
+            raise ValueError("--manifest is only for --out ADDRESS: leave it out. In a folder the "
+                             "manifest lies beside the pictures")
         check_folder("--out", arguments.out)
     if names_size(arguments):
         find_size(arguments, "1M")
