@@ -16,9 +16,9 @@ ROOT = Path(__file__).parent.parent
 LONGEST, LONGEST_IN_RESEARCH = 45, 60
 """Words of a sentence; research notes are written for readers of papers."""
 PRIVATE = {
-    r"(?<!prompt )(?<!you )asked for": "say what was requested, or which setting it is",
+    r"(what|nothing|none|it) (is|was) asked for": "say what was requested, or which setting it is",
     r"as (they|it) (were|was|is|are) asked": "say which setting decides it",
-    r"(is|be|was) gone on from|goes on from": "continues from",
+    r"gone on from": "continues from",
     r"held against": "compared with",
     r"(?<!pareto )\bfront\b(?! (of|end|page))": "name the plans that no other plan beats",
     r"leaps?": "shortcut",
@@ -118,4 +118,4 @@ def test_the_checks_find_what_they_are_for() -> None:
         "One Code.", "Two more."]
     assert RIDDLE.match("What dropped tokens get decides most about quality.")
     assert not RIDDLE.match("What is a scale?")
-    assert re.search(rf"\b(?:{next(iter(PRIVATE))})\b", "the size that was asked for", re.I)
+    assert re.search(rf"\b(?:{next(iter(PRIVATE))})\b", "nothing is asked for", re.I)

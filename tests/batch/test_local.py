@@ -108,7 +108,7 @@ def test_a_picture_that_is_gone_is_drawn_again(tmp_path: Path, pipeline: Any) ->
 def test_other_rows_or_options_are_refused(tmp_path: Path, pipeline: Any) -> None:
     batch(tmp_path).run(pipeline=pipeline)
     before = (tmp_path / "manifest.jsonl").read_bytes()
-    with pytest.raises(ValueError, match=r"row 1 was drawn from another text or settings "):
+    with pytest.raises(ValueError, match="row 1 was already drawn with another text"):
         batch(tmp_path, [Row(1, "something else")]).run(pipeline=pipeline)
     with pytest.raises(ValueError, match=r"with other options: tau null \(now 0\.9\)"):
         batch(tmp_path, tau=0.9).run(pipeline=pipeline)
