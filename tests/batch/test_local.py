@@ -235,7 +235,7 @@ def test_pictures_go_to_any_address(tmp_path: Path, pipeline: Any) -> None:
     import fsspec
 
     place = f"memory://{tmp_path.name}/pictures"
-    with pytest.raises(ValueError, match="name a folder for the manifest"):
+    with pytest.raises(ValueError, match="name a local folder for the manifest"):
         Batch([Row(1, "a cat")], place, Settings(), ModelSource(device="cpu"))
     one = Batch([Row(1, "a cat"), Row(2, "a dog")], place, Settings(), ModelSource(device="cpu"),
                 tmp_path)

@@ -93,7 +93,7 @@ def test_rows_are_read_as_they_stand(tmp_path: Path) -> None:
     (["--from", "plain.png"], "not by 'toprovar generate'"),
     (["--from", "absent.png"], "cannot be read: No such file"),
     (["--from", "p.txt"], "not a PNG, JPEG or WebP file"),
-    (["--prompts", "eleven.txt", "--num", "1000"], "are 11000, 10000 at most"),
+    (["--prompts", "eleven.txt", "--num", "1000"], "one command draws at most 10000"),
 ])
 def test_what_cannot_be_is_refused_at_once(
     generate: Any, arguments: list[str], wrong: str, capsys: pytest.CaptureFixture[str]

@@ -74,8 +74,9 @@ def test_pictures_do_not_depend_on_where_blocks_are(facts: dict[str, Any]) -> No
 
 
 def test_a_limit_is_met_and_the_report_says_how(facts: dict[str, Any]) -> None:
-    assert "memory: " in facts["roomy"] and "of 6.0 GiB; everything stays" in facts["roomy"]
-    assert re.search(r"foreseen of 18\d MiB; the cache of", facts["tight"])
+    assert "memory: " in facts["roomy"]
+    assert "of 6.0 GiB available; everything stays" in facts["roomy"]
+    assert re.search(r"expected of 18\d MiB available; the cache of", facts["tight"])
     assert facts["tight alike"] is True
 
 

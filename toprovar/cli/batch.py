@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with the columns prompt and, where wanted, negative, seed, size, cfg, plan and name; "
         "other columns are carried into the manifest")
     add("--out", metavar="DIR", required=True, help="folder of the pictures and of manifest.jsonl; "
-        "the same command goes on where it stopped. Also an address that fsspec knows, such as "
+        "the same command continues where it stopped. Also an address that fsspec knows, such as "
         "s3://bucket/folder")
     add("--manifest", metavar="DIR", help="folder of the manifest, where --out is an address "
         "(default: none)")
@@ -104,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
         done = _drawn(arguments, batch)
     except KeyboardInterrupt:
         if not arguments.quiet:
-            print("stopped, what is finished is kept: the same command goes on", file=sys.stderr)
+            print("stopped, finished pictures are kept: run the same command again to continue",
+                  file=sys.stderr)
         raise
     sheets = _sheets(arguments, batch)
     if not arguments.quiet:
