@@ -25,16 +25,16 @@ class PromptsFromFile(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_PromptsFromFile", "Prompts from File",
-            description="Draws every row of a text, CSV or JSON Lines file in the input folder and "
-                        "saves each picture as soon as it is finished, with its row inside. Run it "
-                        "again to go on where it was stopped.",
+            description="Draws every row of a text, CSV or JSON Lines file in the input folder. "
+                        "Each picture is saved as soon as it is finished, together with its row. "
+                        "Run the node again to continue where it was stopped.",
             search_aliases=["csv", "batch", "prompt list", "many prompts", "jsonl", "toprovar"],
             inputs=_inputs(),
             outputs=[
                 io.String.Output(display_name="folder", tooltip="Where the pictures and "
                                                                 "manifest.jsonl are."),
-                io.String.Output(display_name="told", tooltip="How many were drawn, and which rows "
-                                                              "failed and why."),
+                io.String.Output(display_name="told", tooltip="How many pictures were drawn, which "
+                                                              "rows failed, and why."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
@@ -87,39 +87,44 @@ class PromptsFromFile(io.ComfyNode):
 def _inputs() -> list[io.Input]:
     files = list(row_files())
     return [
-        Model.Input("model", tooltip="From Load Infinity."),
-        TextEncoder.Input("text_encoder", tooltip="From Load Infinity."),
+        Model.Input("model", tooltip="The model from Load Infinity."),
+        TextEncoder.Input("text_encoder", tooltip="The text encoder from Load Infinity."),
         io.Combo.Input("file", options=files, default=files[0],
-                       tooltip="A .txt file has a prompt a line. A .csv or .jsonl file has the "
-                               "columns prompt and, where wanted, negative, seed, size, cfg, plan "
-                               "and name. Press R after copying one into the input folder."),
+                       tooltip="A .txt file has one prompt a line. A .csv or .jsonl file has the "
+                               "column prompt, and if you like negative, seed, size, cfg, plan and "
+                               "name. Press R after you have copied one into the input folder."),
         io.String.Input("folder", default="prompts/first",
-                        tooltip="Folder in the output folder, for one file and one set of "
-                                "settings. What is there already is not drawn again."),
+                        tooltip="A folder in the output folder, for one file and one set of "
+                                "settings. Pictures that are already there are not drawn again."),
         io.Int.Input("seed", default=1, min=0, max=LARGEST_SEED, control_after_generate=False,
-                     tooltip="Row i without a seed is drawn from seed + i, counted from 0."),
+                     tooltip="Row i without a seed of its own is drawn from seed + i, counted from "
+                             "0."),
         io.Combo.Input("aspect", options=list(aspects()), default="1:1",
-                       tooltip="Width to height of rows without a size."),
+                       tooltip="Width to height, for rows without a size."),
         io.Combo.Input("pixels", options=[AUTO, *budgets()], default=AUTO,
-                       tooltip="Pixel budget of rows without a size. auto: the plan's size, else "
-                               "square at the model's own budget."),
+                       tooltip="Number of pixels, for rows without a size. auto: the plan's size, "
+                               "or without one a square at the model's own size."),
         io.Float.Input("cfg", default=0.0, min=0.0, max=100.0, step=0.1,
-                       tooltip="How strongly the prompt guides, of rows without a cfg. 0 = the "
-                               "model's own, 1 = off."),
+                       tooltip="How strongly the prompt guides the picture, for rows without a "
+                               "cfg. 0 = the model's default, 1 = no guidance."),
         io.Float.Input("tau", default=0.0, min=0.0, max=10.0, step=0.05,
-                       tooltip="Temperature: low is safe, high is varied. 0 = the model's own."),
+                       tooltip="Temperature: low values give safe results, high values varied "
+                               "ones. 0 = the model's default."),
         advanced(io.Float.Input("top_p", default=0.97, min=0.0, max=1.0, step=0.01,
-                                tooltip="Leaves unlikely bits out. 0 = off.")),
+                                tooltip="Leaves out unlikely values when a bit is drawn. 0 = "
+                                        "off.")),
         io.Combo.Input("format", options=FORMATS, default=FORMATS[0],
-                       tooltip="Of the pictures. Only png holds the workflow as well."),
+                       tooltip="File format of the pictures. Only png also stores the workflow."),
         advanced(io.Boolean.Input("prompt_weights", default=True, label_on="(word:1.2) weighs",
                                   label_off="read as it stands",
-                                  tooltip="Whether (word:1.2) strengthens a word.")),
+                                  tooltip="On: (word:1.2) strengthens a word. Off: the text is "
+                                          "encoded as it is.")),
         io.Boolean.Input("retry_failed", default=False, label_on="try failed rows again",
                          label_off="leave failed rows",
-                         tooltip="Rows that failed before are tried again."),
+                         tooltip="Try rows again that failed before."),
         Plan.Input("plan", optional=True,
-                   tooltip="Of rows without a plan. Without it the sampler chooses."),
-        Size.Input("size", optional=True, tooltip="From Infinity Size, in place of aspect and "
-                                                  "pixels."),
+                   tooltip="The plan for rows without a plan of their own. Without it the sampler "
+                           "chooses."),
+        Size.Input("size", optional=True, tooltip="The size from Infinity Size. It replaces aspect "
+                                                  "and pixels."),
     ]

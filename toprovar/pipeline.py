@@ -343,7 +343,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
                 negative_prompt, negative_features, memory.graph, prompt_weights))
             if len(negative) not in (1, len(text)):
                 raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: "
-                                 "give one, or as many")
+                                 "give one, or one for each")
             if len(negative) > 1:
                 negative = negative.repeat_each(num_images_per_prompt)
         notes = notes_on(text, negative, schedule, height, width)
@@ -382,7 +382,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         if features is not None:
             return features
         if text is None:
-            raise ValueError("give either prompt or its features, not neither")
+            raise ValueError("give either prompt or its features: neither was given")
         return self.encode_prompt(text, graph, weights)
 
 

@@ -304,7 +304,8 @@ class Editing:
         for name, found in (("image", len(taken.source)), ("target_prompt", len(prompts[0])),
                             ("source_prompt", len(prompts[1]))):
             if found not in (1, count):
-                raise ValueError(f"{name}: {found} for {count} pictures: give one, or as many")
+                raise ValueError(f"{name}: {found} for {count} pictures: give one, or one for "
+                                 "each")
         prompts = [own * count if len(own) == 1 else own for own in prompts]
         source = taken.source.pick(range(count)) if len(taken.source) > 1 \
             else taken.source.pick([0] * count)

@@ -76,8 +76,8 @@ class Batch:
         self.storage = Storage(self.out)
         if self.folder is None:
             if is_address(str(self.out)):
-                raise ValueError(f"{self.out}: lines cannot be added to a file at an address: name "
-                                 "a folder for the manifest as well")
+                raise ValueError(f"{self.out} is an address, and the manifest cannot grow there "
+                                 "line by line: also name a local folder for the manifest")
             self.folder = Path(self.out)
         self.jobs = make_jobs(self.rows, self.settings)
 
@@ -106,9 +106,9 @@ class Batch:
                 return known and not self.retry
             if not known:
                 raise ValueError(
-                    f"{self.folder}: row {line['row']} was drawn from another text or settings "
-                    f"({line['file']}): give the rows as they were, more may follow, or another "
-                    "folder")
+                    f"{self.folder}: row {line['row']} was already drawn with another text or "
+                    f"other settings ({line['file']}): restore the row, or give another folder. "
+                    "New rows may be added at the end")
             # At an address each question would be a request: what was written there is believed.
             return self.storage.folder is None \
                 or self.storage.size(line["file"]) == line["bytes"]
@@ -189,8 +189,9 @@ class Batch:
                             if faults >= FAULTS_IN_A_ROW:
                                 raise ValueError(
                                     f"{faults} pictures one after the other failed, the last: "
-                                    f"{found.reason}. The others were not tried; the failed ones "
-                                    "are, when failed rows are asked for again")
+                                    f"{found.reason}. The remaining rows were not tried. Failed "
+                                    "rows are tried again only with --retry-failed (on the "
+                                    "node: retry failed)")
                         else:
                             faults = 0
                             writers.put(found)
@@ -218,8 +219,8 @@ def add_line(manifest: Manifest, line: dict[str, Any]) -> None:
         manifest.append(line)
     except OSError as error:
         reason = FULL.get(error.errno or errno.EIO, error.strerror or str(error))
-        raise NoRoomError(f"{manifest.path} cannot be written: {reason}. What is finished is kept: "
-                          "make room, and the same command goes on") from None
+        raise NoRoomError(f"{manifest.path} cannot be written: {reason}. Finished pictures are "
+                          "kept: make room and run the same command again to continue") from None
 
 
 def _check_free(storage: Storage, ending: str, jobs: Sequence[Job]) -> None:
@@ -240,4 +241,4 @@ def _check_free(storage: Storage, ending: str, jobs: Sequence[Job]) -> None:
             own = False
         if not own:
             raise ValueError(f"{path} exists and is not a picture of this program: give another "
-                             "folder, or the row another name")
+                             "folder, or give the row another name")

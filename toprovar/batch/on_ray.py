@@ -128,8 +128,8 @@ def run_batch(batch: Batch, address: str | None = None, workers: int | None = No
                     new += line["status"] == DRAWN
                     progress(len(manifest.lines), len(batch.jobs))
         except RayError as error:
-            raise ValueError(f"a worker ended: {_cause(error)}. What is finished is kept: the same "
-                             "command goes on") from None
+            raise ValueError(f"a worker ended: {_cause(error)}. Finished pictures are kept: run "
+                             "the same command again to continue") from None
         finally:
             manifest.close()
         return summary(manifest, batch.jobs, new)

@@ -95,8 +95,8 @@ def check_columns(names: list[str]) -> None:
     for name in names:
         like = get_close_matches(name.lower(), [c for c in COLUMNS if c not in names], 1, LIKE)
         if name not in COLUMNS and like:
-            raise ValueError(f"the column {name[:80]!r} is not read: is {like[0]!r} meant? The "
-                             f"columns are {', '.join(COLUMNS)}; others are carried into the "
+            raise ValueError(f"the column {name[:80]!r} is unknown: did you mean {like[0]!r}? The "
+                             f"columns are {', '.join(COLUMNS)}; others are copied into the "
                              "manifest")
     if "prompt" not in names:
         raise ValueError(f"no column is called 'prompt', they are {', '.join(names)[:200]}")
@@ -157,6 +157,6 @@ def _name(value: Any) -> str:
     name = str(value).strip()
     if FORBIDDEN & set(name) or name.startswith(".") or len(name.encode()) > LONGEST_NAME \
             or not name.isprintable():
-        raise ValueError(f"{name[:80]!r} is no name of a file: leave out slashes, colons and the "
-                         "like")
+        raise ValueError(f"{name[:80]!r} is not a valid file name: leave out slashes, colons and "
+                         "the like")
     return name

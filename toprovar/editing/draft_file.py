@@ -72,12 +72,12 @@ def draft_from_bytes(content: bytes, where: str = "draft") -> Draft:
     """
     with reading(where, "draft", REMEDY):
         if len(content) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES} bytes, which none is")
+            raise ValueError(f"it is larger than {MOST_BYTES} bytes, the limit for a draft")
         tensors = load(content)  # checks that it is whole
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__")
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-            raise ValueError("it is no draft of this program")
+            raise ValueError("it is not a draft of this program")
         if metadata.get("version") != VERSION:
             raise ValueError(f"version {metadata.get('version')!r}, this program reads version "
                              f"{VERSION}: use the release that wrote it, or a newer one")
