@@ -26,7 +26,7 @@ lint: $(VENV)/.installed-dev
 	$(RUN) -m pyright --pythonpath $(RUN)
 	$(VENV)/bin/oxlint --deny-warnings
 	$(VENV)/bin/codespell
-	$(VENV)/bin/codespell locales/en/nodeDefs.json workflows/*.json
+	$(VENV)/bin/codespell locales/en/nodeDefs.json example_workflows/*.json
 	$(VENV)/bin/proselint --config .proselintrc.json --output-format compact check \
 	  $(wildcard README.md docs web/docs/*.md examples)
 

@@ -106,6 +106,7 @@ class ScalePlan(BaseModel):
 
     @property
     def tokens(self) -> int:
+        """How many tokens the scale has."""
         return self.grid[0] * self.grid[1]
 
     @property
