@@ -80,7 +80,7 @@ def calibrate(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | 
         residing.ran_out("scales", failed)  # only here is what was tried gone
         resume = True
     raise torch.OutOfMemoryError(f"memory ran out {MOST_RETRIES} times during this calibration. "
-                                 "What was measured is kept. What helps: a smaller size")
+                                 "Its measurements are kept. What helps: a smaller size")
 
 
 def _calibrated(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | None,

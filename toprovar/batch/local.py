@@ -28,11 +28,14 @@ FAULTS_IN_A_ROW = 8
 
 @dataclass(frozen=True)
 class Summary:
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
-        drawn, failed: of all rows, earlier runs included; new: pictures of this run.
-        files: of all pictures, in the order of their rows; failures: (row, reason).
+        drawn: how many pictures are finished, earlier runs included.
+        failed: how many rows failed, earlier runs included.
+        new: how many pictures this run drew.
+        files: the files of all pictures, in the order of their rows.
+        failures: (number of the row, reason) of each row that failed.
     """
 
     drawn: int
@@ -44,13 +47,20 @@ class Summary:
 
 @dataclass
 class Batch:
-    """A batch and its folder.
+    """A batch of rows and the folder that its pictures go to. A batch that was stopped goes on when
+    it is made and run again with the same arguments.
 
     Args:
-        rows: what to draw, see ``row_files.read_rows``.
-        out: folder or fsspec address of the pictures.
-        folder: of manifest, description and lock; ``out`` where that is a folder.
-        retry: whether rows that failed before are tried again.
+        rows: what to draw; see :func:`toprovar.batch.read_rows`.
+        out: the folder of the pictures, or an address that fsspec knows.
+        settings: the settings of all rows.
+        source: the model to draw with.
+        folder: where manifest, description and lock lie. None = ``out``, which then must be a
+            folder.
+        retry: True = rows that failed before are tried again.
+
+    Raises:
+        ValueError: ``out`` is an address and ``folder`` is None.
     """
 
     rows: Sequence[Row | BadRow]
@@ -72,16 +82,17 @@ class Batch:
         self.jobs = make_jobs(self.rows, self.settings)
 
     def told(self) -> dict[str, Any]:
-        """What decides about the pictures, for the folder's description."""
+        """What decides how the pictures look, as JSON values; it is written into the folder."""
         place = str(self.out) if is_address(str(self.out)) else None
         return {**self.source.told(), **self.settings.deciding(), "out": place}
 
     def opened(self) -> tuple[Manifest, list[Job | Unread]]:
-        """The manifest, cleared of what is not true any more, and the jobs that are not in it.
+        """The manifest, without lines of pictures that are gone, and the pictures that are still to
+        be drawn.
 
         Raises:
-            ValueError: pictures of other rows lie in the folder, or files of others would be
-                replaced.
+            ValueError: the folder holds pictures of other rows, or files would be replaced that are
+                not the batch's.
         """
         assert self.folder is not None
         manifest = Manifest(self.folder / MANIFEST)
@@ -116,20 +127,25 @@ class Batch:
             host: Host | None = None,
             on_picture: Callable[[dict[str, Any], Image.Image], None] | None = None,
             chunks: Callable[[Job], dict[str, str]] = lambda job: {}) -> Summary:
-        """Draw what the folder lacks.
+        """Draw the pictures that the folder lacks, in this process.
 
         Args:
-            pipeline: instead of loading the source's.
-            threads: that write.
-            progress: called with (finished pictures, all), from any thread.
-            check: called before every layer; what it raises ends the batch, and the folder keeps
-                what is finished.
-            on_scale, host, chunks: as of ``Drawer`` and ``Encoder``.
-            on_picture: called with a finished picture and its line.
+            pipeline: a pipeline to draw with. None = the source loads one.
+            threads: how many threads write pictures.
+            progress: a function that is called with (finished pictures, all pictures), from any
+                thread.
+            check: a function that is called before every layer. An exception that it raises ends
+                the batch; finished pictures stay.
+            on_scale: a function that is called after each scale with the run's ``ScaleState``.
+            host: brings the model's parts to their devices, for programs that manage memory
+                themselves, such as ComfyUI.
+            on_picture: a function that is called with the line of the manifest and the picture, as
+                soon as a picture is written.
+            chunks: a function that gives more texts for a picture's PNG file.
 
         Raises:
             ValueError: the folder cannot be used; nothing was drawn.
-            NoRoomError: a picture or its line could not be written.
+            NoRoomError: the disk is full.
         """
         from .drawing import Drawer, Undrawn
         from .writing import Encoder, Writers, failed_line

@@ -26,13 +26,19 @@ LIKE = 0.8
 
 @dataclass(frozen=True)
 class Row:
-    """What is asked for; None = as the settings say.
+    """A picture, or several of one prompt, that a batch is to draw. None = the batch's settings
+    decide.
 
     Attributes:
-        number: of the row in its file, from 1.
+        number: the number of the row in its file, from 1.
+        prompt: what to draw.
+        negative: what to steer away from.
+        seed: the seed of the row's first picture.
         size: (width, height) in pixels; the nearest listed size is drawn.
-        name: of the picture's file, without the ending.
-        columns: the other columns, for the manifest.
+        cfg: the strength of guidance.
+        plan: the name of a strategy, "auto", or a plan file.
+        name: the name of the picture's file, without its ending.
+        columns: the other columns of the file, which are copied into the manifest.
     """
 
     number: int
@@ -48,10 +54,12 @@ class Row:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read.
+    """A row that cannot be read. The batch lists it as failed and draws the others.
 
     Attributes:
-        reason: why, in words; found: what stood there.
+        number: the number of the row in its file, from 1.
+        reason: why it cannot be read, in words.
+        found: the content of the row, by column.
     """
 
     number: int
