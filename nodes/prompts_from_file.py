@@ -33,7 +33,7 @@ class PromptsFromFile(io.ComfyNode):
             outputs=[
                 io.String.Output(display_name="folder", tooltip="Where the pictures and "
                                                                 "manifest.jsonl are."),
-                io.String.Output(display_name="told", tooltip="How many pictures were drawn, which "
+                io.String.Output(display_name="summary", tooltip="How many pictures were drawn, which "
                                                               "rows failed, and why."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -77,11 +77,11 @@ class PromptsFromFile(io.ComfyNode):
         chunks = {} if hidden is None else comfyui_chunks(hidden.prompt, hidden.extra_pnginfo)
         done, out = draw_file(NodeSource(infinity=model, chosen=plan, default=schedule),
                               text_encoder, path, folder, settings, retry_failed, chunks)
-        told = "\n".join([f"{done.drawn} pictures, {done.new} of them new, {done.failed} failed",
-                          *(f"row {row}: {reason}" for row, reason in done.failures)])
+        summary = "\n".join([f"{done.drawn} pictures, {done.new} of them new, {done.failed} failed",
+                             *(f"row {row}: {reason}" for row, reason in done.failures)])
         shown = [{"filename": name, "subfolder": folder, "type": "output"}
                  for name in done.files[-SHOWN:]]
-        return io.NodeOutput(str(out), told, ui={"images": shown, "text": [told]})
+        return io.NodeOutput(str(out), summary, ui={"images": shown, "text": [summary]})
 
 
 def _inputs() -> list[io.Input]:
