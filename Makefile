@@ -25,6 +25,10 @@ lint: $(VENV)/.installed-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright --pythonpath $(RUN)
 	$(VENV)/bin/oxlint --deny-warnings
+	$(VENV)/bin/codespell
+	$(VENV)/bin/codespell locales/en/nodeDefs.json example_workflows/*.json
+	$(VENV)/bin/proselint --config .proselintrc.json --output-format compact check \
+	  $(wildcard README.md docs web/docs/*.md examples)
 
 # Every kind of Triton kernel for five generations of GPUs, without a GPU; ARGS= is the whole list.
 kernels: ARGS ?= --quick

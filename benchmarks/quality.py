@@ -197,7 +197,8 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
         "--minutes 0 nothing else, so that it can be done on another machine")
     add("--rounds", type=int, default=5, help="pairs that times are measured by")
     add("--only-report", action="store_true")
-    add("--docs", type=Path, help="write the tables into quality.md of this folder, and the plot")
+    add("--docs", type=Path,
+        help="write the tables into research/quality.md of this folder, and the plot into images/")
     given = parser.parse_args(argv)
     given.folder.mkdir(parents=True, exist_ok=True)
     return given

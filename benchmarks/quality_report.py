@@ -22,6 +22,14 @@ COLOURS = {"toprovar": "#d62728", "fastvar": "#1f77b4", "skipvar": "#2ca02c", "s
            "fastervar": "#9467bd", "ldpruning": "#ff7f0e"}
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 """Between them lie the tables of docs/research/quality.md."""
+ROWS = ("Each row is a plan, in the order of its work. Less FLOPs, a higher *score*, *SSIM*, "
+        "*PSNR* and *sharpness*, and\na smaller *latent* are better.")
+BESIDE = ("The measures beside the score, for the same rows. Higher *parts*, *whole objects*, "
+          "*precision* and *recall* are\nbetter; smaller Fréchet distances and a smaller judge's "
+          "distance are.")
+BY_TASK = ("The score of each of the judge's six tasks (columns), for the main rows; higher is "
+           "better.")
+"""The sentences that say how to read the tables."""
 MEANS = ("ssim", "psnr", "latent", "sharpness", "bits", "seen")
 FLOOR = "fresh scenes"
 """The row of what a perfect generator would get."""
@@ -219,7 +227,7 @@ def plot(found: dict[str, dict[str, Any]], times: dict[str, dict[str, float]], p
 
 
 def report(folder: Path, sizes: Sequence[str], docs: Path | None = None) -> None:
-    """Write ``results.json`` and, for the docs, tables and a plot."""
+    """Write ``results.json`` and, into the folder ``docs``, tables and a plot."""
     about_path = folder / "about.json"
     about = json.loads(about_path.read_text()) if about_path.exists() else {}
     times = about.get("times", {})
@@ -228,13 +236,15 @@ def report(folder: Path, sizes: Sequence[str], docs: Path | None = None) -> None
     result = {**about, "sizes": found, "fresh_scenes": floors}
     replace_file(folder / "results.json", (json.dumps(result, indent=1) + "\n").encode())
     text = "\n\n".join(
-        f"### {pn}\n\n{table(rows, times.get(pn, {}))}\n\n"
-        + (f"{sets_table(rows, floors[pn])}\n\n" if sets_table(rows, floors[pn]) else "")
-        + by_task(rows)
+        f"### {get_schedule('1.0', pn).image_size[0]} px (`{pn}`)\n\n"
+        f"{ROWS}\n\n{table(rows, times.get(pn, {}))}\n\n"
+        + (f"{BESIDE}\n\n{sets_table(rows, floors[pn])}\n\n"
+           if sets_table(rows, floors[pn]) else "")
+        + f"{BY_TASK}\n\n{by_task(rows)}"
         for pn, rows in found.items())
     replace_file(folder / "tables.md", (text + "\n").encode())
     if docs:
-        page = docs / "quality.md"
+        page = docs / "research" / "quality.md"
         before, rest = page.read_text(encoding="utf-8").split(BEGIN)
         page_text = before + BEGIN + "\n\n" + text + "\n\n" + END + rest.split(END)[1]
         replace_file(page, page_text.encode())

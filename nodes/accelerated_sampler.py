@@ -27,29 +27,33 @@ class AcceleratedSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Sampler", "Accelerated Sampler (fast)",
-            description="Draws pictures scale by scale and leaves out what the plan says needs "
-                        "no work. Without a plan the sampler chooses: ToProVAR by the model's "
-                        "calibration, or by the prior for Infinity models, one plan for all "
-                        "prompts; dense where that would not be faster. With a latent_image it "
-                        "draws that picture's fine parts anew, as far as denoise says.",
+            description="Draws pictures scale by scale, from coarse to fine. A plan says which "
+                        "work is left out. Without a plan the sampler chooses one for all prompts: "
+                        "a ToProVAR plan by the model's calibration (or, without a calibration, by "
+                        "defaults for Infinity models), or a dense run if that plan would not be "
+                        "faster. With a latent_image it redraws that picture's fine details; "
+                        "denoise says how much.",
             search_aliases=["fast", "fast sampler", "KSampler", "sampler", "infinity", "generate",
                             "text to image", "image to image", "img2img", "variations",
                             *STRATEGIES],
             has_intermediate_output=True,
             inputs=_inputs(),
             outputs=[
-                io.Image.Output(display_name="image", tooltip="Decoded with the model's own VAE."),
+                io.Image.Output(display_name="image", tooltip="The pictures, decoded with the "
+                                                              "model's own VAE."),
                 io.Latent.Output(display_name="latent",
-                                 tooltip="Summed codes, for VAE Decode with the VAE of Load "
-                                         "Infinity, or for another sampler's latent_image."),
+                                 tooltip="The sum of the codes of all scales. Decode it with VAE "
+                                         "Decode and the VAE of Load Infinity, or connect it to "
+                                         "another sampler's latent_image."),
                 Report.Output(display_name="report",
-                              tooltip="What was run and what it cost, its time beside a dense "
-                                      "run's: for Compare Runs, or to read in Preview Any."),
+                              tooltip="What was run, what it cost, and its time beside that of a "
+                                      "dense run. Connect it to Compare Runs, or to Preview Any to "
+                                      "read it."),
                 Plan.Output(display_name="used plan",
-                            tooltip="The plan as it was at the end of the (first) run."),
+                            tooltip="The plan as it was at the end of the first run."),
                 io.Image.Output(display_name="overlay",
-                                tooltip="Tokens that were dropped, faded, scale by scale. Needs "
-                                        "overlay switched on."),
+                                tooltip="The picture with dropped tokens faded, scale by scale. "
+                                        "Needs the input overlay to be on."),
             ],
         )
 
@@ -91,11 +95,11 @@ def _inputs() -> list[io.Input]:
         common.model(), common.conditioning(), common.seed(), common.images(), common.aspect(),
         common.pixels(), *common.guidance(), common.preview(),
         advanced(io.Boolean.Input("overlay", default=False,
-                                  tooltip="Also draw which tokens were dropped.")),
+                                  tooltip="Also draw a picture of which tokens were dropped.")),
         common.negative(), common.plan(), common.size(),
         io.MultiType.Input("latent_image", types=[io.Latent, Draft], optional=True,
-                           tooltip="A picture to begin with: from VAE Encode, another sampler, or "
-                                   "drafts. Its size is drawn; a noise mask in it keeps what is "
-                                   "outside."),
+                           tooltip="A picture to start from: the output of VAE Encode, of another "
+                                   "sampler, or drafts. The result has its size. If it has a noise "
+                                   "mask, everything outside the mask is kept."),
         common.denoise("latent_image", optional=True),
     ]

@@ -26,52 +26,56 @@ class CalibrateInfinity(io.ComfyNode):
         return schema(
             "ToProVAR_CalibrateInfinity", "Calibrate Infinity",
             description="Measures for some minutes what this model can leave out at this size, and "
-                        "keeps it in models/infinity/calibrations: samplers and planners use it "
-                        "from then on, so once is enough. It can be stopped at any time, and be "
-                        "gone on from later.",
+                        "saves the result in models/infinity/calibrations. Samplers and planners "
+                        "use it from then on, so once is enough. You can stop it at any time and "
+                        "continue later.",
             search_aliases=["calibration", "benchmark", "tune", "optimize", "speed up",
                             "toprovar"],
             inputs=[
-                Model.Input("model", tooltip="From Load Infinity."),
+                Model.Input("model", tooltip="The model from Load Infinity."),
                 io.Float.Input(
                     "minutes", default=5.0, min=0.5, max=600.0, step=0.5,
-                    tooltip="How long this model is measured in all, with earlier measurements. "
-                            "Queued again it does nothing; a larger number measures the rest. "
-                            "Slow devices and large sizes want more."),
+                    tooltip="How many minutes this model is measured in total, including earlier "
+                            "measurements. Running the node again does nothing unless the number "
+                            "is larger. Slow devices and large sizes need more."),
                 io.Int.Input("seed", default=1, min=0, max=LARGEST_SEED,
                              control_after_generate=False,
-                             tooltip="Of the pictures. Another seed begins with other pictures."),
+                             tooltip="Seed of the measured pictures. Another seed starts over with "
+                                     "other pictures."),
                 io.Combo.Input("aspect", options=list(aspects()), default="1:1",
-                               tooltip="Width to height, where no size is connected."),
+                               tooltip="Width to height of the picture. Not used if a size is "
+                                       "connected."),
                 io.Combo.Input("pixels", options=[AUTO, *budgets()], default=AUTO,
-                               tooltip="Pixel budget, where no size is connected: that which you "
-                                       "draw with. auto: the model's own."),
+                               tooltip="Number of pixels. Not used if a size is connected. Choose "
+                                       "the one that you draw with. auto: the model's own size."),
                 advanced(io.Float.Input(
                     "target", default=0.95, min=0.5, max=0.99, step=0.01,
-                    tooltip="How like the full picture (SSIM) a faster one must be to count as "
-                            "unharmed. Changing it measures nothing anew.")),
+                    tooltip="How similar to the full picture (SSIM) a faster one must be to count "
+                            "as unharmed. Changing it needs no new measurements.")),
                 advanced(io.Boolean.Input(
                     "resume", default=True, label_on="go on", label_off="begin anew",
                     tooltip="On: earlier measurements of the same model, prompts, seed and size "
-                            "count. Off: they are forgotten, and all is measured anew.")),
+                            "are used. Off: they are discarded, and everything is measured "
+                            "again.")),
                 TextEncoder.Input("text_encoder", optional=True,
-                                  tooltip="From Load Infinity, for the prompts in the box. Not "
-                                          "needed where a conditioning is connected."),
+                                  tooltip="The text encoder from Load Infinity, for the built-in "
+                                          "prompts. Not needed if a conditioning is connected."),
                 Conditioning.Input("conditioning", optional=True,
-                                   tooltip="Your own prompts, measured in place of those in the "
-                                           "box: some twenty that are like what you draw."),
-                Size.Input("size", optional=True, tooltip="From Infinity Size, in place of aspect "
-                                                          "and pixels."),
+                                   tooltip="Your own prompts instead of the built-in ones: about "
+                                           "twenty that are similar to what you draw."),
+                Size.Input("size", optional=True, tooltip="The size from Infinity Size. It "
+                                                          "replaces aspect and pixels."),
             ],
             outputs=[
                 Model.Output(display_name="model",
                              tooltip="The same model. Samplers and planners that are connected "
                                      "here run after the calibration and use it."),
                 io.Image.Output(display_name="picture",
-                                tooltip="Likeness to the full picture against time, for all that "
-                                        "was tried, and what plans take."),
+                                tooltip="A chart of all plans that were measured: similarity to "
+                                        "the full picture against time, and which plans will be "
+                                        "used."),
                 io.String.Output(display_name="text",
-                                 tooltip="What was found, and where it is kept."),
+                                 tooltip="What was found, and where it is saved."),
             ],
             is_output_node=True,
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RUNS = 4
 """Runs besides the reference, where inputs cannot grow."""
 IS_RUN = re.compile(r"(image|report)_[1-9]\d*")
-OTHERS = "From another sampler: a run that is held against the reference."
+OTHERS = "The report of another sampler, which is compared with the reference."
 
 
 class CompareRuns(io.ComfyNode):
@@ -28,9 +28,10 @@ class CompareRuns(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_CompareRuns", "Compare Runs",
-            description="Pictures side by side with their differences, and figures: SSIM, PSNR, "
-                        "equal bits, time, speed-up, work. Times include what a first run sets "
-                        "up; queue twice (with another seed) for a fair one.",
+            description="Shows pictures side by side, with their differences and figures: SSIM, "
+                        "PSNR, equal bits, time, speed-up and work. The first run after loading "
+                        "also includes setup time. For a fair time, queue once more with another "
+                        "seed.",
             accept_all_inputs=True,
             search_aliases=["SSIM", "PSNR", "difference", "benchmark", "side by side",
                             "toprovar"],
@@ -38,7 +39,7 @@ class CompareRuns(io.ComfyNode):
             outputs=[
                 io.Image.Output(display_name="sheet", tooltip="All pictures with their figures."),
                 io.Image.Output(display_name="differences",
-                                tooltip="Where run 1, 2 ... differ from the reference."),
+                                tooltip="Where runs 1, 2 ... differ from the reference."),
                 io.String.Output(display_name="table", tooltip="The figures as text."),
             ],
             is_output_node=True,
@@ -58,8 +59,8 @@ class CompareRuns(io.ComfyNode):
         for n in sorted({int(name.rpartition("_")[2]) for name in given if IS_RUN.fullmatch(name)}):
             report = given.get(f"report_{n}")
             if report is None:
-                raise ValueError(f"report_{n} is not connected: a run needs the report of the "
-                                 f"sampler that image_{n} is from")
+                raise ValueError(f"image_{n} is connected without report_{n}: connect the report "
+                                 f"of the sampler that drew image_{n}")
             images.append(pictures_of(f"image_{n}", given.get(f"image_{n}"), report))
             reports.append(report)
         if len(reports) == 1:
@@ -75,11 +76,11 @@ class CompareRuns(io.ComfyNode):
 
 def _inputs() -> list[io.Input]:
     reference = io.Image.Input("reference", optional=True,
-                               tooltip="Pictures in place of the report's own.")
-    report = Report.Input("reference_report", tooltip="What the others are held against: usually "
-                                                      "a dense run.")
+                               tooltip="Pictures that replace those of reference_report.")
+    report = Report.Input("reference_report", tooltip="The report of the run that the others are "
+                                                      "compared with, usually a dense run.")
     side = advanced(io.Int.Input("side", default=320, min=64, max=1024, step=16,
-                                 tooltip="Longer side of a picture on the sheet, in pixels."))
+                                 tooltip="Longer side of each picture on the sheet, in pixels."))
     reports = [Report.Input(f"report_{n}", optional=n > 1, tooltip=OTHERS)
                for n in range(1, RUNS + 1)]
     report = with_layout(report, [side], [side], {"reports": {"": reports}},
@@ -90,6 +91,6 @@ def _inputs() -> list[io.Input]:
     others = [
         socket for n, other in enumerate(reports, 1) for socket in (
             io.Image.Input(f"image_{n}", optional=True,
-                           tooltip=f"Pictures in place of those of report_{n}."), other)
+                           tooltip=f"Pictures that replace those of report_{n}."), other)
     ]
     return [reference, report, *others, side]

@@ -22,38 +22,40 @@ class EntropyAnalyzer(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_EntropyAnalyzer", "Entropy Analyzer",
-            description="Draws each prompt in full and measures how widely every token's "
-                        "attention is spread: entropy maps of all scales and layers, which "
-                        "layers are Global or Detail, and how scales differ.",
+            description="Draws each prompt in full and measures how widely every token's attention "
+                        "is spread (its entropy). It shows entropy maps of all scales and layers, "
+                        "tells Global layers from Detail layers, and compares scales.",
             search_aliases=["attention", "entropy", "heatmap", "analyze", "visualize",
                             "toprovar"],
             has_intermediate_output=True,
             inputs=[
-                Model.Input("model", tooltip="From Load Infinity."),
-                Conditioning.Input("conditioning", tooltip="The prompts that are drawn; several "
-                                                           "give a steadier result."),
+                Model.Input("model", tooltip="The model from Load Infinity."),
+                Conditioning.Input("conditioning", tooltip="The prompts to draw. Several prompts "
+                                                           "give more stable results."),
                 io.Int.Input("seed", default=1, min=0, max=LARGEST_SEED,
                              control_after_generate=False,
                              tooltip="Picture i is drawn from seed + i."),
                 io.Combo.Input("aspect", options=list(aspects()), default="1:1",
-                               tooltip="Width to height, where no size is connected."),
+                               tooltip="Width to height of the picture. Not used if a size is "
+                                       "connected."),
                 io.Combo.Input("pixels", options=[AUTO, *budgets()], default=AUTO,
-                               tooltip="Pixel budget, where no size is connected. auto: the "
-                                       "model's own."),
+                               tooltip="Number of pixels. Not used if a size is connected. auto: "
+                                       "the model's own size."),
                 io.Float.Input("cfg", default=0.0, min=0.0, max=100.0, step=0.1,
-                               tooltip="Guidance of these runs. 0 = the model's own."),
+                               tooltip="How strongly the prompt guides these pictures. 0 = the "
+                                       "model's default."),
                 io.Float.Input("tau", default=0.0, min=0.0, max=10.0, step=0.05,
-                               tooltip="Temperature of these runs. 0 = the model's own."),
-                Size.Input("size", optional=True, tooltip="From Infinity Size."),
+                               tooltip="Temperature of these pictures. 0 = the model's default."),
+                Size.Input("size", optional=True, tooltip="The size from Infinity Size."),
             ],
             outputs=[
-                Trace.Output(display_name="trace", tooltip="For the planner."),
+                Trace.Output(display_name="trace", tooltip="Connect it to the planner."),
                 io.Image.Output(display_name="maps",
-                                tooltip="Entropy maps of the first picture: scales across, "
-                                        "layers down."),
+                                tooltip="Entropy maps of the first picture: scales from left to "
+                                        "right, layers from top to bottom."),
                 io.Image.Output(display_name="layers",
-                                tooltip="How layers differ, and their classes."),
-                io.Image.Output(display_name="scales", tooltip="How scales differ."),
+                                tooltip="How the layers differ, and which are Global or Detail."),
+                io.Image.Output(display_name="scales", tooltip="How the scales differ."),
                 io.Image.Output(display_name="images", tooltip="The pictures, drawn in full."),
             ],
         )

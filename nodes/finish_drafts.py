@@ -23,31 +23,34 @@ class FinishDrafts(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_FinishDrafts", "Finish Drafts",
-            description="Draws the scales that drafts lack: bit for bit the pictures that the "
-                        "sampler draws at once with the same prompt, seed and plan. Click drafts "
-                        "on the sheet to choose, and run again.",
+            description="Draws the scales that drafts still lack. The result is bit for bit the "
+                        "picture that the sampler draws at once with the same prompt, seed and "
+                        "plan. Click drafts on the sheet to choose them, and run again.",
             search_aliases=["finish", "refine", "upscale", "hires fix", "choose", "draft",
                             "toprovar"],
             has_intermediate_output=True,
             inputs=[
                 common.model(),
-                Draft.Input("drafts", tooltip="From Infinity Draft, Load Draft or Infinity "
+                Draft.Input("drafts", tooltip="Drafts from Infinity Draft, Load Draft or Infinity "
                                               "Encode."),
                 io.String.Input("which", default=ALL,
-                                tooltip='Numbers on the sheet, such as "1,3-5", or "all". Empty: '
-                                        "none are finished, the node shows the sheet to choose "
-                                        "from."),
+                                tooltip='Numbers on the sheet, such as "1,3-5", or "all". If '
+                                        "empty, no draft is finished and the node shows the sheet "
+                                        "to choose from."),
                 io.Combo.Input("pixels", options=[SAME, *budgets()], default=SAME,
-                               tooltip="Go on to a larger pixel budget of the same aspect."),
+                               tooltip="Continue to a larger number of pixels with the same "
+                                       "aspect."),
                 common.preview(),
-                common.plan("Without it the drafts' own plan, which their pictures are exact "
-                            "with. A plan made inside the run must be connected again."),
+                common.plan("Without it the drafts' own plan is used, and the pictures are exactly "
+                            "those drawn at once. A plan made during the run must be connected "
+                            "again."),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The finished pictures."),
                 io.Latent.Output(display_name="latent",
-                                 tooltip="Summed codes, as of the Accelerated Sampler."),
-                Report.Output(display_name="report", tooltip="What was run and what it cost."),
+                                 tooltip="The sum of the codes of all scales, as from the "
+                                         "Accelerated Sampler."),
+                Report.Output(display_name="report", tooltip="What was run, and what it cost."),
             ],
         )
 

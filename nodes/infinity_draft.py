@@ -26,17 +26,19 @@ class InfinityDraft(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Draft", "Infinity Draft",
-            description="Draws only the first, coarse scales of many pictures, which is cheap: "
-                        "most of the work is in the last ones. Look at them, choose, and let "
-                        "Finish Drafts draw those to the end.",
+            description="Draws only the first, coarse scales of many pictures. This is cheap, "
+                        "because most of the work is in the last scales. Look at the drafts, "
+                        "choose some, and let Finish Drafts draw the rest.",
             search_aliases=["draft", "thumbnails", "contact sheet", "variations", "batch",
                             "seed search", "preview", "toprovar"],
             has_intermediate_output=True,
             inputs=_inputs(),
             outputs=[
                 Draft.Output(display_name="drafts",
-                             tooltip="For Finish Drafts, Save Draft, or a sampler's latent_image."),
-                io.Image.Output(display_name="preview", tooltip="What they look like so far."),
+                             tooltip="Connect them to Finish Drafts, Save Draft, or a sampler's "
+                                     "latent_image."),
+                io.Image.Output(display_name="preview", tooltip="What the drafts look like so "
+                                                                "far."),
             ],
         )
 
@@ -60,12 +62,13 @@ class InfinityDraft(io.ComfyNode):
 
 def _inputs() -> list[io.Input]:
     return [
-        common.model(), common.conditioning("What to draw, from Infinity Text Encode. Several "
-                                            "prompts give drafts of each."),
-        common.seed(), common.images(8, "Drafts of each prompt."),
+        common.model(), common.conditioning("What to draw, from Infinity Text Encode. Each prompt "
+                                            "gives its own drafts."),
+        common.seed(), common.images(8, "How many drafts are drawn for each prompt."),
         io.Int.Input("until", default=UNTIL, min=1, max=FINEST,
                      tooltip="The last scale that is drawn, by its tokens a side in the square "
-                             "size: 8 shows the composition, 16 the objects, 32 nearly all."),
+                             "size. 8 shows the composition, 16 the objects, 32 nearly "
+                             "everything."),
         common.aspect(), common.pixels(), *common.guidance(), common.preview(),
         common.negative(), common.plan(), common.size(),
     ]

@@ -28,21 +28,22 @@ class InfinityEdit(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Edit", "Infinity Edit",
-            description="Changes a picture by words: say what it shows and what it is to show. "
-                        "What the two disagree about is drawn anew, the rest stays. No training, "
-                        "no mask needed.",
+            description="Changes a picture by words. Describe what it shows and what it should "
+                        "show. Only the parts where the two descriptions disagree are redrawn. It "
+                        "needs no training and no mask.",
             search_aliases=["edit", "instruct", "replace", "prompt to prompt", "change",
                             "image editing", "toprovar"],
             has_intermediate_output=True,
             inputs=_inputs(),
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The changed picture, at its own "
+                io.Image.Output(display_name="image", tooltip="The changed picture at its own "
                                                               "size."),
                 io.Latent.Output(display_name="latent",
-                                 tooltip="Summed codes before pixels are blended."),
-                Report.Output(display_name="report", tooltip="What was run and what it cost."),
-                io.Mask.Output(display_name="mask", tooltip="Where it was drawn anew: the mask "
-                                                            "that was found, or given."),
+                                 tooltip="The sum of the codes before pixels are blended."),
+                Report.Output(display_name="report", tooltip="What was run, and what it cost."),
+                io.Mask.Output(display_name="mask", tooltip="The part that was redrawn: the "
+                                                            "automatic mask, or the one that you "
+                                                            "connected."),
             ],
         )
 
@@ -72,23 +73,24 @@ def _inputs() -> list[io.Input]:
     return [
         common.model(), picture(),
         io.String.Input("source_prompt", multiline=True, dynamic_prompts=True,
-                        default="a red apple", tooltip="What the picture shows."),
+                        default="a red apple", tooltip="What the picture shows now."),
         io.String.Input("target_prompt", multiline=True, dynamic_prompts=True,
-                        default="a blue apple", tooltip="What it is to show: the same words but "
-                                                        "for what changes."),
-        common.seed(), common.images(tooltip="Pictures of each one given."),
-        common.denoise("what changes"),
+                        default="a blue apple", tooltip="What the picture should show. Keep the "
+                                                        "same words except for what changes."),
+        common.seed(), common.images(tooltip="How many results are drawn for each given picture."),
+        common.denoise("the changing part"),
         io.Float.Input("away", default=0.5, min=0.0, max=10.0, step=0.05,
-                       tooltip="How far to lead away from what the picture shows. 0 = only "
-                               "towards the new words."),
+                       tooltip="How strongly the result is pushed away from the old description. 0 "
+                               "= it only follows the new one."),
         io.Combo.Input("mask_from", options=list(SIGNS), default=SIGNS[0],
-                       tooltip="By what it is found where the words disagree. Not used where a "
-                               "mask is connected."),
+                       tooltip="What is used to find the part where the descriptions disagree. Not "
+                               "used if a mask is connected."),
         io.Float.Input("mask_share", default=0.0, min=0.0, max=0.99, step=0.01,
-                       tooltip="Share of the picture that may change. 0 = as far as the words "
-                               "disagree."),
+                       tooltip="Share of the picture that may change. 0 = decided by where the "
+                               "descriptions disagree."),
         blend(), pixels(), *common.guidance(), common.preview(),
-        io.Mask.Input("mask", optional=True, tooltip="White where it may change, instead of the "
-                                                     "mask that is found."),
-        common.negative(), common.plan(), common.size("From Infinity Size, in place of pixels."),
+        io.Mask.Input("mask", optional=True, tooltip="White marks the part that may change. It "
+                                                     "replaces the automatic mask."),
+        common.negative(), common.plan(), common.size("The size from Infinity Size. It replaces "
+                                                      "pixels."),
     ]

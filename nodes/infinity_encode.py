@@ -25,30 +25,30 @@ class InfinityEncode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Encode", "Infinity Encode",
-            description="Turns pictures into what Infinity draws with: bits, scale by scale, at "
-                        "the nearest size that it knows. They serve as drafts: to vary with the "
-                        "sampler, to inpaint, to edit, or to finish at a larger size.",
+            description="Turns pictures into the bits that Infinity draws with, scale by scale, at "
+                        "the nearest size that it knows. Use them as drafts: vary them with the "
+                        "sampler, inpaint, edit, or finish them at a larger size.",
             search_aliases=["VAE encode", "image to latent", "quantise", "tokenize", "img2img",
                             "draft", "toprovar"],
             has_intermediate_output=True,
             inputs=[
                 common.model(),
-                io.Image.Input("image", tooltip="Pictures of any one size."),
-                common.pixels("Pixel budget, where no size is connected. auto: the model's own. "
-                              "The aspect is the nearest to the picture's."),
+                io.Image.Input("image", tooltip="One or several pictures of the same size."),
+                common.pixels("Number of pixels. Not used if a size is connected. auto: the "
+                              "model's own size. The aspect is the one nearest to the picture's."),
                 io.Combo.Input("fit", options=[CROP, STRETCH], default=CROP,
-                               tooltip="What becomes of a picture of another aspect: its middle "
-                                       "is cut out, or all of it is stretched a little."),
+                               tooltip="What to do if the picture's aspect differs: crop cuts out "
+                                       "its middle, stretch distorts the whole picture a little."),
                 Conditioning.Input("conditioning", optional=True,
-                                   tooltip="What the pictures show. Only needed where Finish "
-                                           "Drafts goes on to a larger size."),
-                common.size("From Infinity Size, in place of pixels."),
+                                   tooltip="What the pictures show. It is needed only if Finish "
+                                           "Drafts continues to a larger size."),
+                common.size("The size from Infinity Size. It replaces pixels."),
             ],
             outputs=[
-                Draft.Output(display_name="drafts", tooltip="All scales of the pictures."),
+                Draft.Output(display_name="drafts", tooltip="The pictures' bits on all scales."),
                 io.Image.Output(display_name="preview",
-                                tooltip="The pictures as the model reads them: what a denoise of "
-                                        "0 gives back."),
+                                tooltip="The pictures as the model sees them. A denoise of 0 "
+                                        "returns exactly this."),
             ],
         )
 

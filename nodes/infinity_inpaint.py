@@ -27,20 +27,21 @@ class InfinityInpaint(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Inpaint", "Infinity Inpaint",
-            description="Draws a masked part of a picture anew; everything else stays as it is, "
-                        "bit for bit. Behind Pad Image for Outpainting it draws what lies beyond "
-                        "the edges. Small parts are faster than whole pictures.",
+            description="Redraws the masked part of a picture. Everything else stays as it is, bit "
+                        "for bit. After Pad Image for Outpainting it draws what lies beyond the "
+                        "edges. A small part takes less time than a whole picture.",
             search_aliases=["inpaint", "outpaint", "mask", "replace", "remove", "fill",
                             "generative fill", "toprovar"],
             has_intermediate_output=True,
             inputs=_inputs(),
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The picture, at its own size; "
-                                                              "outpainted, at a listed one."),
+                io.Image.Output(display_name="image", tooltip="The picture at its own size. After "
+                                                              "outpainting: at the nearest size "
+                                                              "that the model knows."),
                 io.Latent.Output(display_name="latent",
-                                 tooltip="Summed codes before pixels are blended: outside of the "
-                                         "mask exactly the source's."),
-                Report.Output(display_name="report", tooltip="What was run and what it cost."),
+                                 tooltip="The sum of the codes before pixels are blended. Outside "
+                                         "the mask it equals the source exactly."),
+                Report.Output(display_name="report", tooltip="What was run, and what it cost."),
                 io.Mask.Output(display_name="mask", tooltip="The mask as it was used: feathered, "
                                                             "at the picture's size."),
             ],
@@ -68,38 +69,39 @@ class InfinityInpaint(io.ComfyNode):
 def picture() -> io.Input:
     """A picture of pixels or of bits."""
     return io.MultiType.Input("image", types=[io.Image, Draft],
-                              tooltip="A picture, or drafts of all scales (Infinity Encode).")
+                              tooltip="A picture, or drafts of all scales from Infinity Encode.")
 
 
 def blend() -> io.Input:
     return advanced(io.Int.Input(
         "blend", default=16, min=-1, max=MOST,
-        tooltip="Pixels outside of the mask over which drawn pixels go over into the given ones. "
-                "Beyond them the picture's pixels are untouched. -1 = all of it as the VAE decodes "
-                "it."))
+        tooltip="How many pixels outside the mask are blended between the new and the given "
+                "picture. Beyond them the given pixels stay unchanged. -1 = show the whole picture "
+                "as the VAE decodes it."))
 
 
 def pixels() -> io.Input:
-    return common.pixels("Pixel budget that is drawn at, where no size is connected. auto: the "
-                         "model's own. The result comes back at the picture's size.")
+    return common.pixels("Number of pixels that the model draws. Not used if a size is connected. "
+                         "auto: the model's own size. The result is resized to the picture's size.")
 
 
 def _inputs() -> list[io.Input]:
     return [
-        common.model(), common.conditioning("What the picture is to show, from Infinity Text "
-                                            "Encode: all of it, with the new part."),
+        common.model(), common.conditioning("What the whole picture should show, including the new "
+                                            "part. From Infinity Text Encode."),
         picture(),
-        io.Mask.Input("mask", tooltip="White where something is drawn. From the mask editor of "
-                                      "Load Image, or Pad Image for Outpainting."),
+        io.Mask.Input("mask", tooltip="White marks the part to redraw. Use the mask editor of Load "
+                                      "Image, or Pad Image for Outpainting."),
         common.seed(), common.images(), common.denoise("the masked part"),
         io.Int.Input("feather", default=0, min=0, max=MOST,
-                     tooltip="Pixels by which the mask grows, softly: room for the new part and "
-                             "its shadow."),
+                     tooltip="How many pixels the mask grows outwards, with a soft edge. It gives "
+                             "the new part and its shadow room."),
         blend(),
         advanced(io.Int.Input(
             "crop_padding", default=-1, min=-1, max=MOST,
-            tooltip="Draw only the mask's surroundings, so many pixels around it, at the full "
-                    "size: fine detail in large pictures. -1 = the whole picture.")),
+            tooltip="Draw only the mask and this many pixels around it, at the model's full size. "
+                    "It gives small parts of large pictures more detail. -1 = draw the whole "
+                    "picture.")),
         pixels(), *common.guidance(), common.preview(), common.negative(), common.plan(),
-        common.size("From Infinity Size, in place of pixels."),
+        common.size("The size from Infinity Size. It replaces pixels."),
     ]

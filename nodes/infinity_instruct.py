@@ -23,19 +23,20 @@ class InfinityInstruct(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Instruct", "Infinity Instruct",
-            description="Edits a picture by an instruction such as 'make it winter'. For VAREdit "
-                        "models: choose family varedit in Load Infinity. Infinity Edit does "
-                        "something like it with every Infinity model.",
+            description="Edits a picture by an instruction such as 'make it winter'. It needs a "
+                        "VAREdit model: choose the family varedit in Load Infinity. With an "
+                        "Infinity model use Infinity Edit instead.",
             search_aliases=["instruct", "instruction", "edit", "varedit", "kontext",
                             "image editing", "toprovar"],
             has_intermediate_output=True,
             inputs=_inputs(),
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The edited picture, at its own "
+                io.Image.Output(display_name="image", tooltip="The edited picture at its own "
                                                               "size."),
                 io.Latent.Output(display_name="latent",
-                                 tooltip="Summed codes of what was drawn, with the padding."),
-                Report.Output(display_name="report", tooltip="What was run and what it cost."),
+                                 tooltip="The sum of the codes of what was drawn, including the "
+                                         "padding."),
+                Report.Output(display_name="report", tooltip="What was run, and what it cost."),
             ],
         )
 
@@ -57,16 +58,19 @@ class InfinityInstruct(io.ComfyNode):
 def _inputs() -> list[io.Input]:
     return [
         common.model(),
-        io.Image.Input("image", tooltip="What is edited, of any size. Of a batch, each picture."),
+        io.Image.Input("image", tooltip="The picture to edit, of any size. In a batch, each "
+                                        "picture is edited."),
         io.String.Input("instruction", multiline=True, dynamic_prompts=True,
-                        default="make it winter", tooltip="What is to be changed."),
-        common.seed(), common.images(tooltip="Results of each picture."),
+                        default="make it winter", tooltip="What should change in the picture."),
+        common.seed(), common.images(tooltip="How many results are drawn for each picture."),
         io.Boolean.Input("crop", default=False,
-                         tooltip="Edit the middle square alone, as the model was trained, instead "
-                                 "of the whole picture with white padding."),
-        common.pixels("Pixel budget that is drawn at, where no size is connected. auto: the "
-                      "model's own. The result comes back at the picture's size."),
+                         tooltip="On: edit only the middle square, as the model was trained. Off: "
+                                 "edit the whole picture, padded with white."),
+        common.pixels("Number of pixels that the model draws. Not used if a size is connected. "
+                      "auto: the model's own size. The result is resized to the picture's size."),
         *common.guidance(), common.preview(), common.negative(),
-        common.plan("From Sparsity Planner or Load Plan. Without it all is drawn in full."),
-        common.size("From Infinity Size, in place of pixels. The models were trained on squares."),
+        common.plan("The plan from Sparsity Planner or Load Plan. Without it everything is drawn "
+                    "in full."),
+        common.size("The size from Infinity Size. It replaces pixels. The models were trained on "
+                    "squares."),
     ]

@@ -23,17 +23,18 @@ class InfinitySize(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_Size", "Infinity Size",
-            description="Chooses the size of the picture among those that Infinity was trained "
-                        "on, and so its scales. Connect it to the sampler and the planner, so "
-                        "that both use the same.",
+            description="Chooses a picture size among those that Infinity was trained on. The size "
+                        "also decides the scales. Connect it to the sampler and the planner, so "
+                        "that both use the same size.",
             search_aliases=["resolution", "aspect ratio", "width", "height", "schedule",
                             "empty latent", "toprovar"],
             accept_all_inputs=True, has_intermediate_output=True,
             inputs=_inputs(),
             outputs=[
-                Size.Output(display_name="size", tooltip="For the sampler and the planner."),
-                io.Int.Output(display_name="width", tooltip="Of the picture, in pixels."),
-                io.Int.Output(display_name="height", tooltip="Of the picture, in pixels."),
+                Size.Output(display_name="size", tooltip="Connect it to the sampler and the "
+                                                         "planner."),
+                io.Int.Output(display_name="width", tooltip="Width of the picture in pixels."),
+                io.Int.Output(display_name="height", tooltip="Height of the picture in pixels."),
             ],
         )
 
@@ -63,18 +64,20 @@ class InfinitySize(io.ComfyNode):
 
 
 def _inputs() -> list[io.Input]:
-    about = "By what the size is chosen."
+    about = "Choose the size by aspect and pixels, or by width and height."
     aspect = io.Combo.Input("aspect", options=list(aspects()), default="1:1", optional=DYNAMIC,
-                            tooltip="Width to height.")
+                            tooltip="Width to height of the picture.")
     pixels = io.Combo.Input("pixels", options=budgets(), default=DEFAULT_PIXELS, optional=DYNAMIC,
-                            tooltip="How many pixels: 0.06M is 256 x 256, 0.25M 512 x 512, 0.60M "
-                                    "768 x 768, 1M 1024 x 1024.")
+                            tooltip="Number of pixels: 0.06M is 256 x 256, 0.25M is 512 x 512, "
+                                    "0.60M is 768 x 768, 1M is 1024 x 1024.")
     least = LEAST if DYNAMIC else 0  # by plain names, requests of earlier releases say 0 for none
     width = io.Int.Input("width", default=512, min=least, max=8192, step=16, optional=DYNAMIC,
-                         tooltip="Of the picture, in pixels: the nearest size that Infinity knows "
-                                 f"is taken. Used where the size is chosen by {BY_SIZE}.")
+                         tooltip="Width of the picture in pixels. The nearest size that Infinity "
+                                 "knows is used. Only used if the size is chosen by "
+                                 f"{BY_SIZE}.")
     height = io.Int.Input("height", default=512, min=least, max=8192, step=16, optional=DYNAMIC,
-                          tooltip="Goes with width.")
+                          tooltip="Height of the picture in pixels. It is used together with "
+                                  "width.")
     options: dict[str, list[io.Input]] = {BY_ASPECT: [aspect, pixels], BY_SIZE: [width, height]}
     plain, groups = [aspect, pixels, width, height, "by"], {"by": options}
     if DYNAMIC:

@@ -22,20 +22,22 @@ class LoadDraft(io.ComfyNode):
         known = list(DRAFTS.files()) or [DRAFTS.none]
         return schema(
             "ToProVAR_LoadDraft", "Load Draft",
-            description=f"Reads drafts from the folder {DRAFTS.folder} of ComfyUI's output or "
-                        "input folder: a file or picture of Save Draft, or of 'toprovar draft'. "
-                        "They are for the model that drew them.",
+            description=f"Reads drafts from the folder {DRAFTS.folder} in ComfyUI's output or "
+                        "input folder: a file written by Save Draft or by 'toprovar draft'. Drafts "
+                        "work only with the model that drew them.",
             search_aliases=["import draft", "open draft", "png", "toprovar"],
             has_intermediate_output=True,
             inputs=[
                 common.model(),
                 io.Combo.Input("file", options=known, default=known[0],
-                               tooltip="Newest first. Press R after saving or copying one."),
+                               tooltip="The newest file is listed first. Press R after you have "
+                                       "saved or copied one."),
             ],
             outputs=[
-                Draft.Output(display_name="drafts", tooltip="For Finish Drafts, or a sampler's "
-                                                            "latent_image."),
-                io.Image.Output(display_name="preview", tooltip="What they look like so far."),
+                Draft.Output(display_name="drafts", tooltip="Connect them to Finish Drafts, or to "
+                                                            "a sampler's latent_image."),
+                io.Image.Output(display_name="preview", tooltip="What the drafts look like so "
+                                                                "far."),
             ],
         )
 

@@ -24,54 +24,61 @@ class LoadInfinity(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_LoadInfinity", "Load Infinity",
-            description="Loads an Infinity text-to-image model: the small one in the box, or "
-                        "what lies in models/infinity (a folder made by 'toprovar convert', or "
-                        "the official files together with a VAE and flan-t5-xl).",
+            description="Loads an Infinity text-to-image model with its text encoder and VAE. The "
+                        "small embedded model needs no download. Other models are read from "
+                        "models/infinity: a folder made by 'toprovar convert', or the official "
+                        "files together with their VAE and flan-t5-xl.",
             search_aliases=["infinity", "toprovar", "VAR", "autoregressive", "checkpoint",
                             "load model"],
             inputs=[
                 io.Combo.Input(
                     "model", options=list(files.models()), default=files.EMBEDDED,
-                    tooltip="The embedded model needs no download. Others: folders and files in "
-                            "models/infinity, and Infinity folders in models/diffusers."),
+                    tooltip="The embedded model needs no download. Other entries are folders and "
+                            "files in models/infinity, and Infinity folders in models/diffusers."),
                 io.Combo.Input(
                     "vae", options=list(files.vaes()), default=files.OWN,
-                    tooltip="Official transformer files need their VAE: a file in "
-                            "models/infinity or models/vae. Folders bring their own."),
+                    tooltip="An official transformer file needs its VAE: a file in models/infinity "
+                            "or models/vae. A folder made by 'toprovar convert' brings its own."),
                 io.Combo.Input(
                     "text_encoder", options=list(files.text_encoders()), default=files.OWN,
-                    tooltip="Official transformer files need flan-t5-xl: one .safetensors file or "
-                            "a folder in models/text_encoders. Folders bring their own."),
+                    tooltip="An official transformer file needs flan-t5-xl: one .safetensors file "
+                            "or a folder in models/text_encoders. A folder made by 'toprovar "
+                            "convert' brings its own."),
                 advanced(io.Combo.Input(
                     "dtype", options=DTYPES, default="auto",
-                    tooltip="Precision of the weights. auto: what ComfyUI was started with "
-                            "(--fp16-unet, ...), else bfloat16 on a GPU that has it, float16 on "
-                            "others, float32 on a CPU.")),
+                    tooltip="Precision of the weights. auto follows the options that ComfyUI was "
+                            "started with, such as --fp16-unet. Without such an option it is "
+                            "bfloat16 on a GPU that supports it, float16 on other GPUs, and "
+                            "float32 on a CPU.")),
                 advanced(io.Combo.Input(
                     "attention", options=BACKENDS, default="auto",
-                    tooltip="Which of torch's attention kernels is used. auto lets torch choose; "
-                            "another choice helps to compare or to avoid a broken one.")),
+                    tooltip="Which of PyTorch's attention kernels is used. auto lets PyTorch "
+                            "choose. Choose another one to compare kernels or to avoid a broken "
+                            "one.")),
                 advanced(io.Combo.Input(
                     "memory", options=MEMORY, default=MEMORY[0], optional=True,
-                    tooltip="auto fits every card: what has no room on the GPU waits in the "
-                            "computer's memory, and only where that is not enough numbers of 8 "
-                            "bits are used, which change pictures a little. exact: never those. "
-                            "8-bit: also where they only save time. 6GB ... 24GB: as auto, on a "
-                            "GPU of that size. fast is auto; 8-bit cache and 8-bit weights (RTX "
-                            "40 series on) always keep these in 8 bits.")),
+                    tooltip="auto fits the model to any card: parts that do not fit on the GPU "
+                            "wait in the computer's memory. Only if that is not enough, it stores "
+                            "numbers in 8 bits, which changes pictures a little. exact: never use "
+                            "8 bits. 8-bit: use 8 bits also to save time. 6GB ... 24GB: like auto, "
+                            "but use no more GPU memory than this. fast: the same as auto. 8-bit "
+                            "cache, 8-bit weights: always store these in 8 bits (weights: RTX 40 "
+                            "series or newer).")),
                 advanced(io.Combo.Input(
                     "family", options=FAMILIES, default=FAMILIES[0], optional=True,
-                    tooltip="What a transformer was trained for; the files of both look the same. "
-                            "infinity draws from text. varedit edits pictures by an instruction, "
-                            "for Infinity Instruct. auto: what the folder says, else infinity.")),
+                    tooltip="What the transformer was trained for. The files of both families look "
+                            "the same. infinity draws pictures from text. varedit edits pictures "
+                            "by an instruction, with Infinity Instruct. auto takes what the folder "
+                            "says, otherwise infinity.")),
             ],
             outputs=[
-                Model.Output(display_name="model", tooltip="For the sampler, the planner and the "
-                                                           "analyzer."),
+                Model.Output(display_name="model", tooltip="Connect it to the sampler, the planner "
+                                                           "and the analyzer."),
                 TextEncoder.Output(display_name="text encoder",
-                                   tooltip="For Infinity Text Encode."),
+                                   tooltip="Connect it to Infinity Text Encode."),
                 io.Vae.Output(display_name="vae",
-                              tooltip="For ComfyUI's own VAE Decode and VAE Encode."),
+                              tooltip="The model's VAE, for ComfyUI's own VAE Decode and VAE "
+                                      "Encode."),
             ],
         )
 

@@ -15,17 +15,18 @@ class LoadPlan(io.ComfyNode):
         known = list(PLANS.files()) or [PLANS.none]
         return schema(
             "ToProVAR_LoadPlan", "Load Plan",
-            description=f"Reads a plan from the folder {PLANS.folder} of ComfyUI's output or input "
-                        "folder. It serves any prompt and seed, for the model shape and size it "
-                        "was made for.",
+            description=f"Reads a plan from the folder {PLANS.folder} in ComfyUI's output or input "
+                        "folder. A plan works with any prompt and seed, for the model shape and "
+                        "picture size that it was made for.",
             search_aliases=["import plan", "json", "toprovar"],
             has_intermediate_output=True,
             inputs=[io.Combo.Input(
                 "file", options=known, default=known[0],
-                tooltip="Newest first. Press R after saving or copying one.")],
+                tooltip="The newest file is listed first. Press R after you have saved or copied "
+                        "one.")],
             outputs=[
                 Plan.Output(display_name="plan",
-                            tooltip="For the sampler, or for the planner to edit."),
+                            tooltip="Connect it to the sampler, or to the planner to edit it."),
                 io.String.Output(display_name="table", tooltip="The plan in words."),
             ],
         )

@@ -22,20 +22,21 @@ class SaveDraft(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_SaveDraft", "Save Draft",
-            description="Writes drafts into ComfyUI's output folder: as a PNG of all of them with "
-                        "their numbers, which holds their bits, or as the bits alone. The file "
-                        "can be shared, and is read by Load Draft and by 'toprovar finish'.",
+            description="Writes drafts into ComfyUI's output folder, as a PNG that shows them with "
+                        "their numbers and contains their bits, or as the bits alone. You can "
+                        "share the file. Load Draft and 'toprovar finish' read it.",
             search_aliases=["export draft", "contact sheet", "share", "toprovar"],
             inputs=[
-                Draft.Input("drafts", tooltip="From Infinity Draft, Infinity Encode or Load "
+                Draft.Input("drafts", tooltip="Drafts from Infinity Draft, Infinity Encode or Load "
                                               "Draft."),
                 io.String.Input("filename_prefix", default=f"{DRAFTS.folder}/draft",
-                                tooltip="Name in the output folder; a number is added. Load Draft "
-                                        f"lists what lies in {DRAFTS.folder}/."),
+                                tooltip="Name of the file in the output folder. A number is "
+                                        "added. Load Draft lists the files in "
+                                        f"{DRAFTS.folder}/."),
                 io.Combo.Input("file", options=[SHEET, BITS], default=SHEET,
-                               tooltip="A PNG to be looked at, or a small .safetensors file."),
+                               tooltip="A PNG to look at, or a small .safetensors file."),
             ],
-            outputs=[io.String.Output(display_name="file", tooltip="Where it was written.")],
+            outputs=[io.String.Output(display_name="file", tooltip="Where the file was written.")],
             is_output_node=True,
         )
 

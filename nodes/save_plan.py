@@ -20,16 +20,18 @@ class SavePlan(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_SavePlan", "Save Plan",
-            description="Writes a plan as JSON into ComfyUI's output folder. The file can be "
-                        "shared, and is read by Load Plan and by 'toprovar generate --plan'.",
+            description="Writes a plan as a JSON file into ComfyUI's output folder. You can share "
+                        "the file. Load Plan and 'toprovar generate --plan' read it.",
             search_aliases=["export plan", "json", "toprovar"],
             inputs=[
-                Plan.Input("plan", tooltip="From Sparsity Planner, or the sampler's used plan."),
+                Plan.Input("plan", tooltip="The plan from Sparsity Planner, or the sampler's "
+                                           "output used plan."),
                 io.String.Input("filename_prefix", default=f"{PLANS.folder}/plan",
-                                tooltip="Name in the output folder; a number is added. Load Plan "
-                                        f"lists what lies in {PLANS.folder}/."),
+                                tooltip="Name of the file in the output folder. A number is "
+                                        "added. Load Plan lists the files in "
+                                        f"{PLANS.folder}/."),
             ],
-            outputs=[io.String.Output(display_name="file", tooltip="Where it was written.")],
+            outputs=[io.String.Output(display_name="file", tooltip="Where the file was written.")],
             is_output_node=True,
         )
 

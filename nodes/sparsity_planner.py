@@ -30,18 +30,19 @@ class SparsityPlanner(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_SparsityPlanner", "Sparsity Planner",
-            description="Plans which tokens, layers and scales a run leaves out, by one of several "
-                        "strategies, and predicts what that saves. All work without a "
-                        "calibration of the model too. Inputs named after another strategy are "
-                        "not used.",
+            description="Plans which tokens, layers and scales a run leaves out, and predicts how "
+                        "much work that saves. Choose one of several strategies. All of them also "
+                        "work on a model without a calibration. Inputs that carry another "
+                        "strategy's name are not used.",
             has_intermediate_output=True, accept_all_inputs=True,
             search_aliases=["acceleration", "speed up", "faster", "pruning", *STRATEGIES],
             inputs=_inputs(),
             outputs=[
-                Plan.Output(display_name="plan", tooltip="For the sampler, and for Save Plan."),
+                Plan.Output(display_name="plan", tooltip="Connect it to the sampler or to Save "
+                                                         "Plan."),
                 io.Image.Output(display_name="picture",
-                                tooltip="The plan: scales down, layers across, dark = all "
-                                        "tokens kept."),
+                                tooltip="A picture of the plan: scales from top to bottom, layers "
+                                        "from left to right. Dark = all tokens are kept."),
                 io.String.Output(display_name="table", tooltip="The plan in words."),
             ],
         )
@@ -87,41 +88,43 @@ class SparsityPlanner(io.ComfyNode):
 
 
 def _inputs() -> list[io.Input]:
-    model = Model.Input("model", tooltip="The model that is planned for.")
+    model = Model.Input("model", tooltip="The model that the plan is made for.")
     speedup = io.Float.Input(
         "speedup", default=p.DEFAULT_SPEEDUP, min=1.0, max=10.0, step=0.05, optional=DYNAMIC,
-        tooltip="With target speed-up: how many times as fast, by timing a few blocks on this "
-                "device (once, a few seconds).")
+        tooltip="For the target speed-up: how many times as fast as a dense run. The node times a "
+                "few blocks on this device once, which takes a few seconds.")
     budget = io.Float.Input(
         "budget", default=p.DEFAULT_BUDGET, min=0.05, max=1.0, step=0.05, optional=DYNAMIC,
-        tooltip="With target compute budget: share of a dense run's work.")
+        tooltip="For the target compute budget: share of a dense run's work.")
     size: list[io.Input] = [
         io.Combo.Input("aspect", options=list(aspects()), default="1:1",
-                       tooltip="Width to height, where no size is connected."),
+                       tooltip="Width to height of the picture. Not used if a size is connected."),
         io.Combo.Input("pixels", options=[AUTO, *budgets()], default=AUTO,
-                       tooltip="Pixel budget, where no size is connected. auto: the model's own."),
+                       tooltip="Number of pixels. Not used if a size is connected. auto: the "
+                               "model's own size."),
     ]
     last = [
         advanced(io.Boolean.Input("guided", default=True,
-                                  tooltip="Predict the cost of a run with guidance (cfg other "
-                                          "than 1).")),
+                                  tooltip="Predict the cost of a run with guidance (cfg other than "
+                                          "1).")),
         hidden(io.String.Input("edits", default="", multiline=True, socketless=True,
-                               tooltip="Changes made to the grid, as JSON; kept in the workflow. "
-                                       "Empty = none. See the help page.")),
+                               tooltip="Changes made in the grid, as JSON. They are saved with the "
+                                       "workflow. Empty = no changes. The help page shows the "
+                                       "format.")),
     ]
     sockets = [
-        Size.Input("size", optional=True, tooltip="From Infinity Size."),
+        Size.Input("size", optional=True, tooltip="The size from Infinity Size."),
         Plan.Input("plan", optional=True,
-                   tooltip="Edit this plan (from Load Plan) instead of making one; strategy and "
-                           "the inputs below it are not used then."),
+                   tooltip="Edit this plan, for instance from Load Plan, instead of making a new "
+                           "one. The strategy and its inputs are then not used."),
         Trace.Input("trace", optional=True, lazy=True,
-                    tooltip="From Entropy Analyzer, instead of the model's calibration. Asked "
-                            "for only by toprovar planned before the run."),
+                    tooltip="Measurements of Entropy Analyzer. They replace the model's "
+                            "calibration, but only for toprovar planned before the run."),
     ]
     about = {
         "strategy": " ".join(f"{name}: {get_strategy(name).summary}." for name in STRATEGIES),
-        "target": "manual: the strategy's own inputs decide. speed-up and compute budget: the "
-                  "strategy is turned up until it is met.",
+        "target": "manual: the strategy's own inputs decide. speed-up, compute budget: the "
+                  "strategy leaves out more until the target is reached.",
     }
     first, later = strategy_inputs(1), later_inputs()
     plain = ["strategy", "target", speedup, budget, *size, *first, *last, *later]

@@ -19,30 +19,30 @@ class TextEncode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             "ToProVAR_TextEncode", "Infinity Text Encode",
-            description="Turns a prompt into what Infinity is guided by. Runs again only when the "
-                        "text changes, not for a new seed.",
+            description="Encodes a prompt for Infinity. It runs again only when the text changes. "
+                        "A new seed does not encode the prompt again.",
             search_aliases=["prompt", "conditioning", "CLIP text encode", "T5", "toprovar"],
             inputs=[
-                TextEncoder.Input("text_encoder", tooltip="From Load Infinity."),
+                TextEncoder.Input("text_encoder", tooltip="The text encoder from Load Infinity."),
                 io.String.Input(
                     "text", multiline=True, dynamic_prompts=True, default="a red apple",
                     tooltip="What to draw. The embedded model knows 48 kinds of objects and 10 "
-                            "colours; large models know English."),
+                            "colours. The large models understand English sentences."),
                 io.Boolean.Input(
                     "prompt_per_line", default=False, label_on="one a line",
                     label_off="one prompt",
                     tooltip="On: every line that is not empty is a prompt of its own, and the "
-                            "sampler draws a picture for each."),
+                            "sampler draws a picture for each line."),
                 io.Boolean.Input(
                     "prompt_weights", default=True, optional=True, label_on="(word:1.2)",
                     label_off="plain text",
-                    tooltip="On: (word:1.2) strengthens a word, (word:0.5) weakens it, (word) is "
-                            "1.1. With a backslash before it a bracket is a bracket. "
-                            "embedding:name and BREAK are left out, and the node says so. Off: "
-                            "all of it is text."),
+                    tooltip="On: (word:1.2) strengthens a word, (word:0.5) weakens it, and (word) "
+                            "means 1.1. Write a backslash before a bracket to keep it as text. "
+                            "embedding:name and BREAK are removed, and the node says so. Off: the "
+                            "text is encoded as it is."),
             ],
             outputs=[Conditioning.Output(display_name="conditioning",
-                                         tooltip="For the sampler and the analyzer.")],
+                                         tooltip="Connect it to the sampler or the analyzer.")],
         )
 
     @classmethod

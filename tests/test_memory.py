@@ -153,7 +153,7 @@ def test_memory_that_runs_out_again_and_again_ends_with_advice() -> None:
 
 def test_what_cannot_fit_is_refused_at_once() -> None:
     pipeline = managed("300KB")
-    with pytest.raises(torch.OutOfMemoryError, match=r"foreseen of 300 KB|foreseen of 0 MiB"):
+    with pytest.raises(torch.OutOfMemoryError, match=r"expected of 300 KB|expected of 0 MiB"):
         pipeline(["a cat", "a dog"], generator=torch.Generator().manual_seed(1), options=FUSED)
 
 

@@ -102,7 +102,7 @@ def test_a_card_that_is_too_small_says_so_and_stays_usable(subject: Any, cap: An
     pipeline = subject.pipeline
     cap(6.0)
     pipeline.manage_memory(DEVICE, "700MB exact")
-    with pytest.raises(torch.OutOfMemoryError, match=r"foreseen of .*What helps"):
+    with pytest.raises(torch.OutOfMemoryError, match=r"expected of .*What helps"):
         picture(subject, 0)
     pipeline.manage_memory(DEVICE, "exact")
     assert picture(subject, 0).images

@@ -134,7 +134,7 @@ def test_prompts_are_literal_unless_weights_are_asked_for(pipeline: InfinityPipe
 
 
 def test_bad_calls(pipeline: InfinityPipeline) -> None:
-    with pytest.raises(ValueError, match="either prompt or its features, not neither"):
+    with pytest.raises(ValueError, match="either prompt or its features: neither was given"):
         pipeline()
     with pytest.raises(ValueError, match="empty list"):
         pipeline([])

@@ -197,7 +197,7 @@ def test_arguments_of_the_other_family(pipe: Any) -> None:
         pipe("a cat", image=noise(4, 4), strength=0.5)
     with pytest.raises(ValueError, match=r"mask_image: this is a VAREdit model"):
         pipe("a cat", image=noise(4, 4), mask_image=noise(4, 4))
-    with pytest.raises(ValueError, match="crop is of VAREdit models"):
+    with pytest.raises(ValueError, match="crop works only with VAREdit models"):
         tiny_pipeline()("a cat", image=noise(4, 4), crop=True)
     with pytest.raises(ValueError, match="edit: this is a VAREdit model"):
         pipe.draft("a cat", seed=1)

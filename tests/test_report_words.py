@@ -24,7 +24,7 @@ def told(**values: Any) -> str:
     ({"dense_seconds": 0.3, "dense_measured": True},
      "0.150 s in the scale loop, 2.00 x as fast as dense (0.300 s, measured)"),
     ({"dense_seconds": 0.3},
-     "0.150 s in the scale loop, 2.00 x as fast as dense (0.300 s, foreseen from this run's full "
+     "0.150 s in the scale loop, 2.00 x as fast as dense (0.300 s, estimated from this run's full "
      "scales)"),
     ({"dense_seconds": 0.12, "dense_measured": True},
      "0.150 s in the scale loop, slower than dense: 0.80 x as fast as dense (0.120 s, measured)"),

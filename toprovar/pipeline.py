@@ -49,15 +49,24 @@ from .times import Times
 
 
 class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
-    """Infinity text-to-image, and VAREdit, which edits a picture by an instruction, where the
-    transformer is one. A call changes none of the components.
+    """A pipeline that draws pictures from prompts with an Infinity model, in the manner of
+    diffusers. With a VAREdit model it edits pictures by an instruction instead.
+
+    A call changes none of the components, so several pipelines may share them.
 
     Args:
-        transformer, vae: weights.
-        text_encoder, tokenizer: the T5 pair that the transformer was trained with; None for a
-            pipeline that is only given ``prompt_features``.
-        default_pn: pixel budget of a call that names no size ("0.06M" ... "1M").
-        default_cfg, default_tau: guidance and temperature of a call that names none.
+        transformer: the network that draws the codes of a picture.
+        vae: the autoencoder that makes pixels of codes, and codes of pixels.
+        text_encoder: the T5 encoder that the transformer was trained with. None = calls are given
+            ``prompt_features`` instead of text.
+        tokenizer: the tokenizer of the text encoder.
+        default_pn: the pixel budget of a call that names no size: "0.06M", "0.25M", "0.60M" or
+            "1M".
+        default_cfg: the guidance of a call that names none.
+        default_tau: the temperature of a call that names none.
+
+    Raises:
+        ValueError: the components do not belong together, or a default is out of range.
     """
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
@@ -95,8 +104,22 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
     def encode_prompt(
         self, prompt: str | Sequence[str], graph: bool | None = None, weights: bool = False
     ) -> PackedText:
-        """Text features of one or several prompts, for ``prompt_features``; ``graph`` and
-        ``weights`` as in :func:`~toprovar.models.text_encoder.encode_prompts`."""
+        """Encode prompts into text features, to be used in several calls as ``prompt_features``.
+
+        Args:
+            prompt: one prompt or several.
+            graph: False = never record the text encoder as a CUDA graph. None = it is recorded
+                where that is possible.
+            weights: True = read ``(word:1.2)`` as a weight, as :func:`toprovar.parse_weights` does.
+
+        Returns:
+            The features of the B prompts, float32 on the encoder's device, each cut to its own
+            tokens. ``notes`` names prompts that were cut at 512 text tokens and words that the
+            tokenizer does not know.
+
+        Raises:
+            ValueError: the pipeline has no text encoder, or a prompt is not a text.
+        """
         if self.text_encoder is None or self.tokenizer is None:
             raise ValueError(
                 "this pipeline has no text encoder: add one when converting ('toprovar convert "
@@ -109,7 +132,12 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
                               weights=weights)
 
     def resolve_schedule(self, height: int | None, width: int | None) -> ScaleSchedule:
-        """The schedule nearest to a size in pixels; square at the default budget if none."""
+        """The schedule of the listed size nearest to a size in pixels.
+
+        Args:
+            height, width: in pixels. One of them alone stands for both. None for both = a square at
+                the pipeline's default pixel budget.
+        """
         if height is None and width is None:
             return get_schedule("1.0", self.config["default_pn"])
         tall, wide = width if height is None else height, height if width is None else width
@@ -166,62 +194,88 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         source_prompt: str | Sequence[str] | None = None,
         away: float = 0.0,
     ) -> InfinityPipelineOutput:
-        """Generate images.
+        """Draw pictures.
 
         Args:
-            prompt: one or several; of a VAREdit model, what is to be changed ("make it winter").
-            negative_prompt: in place of the learned null text; one for all, or one per prompt.
-            height, width: pixels; the nearest size of the schedule table is used, and the report
-                notes it. One of them alone stands for both.
-            guidance_scale: classifier-free guidance, one number or one per scale, 0 or more; 1 =
-                off. Numbers of numpy and torch are taken too, here and below.
-            tau: temperature above 0, one number or one per scale.
-            generator: one generator for all images in turn (the official order), or one per
-                image. On the CPU it gives the same picture on every device; the official code's
-                draws on a GPU need a generator of that GPU.
-            num_images_per_prompt: images for each prompt.
-            output_type: "pil", "np", "pt" or "latent".
-            callback_on_step_end: called after each scale as (pipeline, scale, scale, {"latents":
-                summed codes}); our step is a scale. The run goes on from the latents that it
-                returns or changes in place (see ``StepCallback``).
-            plan: which tokens to process, as a value or as a strategy that plans inside the run
-                (one image after another, then); None = all.
-            seed: instead of ``generator``: image i is drawn from seed + i modulo 2^64, or from
-                its own seed of a list, so that each can be made again alone.
-            schedule: the size, whatever height and width say.
-            cfg_insertion_layer, top_k, top_p, greedy: see ``SamplingParams``.
-            prompt_features, negative_features: from ``encode_prompt``, instead of text.
-            prompt_weights: read ``(word:1.2)`` in prompt and negative_prompt as a weight, see
-                ``parse_weights``. False = they are read as they stand.
-            options: how to compute (cache dtype, attention backend ...).
-            vae_tile: decode in tiles of this many latent pixels, to bound memory.
-            check: called before every layer; an exception it raises ends the call.
-            on_scale: called with the full state after each scale.
-            watch: gets attention entropies (``entropy.trace.TraceRecorder``).
-            on_image: called with (number from 0, picture in its form, report of its run, without
-                times) as soon as a picture is decoded.
-            latents: refused: there is no noise to start from.
-            prompt_embeds, negative_prompt_embeds: diffusers' names of ``prompt_features`` and
-                ``negative_features``; also [B, L, C], with ..._attention_mask [B, L].
-            callback_on_step_end_tensor_inputs: what the callback is handed: latents,
-                prompt_embeds, negative_prompt_embeds.
-            return_dict: False = a tuple (images, report, reports).
-            image, strength, mask_image, padding_mask_crop, blend, region: a picture of which a
-                part is drawn anew; see ``editing.taken.Asked`` and docs/guide/editing.md. Without
-                a size it is drawn at the nearest aspect. A VAREdit model needs ``image`` and takes
-                none of the others: the picture to edit by the prompt, or one a prompt, of any
-                size (PIL's, or [height, width, 3] numpy, or [3, height, width] torch); results come
-                back at its size.
-            crop: of a VAREdit model: edit the middle part of the aspect that is drawn, a square,
-                instead of the whole picture with white padding.
-            edit: what is kept of a source, in place of ``image``; ``finish`` and others make it.
-            source_prompt: what ``image`` shows, one for all prompts or one each: guidance leads
-                away from it, too.
-            away: how far, in differences between prompt and source prompt; 0 = not at all.
+            prompt: what to draw, one prompt or several. With a VAREdit model: what is to be
+                changed, such as "make it winter".
+            negative_prompt: what to steer away from, one text for all prompts or one for each. None
+                = the empty text that the model has learned.
+            height, width: the size in pixels. The nearest listed size is drawn, and the report says
+                so. One of them alone stands for both.
+            guidance_scale: the strength of classifier-free guidance, 0 or more, one number or one
+                for each scale. 1 = no guidance, which halves the work. None = the pipeline's
+                default.
+            tau: the temperature, above 0, one number or one for each scale. None = the pipeline's
+                default.
+            generator: a random generator for all images in turn, as in the official code, or one
+                for each image. A generator on the CPU gives the same picture on every device. To
+                repeat a picture that the official code drew on a GPU, give a generator of that GPU.
+            num_images_per_prompt: how many images are drawn for each prompt.
+            output_type: the form of the images: "pil", "np", "pt" or "latent"; see
+                ``InfinityPipelineOutput``.
+            callback_on_step_end: a function that is called after each scale with (pipeline, scale,
+                scale, {"latents": summed codes}). The run goes on from the latents that it returns
+                or changes in place.
+            plan: which work is left out: a ``SparsityPlan``, or a planner of
+                :func:`toprovar.make_plan` that decides inside the run, one image after the other.
+                None = nothing is left out.
+            seed: a seed in place of ``generator``. Image i is drawn from seed + i (modulo 2^64), or
+                from its own seed where a list is given, so each image can be drawn again alone.
+            schedule: the size as a schedule; it goes before ``height`` and ``width``.
+            cfg_insertion_layer, top_k, top_p, greedy: see ``SamplingParams``; ``greedy`` is its
+                mode "greedy".
+            prompt_features, negative_features: features of :meth:`encode_prompt` in place of text.
+            prompt_weights: True = read ``(word:1.2)`` in both prompts as a weight
+                (:func:`toprovar.parse_weights`). False = read them as plain text.
+            options: how the run computes: number formats, attention kernel, CUDA graphs.
+            vae_tile: decode in overlapping tiles of this many latent pixels a side, at least 4,
+                which needs less memory and changes pixels a little. None = decode the whole picture
+                at once.
+            check: a function that is called before every layer. An exception that it raises ends
+                the call.
+            on_scale: a function that is called after each scale with the run's ``ScaleState``.
+            watch: an object that gets the entropies of the attention, such as a ``TraceRecorder``.
+            on_image: a function that is called as soon as a picture is decoded, with (its number
+                from 0, the picture, the report of its run without times).
+            latents: not accepted, because the model does not start from noise.
+            prompt_embeds, negative_prompt_embeds: the names that diffusers has for
+                ``prompt_features`` and ``negative_features``. Tensors [B, L, C] are accepted, too.
+            prompt_attention_mask, negative_prompt_attention_mask: [B, L], which tokens of such
+                tensors count.
+            callback_on_step_end_tensor_inputs: what the callback is given: any of "latents",
+                "prompt_embeds" and "negative_prompt_embeds".
+            return_dict: False = return a tuple (images, report, reports).
+            image: a picture to begin with: a PIL image, an array [height, width, 3], a tensor [3,
+                height, width], a latent, a ``Draft``, or a list of pictures. Without a size it is
+                drawn at the listed size of the nearest aspect. A VAREdit model needs it: it is the
+                picture to edit, one for all prompts or one for each, of any size, and the results
+                have its size. docs/guide/editing.md explains this argument and the next five.
+            strength: how much of ``image`` is drawn again: 0 = nothing, 1 = everything. None = 0.6,
+                or 1 with a mask.
+            mask_image: white where the picture is drawn again, black where it stays: a PIL image,
+                or numbers from 0 to 1 as [H, W], [B, H, W] or [B, 1, H, W].
+            padding_mask_crop: draw only the surroundings of the mask, this many pixels around it,
+                at the full size, and put them back. None = draw the whole picture.
+            blend: the width in pixels of the soft edge between drawn and given pixels. 0 = a hard
+                edge at the mask. None = show the picture as the autoencoder decodes it.
+            region: details of how the mask is used.
+            crop: with a VAREdit model: True = edit the middle part of the drawn aspect, a square.
+                False = edit the whole picture with white padding.
+            edit: what is kept of a source, in place of ``image``. :meth:`finish` and other methods
+                make it.
+            source_prompt: what ``image`` shows, one text for all prompts or one for each. Guidance
+                then also leads away from it.
+            away: how strongly guidance leads away from ``source_prompt``, as a multiple of the
+                difference between the two prompts. 0 = not at all.
 
         Returns:
-            ``InfinityPipelineOutput``. After an interrupt (``pipeline.interrupt = True``) the
-            images are decoded from the scales run so far, and the report says so.
+            The images and the report of the run. After an interrupt (``pipeline.interrupt = True``)
+            the images are decoded from the scales that were done, and the report says so.
+
+        Raises:
+            ValueError: an argument is out of range, or arguments exclude each other; the message
+                names them and says what was expected.
         """
         refuse_latents(latents)
         step = None
@@ -289,7 +343,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
                 negative_prompt, negative_features, memory.graph, prompt_weights))
             if len(negative) not in (1, len(text)):
                 raise ValueError(f"{len(negative)} negative prompts for {len(text)} prompts: "
-                                 "give one, or as many")
+                                 "give one, or one for each")
             if len(negative) > 1:
                 negative = negative.repeat_each(num_images_per_prompt)
         notes = notes_on(text, negative, schedule, height, width)
@@ -328,7 +382,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         if features is not None:
             return features
         if text is None:
-            raise ValueError("give either prompt or its features, not neither")
+            raise ValueError("give either prompt or its features: neither was given")
         return self.encode_prompt(text, graph, weights)
 
 

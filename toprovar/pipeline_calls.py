@@ -27,11 +27,9 @@ class CallsInFlight:
 
     @property
     def interrupt(self) -> bool:
-        """Set to True to end a call in flight, after the scale that it is at.
-
-        From inside a call (a callback) it is of that call alone; from another thread, of all calls
-        that are in flight at that moment. Calls that begin later are not ended, and do not undo it.
-        """
+        """Set it to True to end a call after the scale that it is at. Inside a call, such as in a
+        callback, this ends that call alone. From another thread it ends all calls that are running
+        at that moment. Later calls are not affected."""
         return any(flight.stop for flight in self._meant())
 
     @interrupt.setter

@@ -43,22 +43,27 @@ class Editing:
         self, prompt: str | Sequence[str], negative_prompt: Any = None, *,
         seed: int | Sequence[int] = 0, until: int | None = UNTIL, **call: Any,
     ) -> Draft:
-        """Draw the first scales of pictures: cheap, as most of a picture's tokens are in the last.
+        """Draw the first, coarse scales of pictures. This is cheap, because most tokens of a
+        picture are in its last scales.
 
         Args:
-            prompt, negative_prompt, seed: as of a call; the seed decides everything, so
-                ``generator`` is not taken.
-            until: the last scale that is drawn, by its tokens a side in the square size; None =
-                all of them.
-            call: further arguments of a call (size, guidance, plan, callbacks ...).
+            prompt, negative_prompt: as in a call.
+            seed: as in a call. ``generator`` is not accepted, since a draft must be able to go on
+                later.
+            until: the last scale that is drawn, by its tokens a side in the square size; other
+                aspects stop at the scale of the same number. None = all scales.
+            call: more arguments of a call: size, guidance, plan, callbacks ...
 
         Returns:
-            a draft of ``num_images_per_prompt`` pictures a prompt.
+            A draft of ``num_images_per_prompt`` pictures for each prompt.
+
+        Raises:
+            ValueError: an argument that a draft does not accept, or one that a call refuses.
 
         Example:
-            >>> sheet = pipe.draft("a red fox", seed=7, num_images_per_prompt=16)
-            >>> pictures = pipe.preview(sheet)
-            >>> best = pipe.finish(sheet, which=[2, 11]).images
+            sheet = pipe.draft("a red fox", seed=7, num_images_per_prompt=16)
+            pictures = pipe.preview(sheet)
+            best = pipe.finish(sheet, which=[2, 11]).images
         """
         for name in ("generator", "prompt_features", "prompt_embeds", "negative_features",
                      "negative_prompt_embeds", "output_type", "image", "edit"):
@@ -98,11 +103,18 @@ class Editing:
 
     def preview(self, draft: Draft, which: Sequence[int] | None = None,
                 output_type: str = "pil") -> Any:
-        """What a draft's pictures look like so far, at their full size; not drawn on.
+        """Decode a draft as it is, at the full size of the pictures. No scale is drawn.
 
         Args:
-            which: pictures, counted from 0; None = all.
-            output_type: "pil", "np" or "pt".
+            draft: a draft of this pipeline's model.
+            which: numbers of pictures, from 0. None = all.
+            output_type: "pil", "np" or "pt", as in a call.
+
+        Returns:
+            The pictures in that form.
+
+        Raises:
+            ValueError: the draft is of another model, or has no such picture.
         """
         draft = draft if which is None else draft.pick(which)
         device = self._pipe._execution_device
@@ -115,17 +127,20 @@ class Editing:
         plan: Planner | None = None, pn: str | None = None,
         schedule: ScaleSchedule | None = None, **call: Any,
     ) -> InfinityPipelineOutput:
-        """Draw the scales that a draft lacks. With the draft's own plan and size every bit is that
-        of a picture drawn at once.
+        """Draw the scales that a draft lacks. With the draft's own plan and size the picture is bit
+        for bit the one that a single call draws.
 
         Args:
-            which: pictures of the draft, counted from 0; None = all.
-            plan: None = the draft's own. A strategy that plans inside the run must be given again.
-            pn: go on to a larger pixel budget of the same aspect, such as "1M"; or schedule.
-            call: further arguments of a call.
+            draft: a draft of this pipeline's model.
+            which: numbers of pictures of the draft, from 0. None = all.
+            plan: which work is left out. None = the draft's own plan. A planner that decides inside
+                the run must be given again.
+            pn: a larger pixel budget of the same aspect to go on to, such as "1M".
+            schedule: such a size as a schedule, in place of ``pn``.
+            call: more arguments of a call.
 
         Raises:
-            ValueError: the draft is of another model, or goes on to no such size.
+            ValueError: the draft is of another model, or cannot go on to that size.
         """
         if not isinstance(draft, Draft):
             raise ValueError(f"draft must be a Draft, got {type(draft).__name__}: make one with "
@@ -156,25 +171,29 @@ class Editing:
 
     def vary(self, image: Source, prompt: Any, strength: float = 0.6,
              **call: Any) -> InfinityPipelineOutput:
-        """Draw a picture's finer scales anew: a call with ``image`` and ``strength``.
+        """Draw the finer scales of a picture again: a call with ``image`` and ``strength``.
 
         Args:
-            image: a picture, latent, draft or bits; see ``editing.taken.Source``.
-            strength: 0 = the picture as the model quantises it, to 1 = a new picture.
-            call: further arguments of a call.
+            image: a picture, latent, draft or stack of bits, as in a call.
+            prompt: what the new picture is to show.
+            strength: how much is drawn again: 0 = the picture as the model reads it, 1 = a new
+                picture.
+            call: more arguments of a call.
         """
         return self._pipe(prompt, image=image, strength=strength, **call)
 
     def inpaint(self, image: Source, mask_image: Any, prompt: Any, *,
                 blend: int | None = 16, **call: Any) -> InfinityPipelineOutput:
-        """Draw a part of a picture anew: a call with ``image`` and ``mask_image``, in which the
-        given pixels come back outside of the mask.
+        """Draw a part of a picture again: a call with ``image`` and ``mask_image``. Outside of the
+        mask the result has the given pixels.
 
         Args:
-            image, mask_image: the picture, and white where it is drawn anew.
-            blend: pixels over which drawn pixels go over into the given ones; None = the picture
-                is shown as the autoencoder decodes it.
-            call: further arguments of a call (``strength``, ``padding_mask_crop`` ...).
+            image: a picture, latent, draft or stack of bits, as in a call.
+            mask_image: white where the picture is drawn again, black where it stays.
+            prompt: what the whole picture is to show.
+            blend: the width in pixels of the soft edge between drawn and given pixels. None = show
+                the whole picture as the autoencoder decodes it.
+            call: more arguments of a call, such as ``strength`` and ``padding_mask_crop``.
         """
         return self._pipe(prompt, image=image, mask_image=mask_image, blend=blend, **call)
 
@@ -182,17 +201,19 @@ class Editing:
                  top: int = 0, bottom: int = 0, height: int | None = None,
                  width: int | None = None, blend: int | None = 16, **call: Any
                  ) -> InfinityPipelineOutput:
-        """Draw what lies beyond a picture's edges.
+        """Draw what lies beyond the edges of a picture.
 
         Args:
             image: one picture of pixels.
-            left, right, top, bottom: how many of its pixels wide the new parts are.
-            height, width: instead: the size to be drawn, with the picture in its middle.
-            blend: as of ``inpaint``.
-            call: further arguments of a call.
+            prompt: what the whole picture is to show.
+            left, right, top, bottom: the widths of the new parts, in pixels of the given picture.
+            height, width: in place of these widths: the size to draw, with the picture in its
+                middle.
+            blend: as in :meth:`inpaint`.
+            call: more arguments of a call.
 
         Returns:
-            pictures of the listed size nearest to what was asked for.
+            Pictures of the listed size nearest to the one that results.
         """
         placed = place(image, (left, right, top, bottom), height, width,
                        call.pop("schedule", None), self._pipe.config["default_pn"])
@@ -210,20 +231,23 @@ class Editing:
         mask_from: MaskFrom = "likelihood", share: float | None = None, blend: int | None = None,
         **call: Any,
     ) -> InfinityPipelineOutput:
-        """Change a picture by words: from one description of it to another.
+        """Change a picture by words, from a description of it to another one.
 
-        Guidance leads towards the target and away from the source prompt. Drawn is what a mask
-        says, or where the two descriptions disagree about the picture.
+        Guidance leads towards the target prompt and away from the source prompt. The part that is
+        drawn again is the white part of a mask, or where the two descriptions disagree about the
+        picture.
 
         Args:
-            image: as of ``vary``; one, or one for each prompt.
-            source_prompt: what it shows; target_prompt: what it is to show.
-            mask_image: white where it is drawn anew; None = found from the prompts
-                (:meth:`edit_mask`).
-            away: how far guidance leads away from the source prompt; 0 = not at all.
-            mask_from, share: see :meth:`edit_mask`.
-            blend: as of ``inpaint``.
-            call: further arguments of a call.
+            image: as in :meth:`vary`; one picture for all prompts, or one for each.
+            source_prompt: what the picture shows.
+            target_prompt: what it is to show.
+            mask_image: white where the picture may change. None = found from the prompts by
+                :meth:`edit_mask`.
+            away: how strongly guidance leads away from the source prompt, as a multiple of the
+                difference between the two prompts. 0 = not at all.
+            mask_from, share: how the mask is found; see :meth:`edit_mask`.
+            blend: as in :meth:`inpaint`.
+            call: more arguments of a call.
         """
         if mask_image is None:
             sizes = {name: call[name] for name in ("height", "width", "schedule", "options",
@@ -242,16 +266,30 @@ class Editing:
         share: float | None = None, *, height: int | None = None, width: int | None = None,
         schedule: ScaleSchedule | None = None, **call: Any,
     ) -> Tensor:
-        """Where two descriptions of a picture disagree.
+        """Find where two descriptions of a picture disagree.
+
+        The picture's own bits are fed to the model with each of the prompts, up to a scale of 16 x
+        16 tokens.
 
         Args:
-            image: as of ``vary``.
-            mask_from: the sign that is looked at, see ``editing.words``.
-            share: of the picture that is white; None = by the sign itself.
-            height, width, schedule, call: as of a call.
+            image: as in :meth:`vary`; one picture for all prompts, or one for each.
+            source_prompt: what the picture shows.
+            target_prompt: what it is to show.
+            mask_from: how the disagreement is measured. "likelihood": how much less likely the
+                picture's bits become. "logits": how far apart the probabilities of its bits are.
+                "entropy": how far apart the entropies of the attention are. "cross-attention": how
+                much a token looks at the words in which the prompts differ.
+            share: the share of the picture that is white, above 0 and below 1. None = as far as the
+                prompts disagree.
+            height, width, schedule: the size, as in a call.
+            call: more arguments of a call.
 
         Returns:
-            [B, 1, H, W] float32 of 0 and 1, of as many pictures as there are prompts.
+            [B, 1, H, W] float32 of 0 and 1, with B = as many pictures as prompts.
+
+        Raises:
+            ValueError: ``mask_from`` or ``share`` is none of these, the numbers of pictures and
+                prompts do not go together, or the picture is a draft that is not finished.
         """
         if mask_from not in MASKS_FROM:
             raise ValueError(f"mask_from must be one of {', '.join(MASKS_FROM)}, got {mask_from!r}")
@@ -266,7 +304,8 @@ class Editing:
         for name, found in (("image", len(taken.source)), ("target_prompt", len(prompts[0])),
                             ("source_prompt", len(prompts[1]))):
             if found not in (1, count):
-                raise ValueError(f"{name}: {found} for {count} pictures: give one, or as many")
+                raise ValueError(f"{name}: {found} for {count} pictures: give one, or one for "
+                                 "each")
         prompts = [own * count if len(own) == 1 else own for own in prompts]
         source = taken.source.pick(range(count)) if len(taken.source) > 1 \
             else taken.source.pick([0] * count)

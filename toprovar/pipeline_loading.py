@@ -59,20 +59,31 @@ class LocalLoading:
         family: str | None = None,
         **defaults: Any,
     ) -> Self:
-        """Build from the officially released files.
+        """Build a pipeline from the officially released files.
+
+        Every key and shape is checked first. Pickled files are read by a restricted reader that
+        runs no code of theirs.
 
         Args:
-            transformer: ``infinity_2b_reg.pth``, the folder ``infinity_8b_weights`` ...
-            vae: ``infinity_vae_d32reg.pth`` ...
-            text_encoder: folder of flan-t5-xl in transformers format (or its name on the hub, if
-                it is in the local cache).
-            tokenizer: folder of its tokenizer; None = that of the text encoder.
-            torch_dtype: dtype of the blocks, the VAE and the text encoder; None = as stored.
-            disable_mmap: copy all weights, so that the files may change afterwards.
-            family: "varedit" for a model that edits pictures, which its file does not show; see
-                ``load_transformer``.
-            defaults: ``default_pn``, ``default_cfg``, ``default_tau``; those of the recognised
-                variant if left out, and of VAREdit the size in the file's name.
+            transformer: the transformer's file, such as ``infinity_2b_reg.pth``, or a folder of
+                shards, such as ``infinity_8b_weights``.
+            vae: the autoencoder's file, such as ``infinity_vae_d32reg.pth``.
+            text_encoder: a folder of flan-t5-xl in the format of transformers, one safetensors file
+                of it, or its name on the Hugging Face Hub if it is in the local cache.
+            tokenizer: the folder of its tokenizer. None = the one that belongs to the text encoder.
+            torch_dtype: the dtype of the blocks, the autoencoder and the text encoder. None = as
+                stored.
+            disable_mmap: True = copy all weights into memory, so that the files may change
+                afterwards.
+            family: "varedit" for a model that edits pictures by an instruction, which its file does
+                not show. None = "infinity".
+            defaults: ``default_pn``, ``default_cfg`` and ``default_tau`` of the pipeline. Those
+                left out are the ones of the recognised variant; for VAREdit the size is taken from
+                the file's name.
+
+        Raises:
+            ValueError: a file is damaged, unsafe, or of another model; the message names the file
+                and the fault.
         """
         from .checkpoints.families import size_hint
         from .checkpoints.load import load_autoencoder, load_transformer
@@ -100,14 +111,25 @@ class LocalLoading:
         cls, folder: str | Path, torch_dtype: torch.dtype | None = None, *,
         disable_mmap: bool = False, variant: str | None = None, family: str | None = None,
     ) -> Self:
-        """Load a pipeline folder with every key and shape checked first, and little memory.
+        """Load a folder of a pipeline in the layout of diffusers, as ``toprovar convert`` and
+        ``save_pretrained`` write it.
 
-        What ``from_pretrained`` does for local folders, with this package's own loaders: clearer
-        errors, no second copy of the weights, and ``torch_dtype=None`` keeps the files' dtypes.
-        ``disable_mmap`` copies all weights, so that the files may change afterwards. ``variant``
-        takes the weights that were saved under this name, such as "fp16", of every component; a
-        ValueError names a component that has none. ``family`` goes before what the folder's
-        config.json says ("varedit" or "infinity"), and brings its own guidance and temperature.
+        It does the work of ``from_pretrained`` for local folders, with loaders of this package:
+        every key and shape is checked first, and there is no second copy of the weights in memory.
+
+        Args:
+            folder: the folder; :func:`toprovar.bundled_model` names that of the embedded model.
+            torch_dtype: the dtype of the blocks, the autoencoder and the text encoder. None = as
+                stored.
+            disable_mmap: True = copy all weights into memory, so that the files may change
+                afterwards.
+            variant: a name under which other weights of every component were saved, such as "fp16".
+            family: "infinity" or "varedit". It goes before the family in the folder's config.json,
+                and brings its own guidance and temperature. None = as the folder says.
+
+        Raises:
+            ValueError: the folder is no pipeline, a component has no weights of that variant, or a
+                file is damaged; the message names it.
         """
         from .checkpoints.load import load_autoencoder, load_transformer
         from .checkpoints.pipeline_index import read_defaults

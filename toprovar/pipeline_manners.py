@@ -38,25 +38,35 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
 
     @cached_property
     def image_processor(self) -> VaeImageProcessor:
-        """Makes pictures of what ``vae.decode`` returns: ``postprocess(image, output_type)``."""
+        """Makes pictures of the tensors that ``vae.decode`` returns: ``postprocess(image,
+        output_type)``."""
         return VaeImageProcessor(vae_scale_factor=self.vae.shape.stride)
 
     def enable_vae_tiling(self, tile: int = TILE) -> None:
-        """Decode in tiles from now on, which bounds memory and is a little off the whole.
+        """Decode pictures in overlapping tiles from now on. This needs less memory and changes
+        pixels a little.
 
         Args:
-            tile: latent pixels a side, at least 4; ``vae_tile`` of a call goes before it.
+            tile: the side of a tile in latent pixels, at least 4. ``vae_tile`` of a call goes
+                before it.
+
+        Raises:
+            ValueError: ``tile`` is below 4.
         """
         if tile < 4:
             raise ValueError(f"tile must be at least 4 latent pixels, got {tile}")
         self._vae_tile = tile
 
     def disable_vae_tiling(self) -> None:
-        """Decode pictures whole again."""
+        """Decode pictures as a whole again."""
         self._vae_tile = None
 
     def enable_sequential_cpu_offload(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not for this pipeline: says what to use instead."""
+        """Not available: it always raises.
+
+        Raises:
+            ValueError: names the methods to use instead.
+        """
         raise ValueError(
             "enable_sequential_cpu_offload() moves modules when their forward is called, and this "
             "engine reads the blocks' weights itself: use enable_model_cpu_offload(), or "
@@ -65,15 +75,18 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
         )
 
     def manage_memory(self, device: str | torch.device = "cuda", memory: str = "auto") -> None:
-        """Let the pipeline place its parts by itself, now and where a call asks for more: what fits
-        stays on ``device``, what does not waits in host memory. ``to`` ends it.
+        """Let the pipeline place its parts by itself, now and again before each call that needs
+        more room: parts that fit stay on the device, the others wait in host memory. Pictures stay
+        the same bit by bit unless 8-bit numbers are used. :meth:`to` ends this.
 
         Args:
-            memory: "auto", "exact", "8-bit", or a limit such as "6GB", also "6GB exact"; see
-                docs/guide/small-cards.md.
+            device: the GPU.
+            memory: "auto" = use 8-bit numbers only where nothing else fits. "exact" = never use
+                them. "8-bit" = use them also to save time. A limit such as "6GB", also "6GB exact",
+                is the memory that may be used. See docs/guide/small-cards.md.
 
         Raises:
-            ValueError: ``memory`` says something else.
+            ValueError: ``memory`` is none of these.
         """
         allowance = Allowance.parse(memory)
         self.remove_all_hooks()
@@ -85,12 +98,16 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
                                  memory: str = "auto") -> None:
         """Let parts of the pipeline wait in host memory while they are not needed.
 
-        On an NVIDIA GPU this is ``manage_memory``: what fits stays there. Elsewhere it is
-        diffusers' own, which moves whole parts.
+        On an NVIDIA GPU this is :meth:`manage_memory`, which leaves there whatever fits. On other
+        devices it is the method of diffusers, which moves whole parts.
 
         Args:
-            gpu_id: number of the GPU; device: as text or ``torch.device``.
-            memory: as in ``manage_memory``.
+            gpu_id: the number of the GPU.
+            device: the device as a text or a ``torch.device``, in place of ``gpu_id``.
+            memory: as in :meth:`manage_memory`.
+
+        Raises:
+            ValueError: ``gpu_id`` and ``device`` name different GPUs, or ``memory`` cannot be read.
         """
         where = torch.device("cuda" if device is None and torch.cuda.is_available()
                              else device or "cpu")
@@ -106,7 +123,8 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
 
     @property
     def residency(self) -> Residency | None:
-        """What plans the memory of calls; None where parts are on a CPU or moved by hooks."""
+        """The object that plans the memory of calls. None = parts are on a CPU, or are moved by
+        hooks."""
         if self._residency is None:
             device = self._execution_device
             hooked = any(hasattr(part, "_hf_hook") for part in self.components.values())
@@ -126,16 +144,19 @@ class DiffusersManners(CallsInFlight, CheckedLoading):
         return super()._execution_device  # type: ignore[misc]  # a property of diffusers
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        """Move or cast all parts; ends ``manage_memory``."""
+        """Move or cast all parts as ``torch.nn.Module.to`` does. It ends :meth:`manage_memory`."""
         residency, self._residency = self._residency, None
         if residency is not None and residency.moves:
             residency.leave()
         return super().to(*args, **kwargs)
 
     def wake(self, name: str, device: torch.device) -> None:
-        """Bring a component to the device when model offload is on.
+        """Bring a component to the device where model offload is on. Its hooks act on ``forward``,
+        which these components do not have.
 
-        Offload hooks fire on ``forward``, which these modules do not have.
+        Args:
+            name: "transformer", "vae" or "text_encoder".
+            device: where the computation takes place.
         """
         module = getattr(self, name)
         if getattr(module, "_compiled_call_impl", None) is not None:  # by module.compile()

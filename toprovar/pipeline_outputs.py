@@ -20,13 +20,14 @@ OutputType = Literal["pil", "np", "pt", "latent"]
 
 @dataclass
 class InfinityPipelineOutput(BaseOutput):
-    """What a call returns.
+    """The result of a call.
 
     Attributes:
-        images: list of PIL images; or [B, H, W, 3] float32 in [0, 1] ("np"), [B, 3, H, W] float32
-            in [0, 1] ("pt"), [B, d, h, w] summed codes ("latent").
-        report: what was run and what it cost.
-        reports: one for each run; several where a strategy planned each image by itself.
+        images: by ``output_type``: "pil" = a list of B PIL images. "np" = [B, H, W, 3] float32 in
+            [0, 1]. "pt" = [B, 3, H, W] float32 in [0, 1]. "latent" = [B, d, h, w], the summed
+            codes.
+        report: what was run, what was left out, and what it cost.
+        reports: one report for each run. There are several where each image was planned by itself.
     """
 
     images: Any

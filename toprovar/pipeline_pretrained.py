@@ -17,10 +17,20 @@ class CheckedLoading(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike[str], **how: Any) -> Any:
-        """As diffusers does it, from a local folder, or a name in the local cache.
+        """Load a pipeline as diffusers does it, from a local folder or by a name in the local
+        cache.
 
-        All components are checked before they are loaded, unless they are given, and the folder's
-        own Python code is refused. Nothing is downloaded unless ``local_files_only=False`` says so.
+        Components are checked before they are loaded, unless they are given as arguments. Python
+        code in the folder is refused. Nothing is downloaded unless ``local_files_only=False`` is
+        given.
+
+        Args:
+            folder: the folder, or a name such as "owner/model" that is in the local cache.
+            how: arguments of ``DiffusionPipeline.from_pretrained``, such as ``torch_dtype``.
+
+        Raises:
+            ValueError: the folder is no pipeline, holds Python code, or a component does not fit;
+                the message names it.
         """
         from .checkpoints.loading import LOADING
         from .checkpoints.pipeline_index import read_defaults, refuse_code_files

@@ -37,9 +37,9 @@ def check_family(edits: bool, asked: Asked, crop: bool, edit: object = None) -> 
     """
     if not edits:
         if crop:
-            raise ValueError("crop is of VAREdit models, which edit a picture by an instruction; "
-                             "this is an Infinity model: load one with family='varedit', or crop "
-                             "the picture before")
+            raise ValueError("crop works only with VAREdit models, which edit a picture by an "
+                             "instruction; this is an Infinity model: load one with "
+                             "family='varedit', or crop the picture before")
         return
     if asked.image is None and edit is None:
         raise ValueError("this is a VAREdit model, which edits a picture: give image=... with the "
@@ -50,7 +50,7 @@ def check_family(edits: bool, asked: Asked, crop: bool, edit: object = None) -> 
     if given:
         raise ValueError(f"{given[0]}: this is a VAREdit model, which reads the whole picture and "
                          "draws it anew by an instruction: give image and prompt alone. Drafts, "
-                         "masks and strength are of Infinity models")
+                         "masks and strength need an Infinity model")
 
 
 class Sources:
@@ -77,7 +77,8 @@ class Sources:
         given = [to_picture(one) for one in as_list(image)]
         self.distinct = len(given)
         if not given or (prompts > 1 and len(given) not in (1, prompts)):
-            raise ValueError(f"{len(given)} pictures for {prompts} prompts: give one, or as many")
+            raise ValueError(f"{len(given)} pictures for {prompts} prompts: give one, or one for "
+                             "each")
         self.count = max(prompts, len(given))
         drawn = schedule.image_size
         self._pictures = [framed(one, drawn, crop) for one in given]

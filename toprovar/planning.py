@@ -27,22 +27,33 @@ def make_plan(
     speedup: float | None = None, budget: float | None = None, settings: Settings | None = None,
     cost_model: CostModel | None = None, guided: bool = True, **options: Any,
 ) -> Planner:
-    """A plan, or a planner that decides inside the run.
+    """Make a plan for a pipeline and a size, by the name of a strategy.
 
     Args:
-        strategy: one of ``sparsity.strategies.registry.names()`` ("dense", "toprovar" ...); or
-            "auto": accelerated where it pays, else dense, decided for each run; or a ``Strategy``
-            of your own.
-        speedup: of the scale loop, by a cost model of this device (measured if none is given).
-        budget: share of a dense run's FLOPs instead.
-        settings: the strategy's, such as ``ToProVarSettings``.
-        options: single settings by name, which win over ``settings``; and what the strategy's
-            ``resources`` hold, or their file, by name (None = what is in the box for these
-            weights, if anything).
+        pipeline: the model that is planned for.
+        strategy: the name of a strategy, such as "dense", "toprovar" or "fastvar" (``toprovar plan
+            make --help`` lists all); or a ``Strategy`` of your own. "auto" = accelerated where that
+            is faster on this device, else dense; this is decided for each run.
+        schedule: the size that is planned for.
+        speedup: how many times as fast as a dense run the scale loop is to be, 1 or more, by a cost
+            model of this device.
+        budget: in place of ``speedup``: the share of a dense run's FLOPs to be spent, above 0 and
+            up to 1.
+        settings: the settings of the strategy, such as ``ToProVarSettings``. None = its defaults.
+        cost_model: the cost model of the device. None = measured where ``speedup`` needs it, and
+            kept for later.
+        guided: whether the run has guidance.
+        options: single settings by name, which go before ``settings``; and what the strategy
+            reads, such as ``calibration``: an object or its file. None = what is known for these
+            weights.
+
+    Returns:
+        A ``SparsityPlan``, or a planner that makes plans inside the run, one image after the other.
+        Both are accepted as ``plan`` of a call.
 
     Raises:
-        ValueError: an unknown strategy or option, settings that exclude each other, or something
-            that is missing.
+        ValueError: the strategy or an option is unknown, settings exclude each other, or something
+            that the strategy needs is missing.
     """
     if speedup is not None and budget is not None:
         raise ValueError("give either a speed-up or a budget, not both")

@@ -53,9 +53,10 @@ class WeightedPrompt:
     """A prompt whose brackets were read.
 
     Attributes:
-        text: what is left without them: what the text encoder reads.
-        spans: parts whose weight is not 1, in order, apart from each other.
-        notes: what was left out or changed, in words that go on after "the prompt".
+        text: the text without the brackets, which the text encoder reads.
+        spans: the parts of the text whose weight is not 1, as ``Span`` (start, end, weight) in
+            characters. They are in order and do not overlap.
+        notes: what was left out or changed, as ends of sentences that begin with "the prompt".
     """
 
     text: str
@@ -64,8 +65,12 @@ class WeightedPrompt:
 
 
 def parse_weights(prompt: str) -> WeightedPrompt:
-    """Read the brackets of a prompt. One without brackets, and without what is left out, stays as
-    it is, character by character."""
+    """Read the weights in a prompt: ``(word:1.2)`` has the weight 1.2, ``(word)`` has 1.1, and
+    weights inside one another multiply.
+
+    A backslash before a bracket makes it plain text. ``embedding:name`` and ``BREAK``, which other
+    programs read, are left out with a note. A prompt without any of these comes back unchanged.
+    """
     text, weights, clipped = _read(prompt)
     text, weights, found = _without_foreign(text, weights)
     notes = [_foreign_note(kind, tags) for kind, tags in found.items()]

@@ -23,7 +23,7 @@ def told_time(run: RunReport) -> str:
         return said
     times = round(run.dense_seconds / own, 2)
     slower = "slower than dense: " if times < 1 else ""
-    how = "measured" if run.dense_measured else "foreseen from this run's full scales"
+    how = "measured" if run.dense_measured else "estimated from this run's full scales"
     said += f", {slower}{times:.2f} x as fast as dense ({run.dense_seconds:.3f} s, {how})"
     if run.recorded_scales:
         said += (f"; {run.recorded_scales} scales were recorded for later runs, which takes time "

@@ -28,14 +28,18 @@ FARTHEST = 1.5
 
 @dataclass(frozen=True)
 class ScaleSchedule:
-    """The token grids of one run.
+    """The token grids of a run, from the coarsest scale to the finest.
 
     Attributes:
-        template: aspect template, height over width, spelt as in the table ("1.0", "1.333").
-        pn: pixel budget ("0.06M", "0.25M", "0.60M", "1M").
-        grids: (h, w) per scale, coarse to fine.
-        rope_grid: (h, w) of the last 1M scale of the template. Rotary positions are laid on this
-            grid whatever the pixel budget.
+        template: the aspect, height divided by width, as it is written in the table ("1.0",
+            "1.333").
+        pn: the pixel budget: "0.06M", "0.25M", "0.60M" or "1M".
+        grids: the rows and columns of tokens (h, w) of each scale.
+        rope_grid: the grid (h, w) on which rotary positions are laid, whatever the pixel budget:
+            the last grid of the aspect at 1M.
+
+    Raises:
+        ValueError: there is no scale, or a grid is not a pair of positive numbers.
     """
 
     template: str
@@ -51,20 +55,22 @@ class ScaleSchedule:
                 raise ValueError(f"scale grids must be pairs of positive integers, got {grid}")
 
     def __len__(self) -> int:
+        """The number of scales."""
         return len(self.grids)
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        """Tokens per scale."""
+        """The number of tokens of each scale."""
         return tuple(h * w for h, w in self.grids)
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) of the finished image in pixels."""
+        """The (height, width) of the finished picture in pixels."""
         h, w = self.grids[-1]
         return h * TOKEN_PIXELS, w * TOKEN_PIXELS
 
     def to_json(self) -> dict[str, Any]:
+        """Aspect, pixel budget and grids as values that ``json`` can write."""
         return {"template": self.template, "pn": self.pn, "grids": [list(g) for g in self.grids]}
 
 
@@ -116,9 +122,16 @@ def nearest_template(h_div_w: float) -> str:
 
 
 def get_schedule(template: str | float, pn: str) -> ScaleSchedule:
-    """The schedule of an aspect template and pixel budget.
+    """The schedule of an aspect and a pixel budget.
 
-    A number is taken to the nearest template; a string must name one exactly.
+    Args:
+        template: the aspect, height divided by width. A text must name a listed one ("1.0"). A
+            number takes the nearest listed one.
+        pn: the pixel budget: "0.06M", "0.25M", "0.60M" or "1M".
+
+    Raises:
+        ValueError: the aspect or the budget is not listed, or the number is more than 1.5 times off
+            every listed aspect.
     """
     table = _table()
     if not isinstance(template, str):
@@ -159,13 +172,15 @@ def parse_aspect(text: str) -> float:
 
 
 def schedule_for_size(height: int, width: int) -> ScaleSchedule:
-    """The schedule whose image is closest to ``height`` x ``width`` pixels.
+    """The schedule of the listed size nearest to a size in pixels: first the nearest aspect, then
+    the nearest number of pixels.
 
-    Exact sizes come back exactly; others go to the nearest aspect, then the nearest pixel count
-    (``size_notes`` says so).
+    Args:
+        height, width: in pixels, 1 to 8192.
 
     Raises:
-        ValueError: a side is not between 1 and ``MOST_PIXELS``, or the aspect is far from all.
+        ValueError: a side is out of range, or the aspect is more than 1.5 times off every listed
+            one.
     """
     height, width = (whole(name, side, 1, MOST_PIXELS)
                      for name, side in (("height", height), ("width", width)))

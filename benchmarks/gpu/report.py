@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import strategies
+from benchmarks.gpu import strategies, words
 from benchmarks.gpu.figures import draw
 from benchmarks.gpu.first import verdicts as first_verdicts
 from benchmarks.gpu.results import rounded
-from benchmarks.gpu.user import STEADY, verdicts
+from benchmarks.gpu.user import verdicts
 from toprovar.files import replace_file
 
 Found = dict[str, Any]
@@ -64,16 +64,14 @@ def merge(results: Sequence[Found]) -> Found:
 
 def report(merged: Found) -> str:
     """The whole page."""
-    parts = ["# GPU benchmark\n\nMade by `python -m benchmarks.gpu report` from "
-             "[gpu.json](gpu.json); what is measured and how is in "
-             "[benchmarks/README.md](../../benchmarks/README.md). Weights are random, so times "
-             "are those of the shapes and say nothing about pictures. Busy is the time in which "
-             "at least one kernel, copy or fill ran.\n\n![times](gpu.png)\n"]
+    parts = [words.INTRO]
     parts += [run_line(i, run) for i, run in enumerate(merged["runs"])]
     sections = merged["sections"]
     parts += aims(sections)
-    for name, title in (("dense", "The official loop and ours"), ("strategies", "Strategies"),
-                        ("8b", "The large model")):
+    if any(name in sections for name in ("dense", "strategies", "8b")):
+        parts += ["## What the rows are\n", words.ROWS]
+    for name, title in (("dense", "The official program and our engine, dense"),
+                        ("strategies", "Strategies"), ("8b", "The large model")):
         if name in sections:
             parts += speed(name, title, sections[name], sections)
     if any(name.startswith("user ") for name in sections):
@@ -94,17 +92,13 @@ def users(sections: Found) -> list[str]:
     """Pictures as somebody makes them."""
     own = {name.removeprefix("user "): found for name, found in sections.items()
            if name.startswith("user ")}
-    parts = ["## As somebody draws pictures\n",
-             "Default settings, a new prompt and seed each time, one after the other, prompt to "
-             f"picture. *Steady* is the median of the pictures from number {STEADY + 1} on, *of "
-             "dense* is against dense pictures right after them. *first* is what the first one "
-             "takes more than a warm eager dense one.\n",
+    parts = ["## Pictures as a user draws them\n", words.USERS,
              table(("model", "what", "aim", "measured", "met"),
                    [verdict for name, found in own.items() for verdict in verdicts(name, found)])]
     for name, found in own.items():
         parts += [f"### {name}, {found['pn']}\n", table(
-            ("", "first, s", "steady, ms", "dense, ms", "of dense", "GPU busy, ms", "FLOPs",
-             "replayed", "launches by the host"),
+            ("what is set", "first picture, s", "steady, ms", "dense beside it, ms",
+             "time over dense", "GPU busy, ms", "work", "scales replayed", "launches"),
             [(row["name"], f"{row['first_over_eager']:+.2f}", f"{row['seconds'] * 1e3:.1f}",
               f"{row['dense_seconds'] * 1e3:.1f}", f"{row['of_dense']:.2f} x",
               f"{row['busy_seconds'] * 1e3:.1f}",
@@ -117,11 +111,11 @@ def users(sections: Found) -> list[str]:
 def firsts(found: Found) -> list[str]:
     """The first picture after a start."""
     return [f"## The first picture after a start: {found['model']}\n",
-            "A process of its own for each, no plan connected. Kernels that Triton's cache on disk "
-            "does not hold are compiled ahead, several at a time, unless the row says otherwise.\n",
+            words.FIRST,
             table(("what", "aim", "measured", "met"),
                   [verdict[1:] for verdict in first_verdicts("first", found)]),
-            table(("Triton's cache", "first, s", "warm eager dense, s", "more, s"),
+            table(("Triton's cache", "first picture, s", "warm eager dense picture, s",
+                   "difference, s"),
                   [(row["cache"], f"{row['first_seconds']:.2f}",
                     f"{row['eager_dense_seconds']:.2f}", f"{row['first_over_eager']:+.2f}")
                    for row in found["rows"]])]
@@ -163,7 +157,7 @@ def aims(sections: Found) -> list[str]:
                      "2.00 x", f"{factor:.2f} x", "yes" if factor <= 2 else "no"))
     if not rows:
         return []
-    return ["## Aims\n", table(("model", "what", "aim", "measured", "met"), rows)]
+    return ["## Aims\n", words.AIMS, table(("model", "what", "aim", "measured", "met"), rows)]
 
 
 def every_row(found: Found) -> list[Found]:
@@ -177,19 +171,19 @@ def speed(name: str, title: str, found: Found, sections: Found) -> list[str]:
     official = None
     if source.get("run") == found.get("run") and source.get("model") == found.get("model"):
         official = next((row for row in source.get("rows", []) if row["name"] == "official"), None)
-    parts = [f"## {title}: {found['model']}, {found['pn']}\n", table(
-        ("", "wall, ms", "busy, ms", "against dense: wall", "busy", "against official: wall",
-         "busy", "first, s", "run's peak, GB", "TFLOP", "scales' share of roofline"),
+    parts = [f"## {title}: {found['model']}, {found['pn']}\n", words.SPEED, table(
+        ("program or plan", "wall, ms", "busy, ms", "times as fast as dense: wall", "busy",
+         "times as fast as the official program: wall", "busy", "first picture, s",
+         "peak memory of the run, GB", "work, TFLOP", "scales, share of the roofline"),
         [speed_row(row, rows, official) for row in rows])]
     if found.get("engine"):
-        parts.append(f"The engine ran: {found['engine']}. Ratios of wall time to dense are of "
-                     "runs in turn; those to the official loop are of medians of one process.\n")
+        parts.append(words.ENGINE.format(engine=found["engine"]))
     notes = sorted({note for row in rows for note in row.get("notes", [])})
     parts += [f"- {note}" for note in notes] + ([""] if notes else [])
     shown = [row for row in rows if row["name"].startswith(("official", "dense"))
              or row["name"] in (strategies.PRESET, strategies.PRESET_UNGUIDED)]
-    parts += ["### Stage by stage, ms (share of roofline)\n", stages(shown),
-              "### Kernels\n", groups(shown)]
+    parts += ["### Time by stage\n", words.STAGES, stages(shown),
+              "### Time by kind of kernel\n", words.KERNELS, groups(shown)]
     parts += [top(row) for row in shown[-2:]]
     return parts
 
@@ -222,14 +216,15 @@ def stages(rows: Sequence[Found]) -> str:
 def groups(rows: Sequence[Found]) -> str:
     """Milliseconds by kind of kernel."""
     kinds = list(rows[0]["trace"]["groups"]) if rows else []
-    return table(("", *kinds, "launches"), [
+    return table(("program or plan", *kinds, "launches"), [
         (row["name"], *(f"{row['trace']['groups'][kind] * 1e3:.1f}" for kind in kinds),
          str(row["trace"]["launches"])) for row in rows])
 
 
 def top(row: Found) -> str:
     """The kernels that take longest."""
-    return f"Longest kernels of {row['name']}:\n\n" + table(
+    return (f"The kernels that take longest in *{row['name']}*, with their kind, number of calls "
+            "and time:\n\n") + table(
         ("kernel", "kind", "calls", "ms"),
         [(f"`{kernel['name'][:70]}`", kernel["group"], str(kernel["calls"]),
           f"{kernel['seconds'] * 1e3:.2f}") for kernel in row["trace"]["top"]])
@@ -239,8 +234,9 @@ def batches(found: Found) -> list[str]:
     sizes = list(dict.fromkeys(row["images"] for row in found["rows"]))
     names = list(dict.fromkeys(row["name"] for row in found["rows"]))
     rate = {(row["name"], row["images"]): row for row in found["rows"]}
-    return [f"## Pictures a second by batch: {found['model']}, {found['pn']}\n", table(
-        ("", *map(str, sizes)),
+    return [f"## Pictures a second by batch size: {found['model']}, {found['pn']}\n",
+            words.BATCHES, table(
+        ("plan", *map(str, sizes)),
         [(name, *(f"{rate[name, size]['images_per_second']:.2f}" if (name, size) in rate else "-"
                   for size in sizes)) for name in names])]
 
@@ -249,8 +245,9 @@ def overhead(found: Found) -> list[str]:
     rows = [(what, f"{row['wall_share']:.1%}", f"{row['busy_share']:.1%}",
              "yes" if row["wall_share"] <= OVERHEAD_AIM else "no")
             for what, row in found.items() if isinstance(row, dict)]
-    return [f"## What deciding costs: {found['model']}, share of the scale loop\n", table(
-        ("", "of wall", "of GPU busy", f"within {OVERHEAD_AIM:.0%}"), rows)]
+    return [f"## The cost of planning and choosing: {found['model']}\n",
+            words.OVERHEAD.format(aim=OVERHEAD_AIM), table(
+        ("decision", "share of wall time", "share of GPU busy time", "aim met"), rows)]
 
 
 def memory(found: Found) -> list[str]:
@@ -259,30 +256,33 @@ def memory(found: Found) -> list[str]:
                                                                      "reserved_bytes")),
              f"{row['logits_error']:.1%}", f"{row['equal_bits']:.2%}") for row in found["rows"]]
     return [f"## Memory: {found['model']}, {found['pn']}\n",
-            "One picture from encoded text, the text encoder away. Logits and greedy bits are "
-            "against the first row, under the same forced bits; weights are random.\n",
-            table(("", "dense, ms", "preset, late guidance off, ms", "peak, GiB", "reserved, GiB",
-                   "logits off by", "equal bits"), rows)]
+            words.MEMORY,
+            table(("options", "dense, ms", "preset 20 %, late guidance off, ms", "peak, GiB",
+                   "reserved, GiB", "logits off by", "equal greedy bits"), rows)]
 
 
 def correctness(found: Found) -> list[str]:
-    lines = ["## Correctness\n"]
+    lines = ["## Correctness\n", words.CORRECTNESS]
     for name, row in found.get("float32", {}).items():
-        lines.append(f"- {name}, float32 without TF32: " + ", ".join(
-            f"{key.replace('_', ' ')} {value:.3g}" if isinstance(value, float)
-            else f"{key.replace('_', ' ')} {value}" for key, value in row.items()) + ".")
+        ways = "".join(f"; {key}: {value} bits" for key, value in row.items()
+                       if key.endswith("differs from eager"))
+        lines.append(f"- {name} in float32 without TF32: of {row['bits']} bits "
+                     f"{row['device_differs_from_host']} differ between GPU and CPU "
+                     f"({row['of_near_ties']} of them near ties), and logits differ by "
+                     f"{row['logits_differ_by']:.3g} at most{ways}.")
     recorded = found.get("conformance", {})
     lines.append("- Recorded results of the official code: "
                  f"{recorded.get('summary') or recorded.get('left_out')}.")
     narrow = found.get("narrow", {})
     for name, row in narrow.items():
         if isinstance(row, int):
-            lines.append(f"- {narrow['model']}, {narrow['dtype']}, {name}: {row} bits.")
+            lines.append(f"- {narrow['model']} in {narrow['dtype']}, {name}: {row} bits.")
         if isinstance(row, dict):
             lines.append(
-                f"- {narrow['model']}, {narrow['dtype']}, {name}, under the float32 engine's bits: "
-                f"{row['equal_bits']:.2%} of greedy bits equal, logits off by "
-                f"{row['logits_error']:.1%} of their spread, latent by {row['latent_error']:.1%}.")
+                f"- {narrow['model']} in {narrow['dtype']} with a {name}, under the bits of the "
+                f"float32 engine: {row['equal_bits']:.2%} of greedy bits are equal; logits are off "
+                f"by {row['logits_error']:.1%} of their spread, and the latent by "
+                f"{row['latent_error']:.1%}.")
     return [*lines, ""]
 
 

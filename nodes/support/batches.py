@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...toprovar.batch.jobs import Job, Settings
 from ...toprovar.batch.source import ModelSource, Planned
+from ...toprovar.files import DATA
 from .host import Progress, folder_paths, stop_if_interrupted
 from .infinity import Infinity, PlanChoice, TextEncoder
 from .planning import described
@@ -25,22 +26,24 @@ if TYPE_CHECKING:
     from ...toprovar.schedules import ScaleSchedule
 
 ENDINGS = (".csv", ".jsonl", ".ndjson", ".txt")
-NONE = "(no file yet)"
+EXAMPLE = "example (in the box)"
+"""A file of eight rows for the embedded model, for trying the node without a file of one's own."""
 CONNECTED = "connected"
 """What the connected plan is called among the settings of a batch."""
 SHOWN = 64
-"""Pictures that the node shows, the latest."""
+"""Pictures that the node shows, of the last rows."""
 PREVIEW = 512
 """Pixels of the longer side of the picture that is shown meanwhile."""
 
 
 def row_files() -> dict[str, Path]:
-    """Files of prompts in ComfyUI's input folder, newest first: name there -> path."""
+    """Files of prompts in ComfyUI's input folder, newest first, then the example: name -> path."""
     base = Path(folder_paths.get_input_directory())
     files = [path for path in base.rglob("*")
              if path.suffix.lower() in ENDINGS and path.is_file()]
     files.sort(key=lambda path: (-path.stat().st_mtime, str(path)))
-    return {path.relative_to(base).as_posix(): path for path in files}
+    example = DATA / "prompts" / "example-rows.csv"
+    return {path.relative_to(base).as_posix(): path for path in files} | {EXAMPLE: example}
 
 
 def folder_error(folder: str) -> str | None:
@@ -127,7 +130,6 @@ class Watch:
 
     total: int
     done: int = 0
-    files: list[str] = field(default_factory=list)
     _shown: int = -1
     _picture: Image.Image | None = None
 
@@ -138,7 +140,6 @@ class Watch:
         self.done = done
 
     def on_picture(self, line: dict[str, Any], image: Image.Image) -> None:
-        self.files.append(line["file"])
         small = image.copy()
         small.thumbnail((PREVIEW, PREVIEW))
         self._picture = small
@@ -154,8 +155,8 @@ class Watch:
 
 def draw_file(source: NodeSource, text_encoder: TextEncoder, file: Path, folder: str,
               settings: Settings, retry: bool, chunks: dict[str, str]
-              ) -> tuple[Summary, Path, list[str]]:
-    """Draw a file's rows into a folder; what came of it, the folder, and this run's files.
+              ) -> tuple[Summary, Path]:
+    """Draw a file's rows into a folder; what came of it, and the folder.
 
     Args:
         chunks: texts for every PNG, by name.
@@ -171,7 +172,7 @@ def draw_file(source: NodeSource, text_encoder: TextEncoder, file: Path, folder:
         pipeline=source.infinity.pipeline, progress=watch.on_progress, check=watch.check,
         host=NodeHost(source.infinity, text_encoder, settings.word_weights),
         on_picture=watch.on_picture, chunks=lambda job: chunks)
-    return done, out, watch.files
+    return done, out
 
 
 def comfyui_chunks(prompt: Any, more: Any) -> dict[str, str]:

@@ -79,8 +79,8 @@ def calibrate(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | 
             failed = str(error)
         residing.ran_out("scales", failed)  # only here is what was tried gone
         resume = True
-    raise torch.OutOfMemoryError(f"memory ran out {MOST_RETRIES} times during this calibration; "
-                                 "what was measured is kept. What helps: a smaller size")
+    raise torch.OutOfMemoryError(f"memory ran out {MOST_RETRIES} times during this calibration. "
+                                 "What was measured is kept. What helps: a smaller size")
 
 
 def _calibrated(model: Infinity, text_encoder: TextEncoder | None, own: Prompts | None,
@@ -149,8 +149,8 @@ def _calibrated(model: Infinity, text_encoder: TextEncoder | None, own: Prompts 
         result = calibrator.result()
     keep(result, asked=True)
     if result.calibration is None:
-        raise ValueError(f"in {minutes:g} minutes too little was measured for a calibration: allow "
-                         "more, it goes on from there")
+        raise ValueError(f"{minutes:g} minutes were too short for a calibration: set minutes "
+                         "higher and run again. The measurement continues from here")
     say(_summary(result.findings))
     return Calibrated(result.calibration, _text(model, schedule, result, files))
 

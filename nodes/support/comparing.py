@@ -102,7 +102,7 @@ def compare_runs(images: list[Tensor], reports: list[Report]) -> Comparison:
             raise ValueError(f"{where} has pictures of {_size(image)}, the reference of "
                              f"{_size(images[0])}: draw both with the same size and number")
         if len(report.bits) != image.shape[0]:
-            raise ValueError(f"{where}: {image.shape[0]} pictures, but its report is of "
+            raise ValueError(f"{where}: {image.shape[0]} pictures, but its report describes "
                              f"{len(report.bits)}: connect both from the same sampler")
         if report.schedule != first.schedule:
             raise ValueError(f"{where} was drawn at another size than the reference: draw both "

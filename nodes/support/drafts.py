@@ -94,7 +94,7 @@ def draw_drafts(model: Infinity, positive: Prompts, negative: Prompts | None,
 
     if negative is not None and negative.weights != positive.weights:
         raise ValueError("conditioning and negative are encoded in different ways: set "
-                         "prompt_weights of their two Infinity Text Encode nodes alike")
+                         "prompt_weights to the same value in both Infinity Text Encode nodes")
     guided = model.guided(settings.cfg)
     texts = tuple(t for t in positive.texts for _ in range(settings.images))
     drawing = Drawing(model, schedule, texts, guided, run_plan(model, plan, schedule, guided),
@@ -158,7 +158,7 @@ def encoded_picture(model: Infinity, image: Tensor, words: Prompts | None,
     texts = ("",) if words is None else words.texts
     if len(texts) not in (1, count):
         raise ValueError(f"conditioning holds {len(texts)} prompts for {count} pictures: give one, "
-                         "or as many")
+                         "or one for each")
     model.vae.wake(*schedule.image_size)
     stack = encode_pictures(model.vae.part.net, resize_pictures(image, schedule.image_size, fit),
                             schedule, transformer.shape.patch)

@@ -99,8 +99,8 @@ def edited(choice: PlanChoice, edits: str, model: Infinity, guided: bool) -> Pla
         return choice
     if choice.fixed is None:
         raise ValueError("this strategy plans inside the run, so there is nothing to edit yet: "
-                         "have it planned before the run, choose a fixed policy, or clear the "
-                         "edits")
+                         "set toprovar_planned to 'before the run', choose a fixed policy, or "
+                         "clear the edits")
     plan = apply_edits(choice.fixed, edits)
     return PlanChoice(predict(plan, model.pipeline.transformer.shape, guided=guided),
                       choice.schedule)
@@ -124,7 +124,7 @@ def counted(model: Infinity, guided: bool) -> dict[str, Any]:
 
 
 def described(choice: PlanChoice) -> str:
-    """The plan in words."""
+    "The plan in words."
     from ...toprovar.sparsity.plan_table import plan_table
 
     if choice.fixed is None:

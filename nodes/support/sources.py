@@ -66,7 +66,7 @@ class Given:
         for name, found in (("image", self.count), ("mask", masks)):
             if found not in (1, count):
                 raise ValueError(f"{name} holds {found} pictures for {count} to be drawn: give "
-                                 "one, or as many")
+                                 "one, or one for each")
         order = [n for n in range(count) for _ in range(images)]
         image = self.image
         if self.count > 1:

@@ -70,5 +70,5 @@ class Watcher:
             return small_picture(self.model.vae.part.net, state.summed_codes)
         except manager.OOM_EXCEPTION:
             self.preview = False  # the run itself may do without
-        say("memory ran out for previews: the rest of this run goes without")
+        say("memory ran out for previews: the rest of this run shows none")
         return None

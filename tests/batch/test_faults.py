@@ -25,7 +25,7 @@ def test_a_killed_run_goes_on(tmp_path: Path, tiny_model: Path, how: signal.Sign
     first.send_signal(how)
     found, _, errors = finish(first)
     assert found == status and "Traceback" not in errors
-    assert how == signal.SIGKILL or "the same command goes on" in errors
+    assert how == signal.SIGKILL or "run the same command again to continue" in errors
     check_whole(out)
     before = {p.name: p.stat().st_mtime_ns for p in out.glob("*.png")}
     kept = [line["file"] for line in lines(out)]
@@ -57,7 +57,7 @@ def test_pictures_that_cannot_be_written(tmp_path: Path, tiny_model: Path) -> No
     rows, out = write_rows(tmp_path, 6), tmp_path / "o"
     found, _, errors = finish(start(rows, out, tiny_model, most_bytes=5000))
     assert found == 2 and "png cannot be written: the file is larger than may be written" in errors
-    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert "run the same command again to continue" in errors and "Traceback" not in errors
     assert lines(out) == [] and not list(out.glob("*.png")) and not list(out.glob("*.tmp"))
     assert finish(start(rows, out, tiny_model))[0] == 0
     check_whole(out, 6)
@@ -90,7 +90,7 @@ def test_a_full_disk(tmp_path: Path, tiny_model: Path) -> None:
         rows, out = write_rows(tmp_path, ROWS), disk / "o"
         found, _, errors = finish(start(rows, out, tiny_model))
         assert found == 2 and "cannot be written: the disk is full" in errors
-        assert "the same command goes on" in errors and "Traceback" not in errors
+        assert "run the same command again to continue" in errors and "Traceback" not in errors
         check_whole(out)
         assert 1 <= len(lines(out)) < ROWS and not list(out.glob("*.tmp"))
         subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)

@@ -108,9 +108,9 @@ def test_a_picture_that_is_gone_is_drawn_again(tmp_path: Path, pipeline: Any) ->
 def test_other_rows_or_options_are_refused(tmp_path: Path, pipeline: Any) -> None:
     batch(tmp_path).run(pipeline=pipeline)
     before = (tmp_path / "manifest.jsonl").read_bytes()
-    with pytest.raises(ValueError, match=r"row 1 was drawn from another text or settings "):
+    with pytest.raises(ValueError, match="row 1 was already drawn with another text"):
         batch(tmp_path, [Row(1, "something else")]).run(pipeline=pipeline)
-    with pytest.raises(ValueError, match=r"made otherwise: tau null \(now 0\.9\)"):
+    with pytest.raises(ValueError, match=r"with other options: tau null \(now 0\.9\)"):
         batch(tmp_path, tau=0.9).run(pipeline=pipeline)
     assert (tmp_path / "manifest.jsonl").read_bytes() == before
 
@@ -235,7 +235,7 @@ def test_pictures_go_to_any_address(tmp_path: Path, pipeline: Any) -> None:
     import fsspec
 
     place = f"memory://{tmp_path.name}/pictures"
-    with pytest.raises(ValueError, match="name a folder for the manifest"):
+    with pytest.raises(ValueError, match="name a local folder for the manifest"):
         Batch([Row(1, "a cat")], place, Settings(), ModelSource(device="cpu"))
     one = Batch([Row(1, "a cat"), Row(2, "a dog")], place, Settings(), ModelSource(device="cpu"),
                 tmp_path)

@@ -92,7 +92,7 @@ def test_one_process_works_in_a_folder_and_a_killed_one_leaves_no_lock(tmp_path:
 def test_a_folder_keeps_to_what_its_pictures_were_asked_for(tmp_path: Path) -> None:
     agree(tmp_path, {"tau": None, "num": 1, "sizes": (1, 2)})
     agree(tmp_path, {"tau": None, "num": 1, "sizes": (1, 2)})
-    with pytest.raises(ValueError, match=r"pictures made otherwise: tau null \(now 0.5\)\. Give"):
+    with pytest.raises(ValueError, match=r"made with other options: tau null \(now 0.5\)\. Give"):
         agree(tmp_path, {"tau": 0.5, "num": 1, "sizes": (1, 2)})
 
 

@@ -113,7 +113,7 @@ def test_a_worker_that_cannot_write_says_so_as_without_ray(tmp_path: Path, tiny_
     (out / "000003.safetensors").mkdir(parents=True)  # in the place of a file
     found, _, errors = finish(start(rows, out, tiny_model, "--ray", "--latents"))
     assert found == 2 and "000003.safetensors cannot be written: Is a directory" in errors
-    assert "the same command goes on" in errors and "Traceback" not in errors
+    assert "run the same command again to continue" in errors and "Traceback" not in errors
     check_whole(out)
 
 

@@ -43,7 +43,7 @@ def test_a_table_and_json_lines_say_the_same(tmp_path: Path) -> None:
     ({"prompt": "a", "size": "8000x10"}, "aspect"),
     ({"prompt": "a", "cfg": "-1"}, "cfg must be 0 or more"),
     ({"prompt": "a", "cfg": "x"}, "cfg must be a number, got 'x'"),
-    ({"prompt": "a", "name": "../x"}, "'../x' is no name of a file"),
+    ({"prompt": "a", "name": "../x"}, "'../x' is not a valid file name"),
     ({"prompt": "a\ud800"}, "not valid text"),
 ])
 def test_bad_rows_have_their_reason(found: dict[str, Any], reason: str) -> None:
@@ -60,10 +60,10 @@ def test_gaps_of_data_frames_are_no_values() -> None:
 @pytest.mark.parametrize(("name", "text", "wrong"), [
     ("p.txt", "# nothing\n", "it holds no prompt"),
     ("p.csv", "text\na cat\n", "no column is called 'prompt', they are text"),
-    ("p.csv", "prompt,seeds\na,1\n", "the column 'seeds' is not read: is 'seed' meant?"),
+    ("p.csv", "prompt,seeds\na,1\n", "the column 'seeds' is unknown: did you mean 'seed'?"),
     ("p.csv", "prompt,kind,kind\na,1,2\n", "the column 'kind' is there twice"),
     ("p.csv", 'prompt\n"a\n', "unexpected end of data"),
-    ("p.jsonl", '{"promt": "a"}\n', "the column 'promt' is not read: is 'prompt' meant?"),
+    ("p.jsonl", '{"promt": "a"}\n', "the column 'promt' is unknown: did you mean 'prompt'?"),
     ("absent.txt", "", "it holds no prompt"),
 ])
 def test_files_that_cannot_be_read_as_a_whole(tmp_path: Path, name: str, text: str, wrong: str

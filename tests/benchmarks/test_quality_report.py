@@ -51,14 +51,15 @@ def test_report_joins_parts_and_marks_the_rows_of_one(tmp_path: Path) -> None:
         (tmp_path / f"part-0.06M-000{i}.json").write_text(
             json.dumps({"tasks": tasks, "rows": rows}))
     (tmp_path / "images").mkdir()
-    (tmp_path / "quality.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    (tmp_path / "research").mkdir()
+    (tmp_path / "research" / "quality.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     pytest.importorskip("matplotlib")
     report(tmp_path, ("0.06M",), tmp_path)
     rows = json.loads((tmp_path / "results.json").read_text())["sizes"]["0.06M"]
     assert rows["dense"]["pictures"] == 12 and rows["alone"]["pictures"] == 6
     assert rows["fastvar @ 0.2"]["to_dense"] == -0.5
     assert rows["fastvar @ 0.2"]["mcnemar_toprovar"] == pytest.approx(2 / 2**6, abs=1e-4)
-    page = (tmp_path / "quality.md").read_text()
+    page = (tmp_path / "research" / "quality.md").read_text()
     assert page.startswith("before\n") and page.endswith(f"{END}\nafter\n") and "old" not in page
     assert "| **toprovar @ 0.2** | 20.0% | 25.0% | 100.0% |" in page
     assert (tmp_path / "images" / "quality.png").stat().st_size > 1000

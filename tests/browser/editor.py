@@ -94,11 +94,13 @@ class Editor:
         """Press Run, wait until the queue is done; what the nodes sent."""
         self.browser.evaluate(
             """() => {
-              window.sent = []; window.done = false; window.failed = null;
+              window.sent = []; window.cached = []; window.done = false; window.failed = null;
               const { api } = app;
               if (window.listening) return;
               window.listening = true;
               api.addEventListener("executed", ({ detail }) => window.sent.push(detail));
+              api.addEventListener("execution_cached",
+                ({ detail }) => window.cached.push(...detail.nodes.map(String)));
               api.addEventListener("execution_success", () => { window.done = true; });
               api.addEventListener("execution_error", ({ detail }) => { window.failed = detail; });
             }""")
@@ -107,6 +109,10 @@ class Editor:
         assert self.browser.evaluate("() => window.failed") is None
         self.settle()
         return self.browser.evaluate("() => window.sent")
+
+    def cached(self) -> list[str]:
+        """Nodes that the last run did not run again. Newer servers send what they showed anew."""
+        return self.browser.evaluate("() => window.cached")
 
     def output(self, sent: list[dict[str, Any]], node: int) -> dict[str, Any]:
         return next(one["output"] for one in sent if str(one["node"]) == str(node))

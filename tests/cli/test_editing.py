@@ -134,7 +134,7 @@ def test_pictures_go_back_to_the_command_that_made_them(
     (["inpaint", "a.png", "a"], "give --mask FILE, or how much to add"),
     (["inpaint", "a.png", "a", "--mask", "mask.png", "--left", "8"], "not both"),
     (["inpaint", "a.png", "a", "--left", "-8"], "--left must be"),
-    (["inpaint", "a.png", "a", "--left", "64", "--strength", "0.5"], "--strength is of a mask"),
+    (["inpaint", "a.png", "a", "--left", "64", "--strength", "0.5"], "--strength needs a mask"),
     (["inpaint", "a.png", "a", "--mask", "black.png"], "black everywhere"),
     (["inpaint", "a.png", "a", "--mask", "mask.png", "--blend", "-2"], "--blend must be"),
     (["edit", "a.png", "a cat"], "give what the picture shows"),

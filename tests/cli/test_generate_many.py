@@ -64,7 +64,7 @@ def test_prompts_of_a_table(generate: Any) -> None:
     ("p.csv", "prompt,seed\na cat,99999999999999999999\n", "line 2: seed must be between"),
     ("p.csv", "prompt,seed\na cat, with a hat,3\n", "line 2: 3 cells, the head has 2"),
     ("p.csv", "prompt,seed\na cat,1\n ,2\n", "line 3: the prompt is empty"),
-    ("p.csv", "prompt,name\na cat,../x\n", "line 2: '../x' is no name of a file"),
+    ("p.csv", "prompt,name\na cat,../x\n", "line 2: '../x' is not a valid file name"),
     ("p.csv", "prompt,name\na cat,x\na dog,X\n", "line 3: the name 'X' is also that of line 2"),
     ("p.csv", 'prompt\n"a cat\n', "line 2: unexpected end of data"),
 ])
@@ -93,7 +93,7 @@ def test_rows_are_read_as_they_stand(tmp_path: Path) -> None:
     (["--from", "plain.png"], "not by 'toprovar generate'"),
     (["--from", "absent.png"], "cannot be read: No such file"),
     (["--from", "p.txt"], "not a PNG, JPEG or WebP file"),
-    (["--prompts", "eleven.txt", "--num", "1000"], "are 11000, 10000 at most"),
+    (["--prompts", "eleven.txt", "--num", "1000"], "one command draws at most 10000"),
 ])
 def test_what_cannot_be_is_refused_at_once(
     generate: Any, arguments: list[str], wrong: str, capsys: pytest.CaptureFixture[str]

@@ -39,7 +39,7 @@ def test_a_dense_plan_changes_nothing(generate: Any, capsys: pytest.CaptureFixtu
     assert "predicted" not in capsys.readouterr().out and "sparsity_plan" not in told("a.png")
     assert generate("--plan", "dense", "--out", "b.png") == 0
     out = capsys.readouterr().out
-    assert "dense: 100 % of a dense run's FLOPs" in out and "scale loop: predicted" in out
+    assert "dense: 100 % of a dense run's FLOPs" in out and "time of the scale loop: " in out
     assert pixels("a.png") == pixels("b.png")
 
 
@@ -141,8 +141,8 @@ def test_speedup_and_skipvar(generate: Any, capsys: pytest.CaptureFixture[str]) 
     (["--plan", "toprovar", "--budget", "2"], "between 0 and 1"),
     (["--plan", "toprovar", "--drop", "0.5"], "--drop is an option of fastvar"),
     (["--alpha-max", "0.5"], "--alpha-max is an option of toprovar"),
-    (["--plan", "toprovar", "--budget", "0.5", "--alpha-max", "0.5"], "give one or the other"),
-    (["--plan", "fastvar", "--budget", "0.5", "--drop", "0.5"], "give one or the other"),
+    (["--plan", "toprovar", "--budget", "0.5", "--alpha-max", "0.5"], "leave out one"),
+    (["--plan", "fastvar", "--budget", "0.5", "--drop", "0.5"], "leave out one"),
     (["--plan", "toprovar", "--budget", "0.5", "--dimensions", "scale"], "leaves scales out whole"),
     (["--plan", "toprovar", "--alpha-max", "2"], "--alpha-max must be between 0 and 1"),
     (["--plan", "toprovar", "--alpha-max", "0.1", "--alpha-min", "0.2"], "is above alpha_max"),

@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from tests.sampling.plans import index_plan
 from tests.tiny import tiny_transformer
 from toprovar.cli import main
+from toprovar.picture_files import save_picture
+from toprovar.sampling.params import SamplingParams
 from toprovar.schedules import get_schedule
 from toprovar.sparsity.plan_file import load_plan, save_plan
 
@@ -26,6 +28,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("prompts.txt").write_text("a cat\n")
     Image.new("RGB", (8, 8)).save("photo.png")
     Image.new("RGB", (8, 8)).save("photo-2.png")
+    save_picture(Image.new("RGB", (8, 8)), Path("own.png"), {
+        "prompt": "a cat", "seed": 1,
+        "params": SamplingParams(get_schedule("1.0", "0.06M")).to_json()})
     save_file({"x": tiny_transformer().null_text.detach()}, "weights.safetensors")
     save_plan(index_plan(tiny_transformer().shape, get_schedule("1.0", "0.06M"), {}), "plan.json")
     os.link("plan.json", "link.json")
@@ -47,6 +52,7 @@ NO_MODEL = ["--model", "absent"]
     ("generate x --report folder", "is a folder"),
     ("generate x --plan plan.json --save-plan plan.json", "is also what --plan reads"),
     ("generate x --plan plan.json --save-plan link.json --overwrite", "is also what --plan reads"),
+    ("generate --from own.png --out own.png", "is also what --from reads"),
     ("generate x --plan toprovar --save-plan index.json", "is not a sparsity plan"),
     ("plan make toprovar index.json --budget 0.5", "is not a sparsity plan"),
     ("compare x --out photo.png", "not a picture of this program"),

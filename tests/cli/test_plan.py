@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import argparse
-import shlex
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +109,6 @@ def test_diff(plan: Any, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -
     assert plan("diff", "a.json", "b.json") == 1
     out = capsys.readouterr().out
     assert "parameter skip: 1 -> 2" in out and "scale 5: run -> not run" in out
-
-
-def test_commands_of_the_guide_are_understood() -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "plans.md").read_text(encoding="utf-8")
-    lines = [line for line in guide.split("```console\n")[1].split("```")[0].splitlines() if line]
-    assert len(lines) > 10
-    for line in lines:
-        program, command, *rest = shlex.split(line, comments=True)
-        assert program == "toprovar"
-        parser = argparse.ArgumentParser()
-        import_module(f"toprovar.cli.{command}").add_arguments(parser)
-        parser.parse_args(rest)  # exits where it does not understand
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

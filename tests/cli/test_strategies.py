@@ -177,7 +177,7 @@ def test_another_packages_method_is_fitted_by_a_command(
 def test_the_example_of_the_guide_works(
     with_toy: dict[str, str], tmp_path: Path, tiny_model: Path
 ) -> None:
-    guide = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    guide = (ROOT / "docs/guide/add-a-method.md").read_text("utf-8")
     example = guide.split("```python\n")[1].split("```")[0].replace(
         "from ..plan", "from toprovar.sparsity.plan").replace(
         "from .base", "from toprovar.sparsity.strategies.base")

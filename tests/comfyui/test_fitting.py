@@ -74,8 +74,9 @@ def test_pictures_do_not_depend_on_where_blocks_are(facts: dict[str, Any]) -> No
 
 
 def test_a_limit_is_met_and_the_report_says_how(facts: dict[str, Any]) -> None:
-    assert "memory: " in facts["roomy"] and "of 6.0 GiB; everything stays" in facts["roomy"]
-    assert re.search(r"foreseen of 18\d MiB; the cache of", facts["tight"])
+    assert "memory: " in facts["roomy"]
+    assert "of 6.0 GiB available; everything stays" in facts["roomy"]
+    assert re.search(r"expected of 18\d MiB available; the cache of", facts["tight"])
     assert facts["tight alike"] is True
 
 
@@ -86,7 +87,7 @@ def test_fewer_images_at_once_are_told_apart(facts: dict[str, Any]) -> None:
 
 
 def test_what_cannot_fit_is_refused_and_leaves_nothing(facts: dict[str, Any]) -> None:
-    assert "foreseen of 20 MiB: more than there is" in facts["refused"]
+    assert "expected of 20 MiB available: more than there is" in facts["refused"]
     assert "What helps: a smaller size" in facts["refused"]
     assert facts["left behind"] < 1 << 20
     assert facts["after"] is True

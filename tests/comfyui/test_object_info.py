@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 import urllib.parse
 from typing import Any
 
@@ -49,6 +53,14 @@ def test_rare_inputs_are_advanced(info: dict[str, Any]) -> None:
     assert not found & {"prompt", "seed", "strategy", "model"}
 
 
+def test_seeds_say_whether_they_change_after_a_run(info: dict[str, Any]) -> None:
+    """The editor puts "randomize" beside an input of this name that does not say so. *Prompts from
+    File* goes on with a folder only while its seed stays."""
+    changing = {name: options["control_after_generate"] for name, about in info.items()
+                for key, (_, options) in inputs(about).items() if key == "seed"}
+    assert changing["ToProVAR_Sampler"] and not changing["ToProVAR_PromptsFromFile"]
+
+
 def test_workflows_of_these_tests_name_every_required_widget(info: dict[str, Any]) -> None:
     for name, given in (("LoadInfinity", EMBEDDED), ("Sampler", SAMPLER),
                         ("SparsityPlanner", PLANNER)):
@@ -87,6 +99,52 @@ def test_choices_are_the_engines(info: dict[str, Any]) -> None:
         if key.startswith("toprovar_") and field is not None and field.default is not None \
                 and key != "toprovar_planned":  # whose values have other words on the node
             assert options["default"] == field.default, key
+
+
+DOCUMENTED = """
+import json
+from docs_tools.nodes import plain_inputs, schemas
+print(json.dumps({schema.node_id: {
+    "display_name": schema.display_name, "description": schema.description,
+    "category": schema.category, "output_node": schema.is_output_node,
+    "outputs": [[one.display_name, one.io_type, one.tooltip] for one in schema.outputs],
+    "inputs": {one.id: {"kind": one.io_type, "options": getattr(one, "choices", None),
+                        "default": getattr(one, "default", None), "tooltip": one.tooltip,
+                        "advanced": bool(one.advanced), "min": one.options.get("min"),
+                        "max": one.options.get("max")} for one in plain_inputs(schema)},
+} for schema in schemas()}))
+"""
+FILES = {("LoadInfinity", "model"), ("LoadInfinity", "vae"), ("LoadInfinity", "text_encoder"),
+         ("LoadPlan", "file"), ("LoadDraft", "file"), ("PromptsFromFile", "file")}
+"""Choices that depend on the server's folders."""
+
+
+def test_the_reference_says_what_a_server_says(info: dict[str, Any]) -> None:
+    """``docs/reference/nodes.md`` is written without a ComfyUI."""
+    done = subprocess.run([sys.executable, "-c", DOCUMENTED], cwd=ROOT, check=True, text=True,
+                          capture_output=True)
+    known = json.loads(done.stdout)
+    assert known.keys() == info.keys()
+    for name, about in info.items():
+        told, short = known[name], name.removeprefix("ToProVAR_")
+        for key in ("display_name", "description", "category", "output_node"):
+            assert told[key] == about[key], (name, key)
+        assert told["outputs"] == [list(each) for each in zip(
+            about["output_name"], about["output"], about["output_tooltips"], strict=True)], name
+        real = {key: spec for key, spec in inputs(about).items()
+                if not re.fullmatch(r"(image|report)_\d+", key)}  # as many as the server allows
+        assert told["inputs"].keys() == real.keys(), name
+        for key, (kind, options) in real.items():
+            own = told["inputs"][key]
+            same = {"kind": kind, "options": options.get("options"),
+                    "default": options.get("default"), "tooltip": options["tooltip"],
+                    "advanced": bool(options.get("advanced")), "min": options.get("min"),
+                    "max": options.get("max")}
+            if (short, key) in FILES:
+                del own["options"], same["options"], own["default"], same["default"]
+            if short == "Size":  # servers without dynamic inputs: 0 = not given, and all at once
+                del own["min"], same["min"], own["advanced"], same["advanced"]
+            assert own == same, (name, key)
 
 
 def test_help_pages_are_served(client: Client) -> None:

@@ -13,6 +13,7 @@ from tests.comfyui.server import Server
 from tests.comfyui.workflows import Prompt, model_and_text, own
 from toprovar.picture_files import read_parameters
 
+EXAMPLE = "example (in the box)"
 WIDGETS: dict[str, Any] = {
     "seed": 5, "aspect": "1:1", "pixels": "0.06M", "cfg": 0.0, "tau": 0.0, "top_p": 0.97,
     "format": "png", "prompt_weights": True, "retry_failed": False,
@@ -48,6 +49,15 @@ def test_rows_are_drawn_and_saved_with_themselves(server: Server, client: Client
     assert read_parameters(out / "000002.png")["seed"] == 6
     again = client.run(prompts("rows.csv", "drawn/first"))
     assert "2 pictures, 0 of them new, 1 failed" in again.outputs["rows"]["text"][0]
+    assert again.outputs["rows"]["images"] == shown["images"]  # the folder's, though none is new
+
+
+def test_an_example_is_in_the_box(server: Server, client: Client) -> None:
+    """With an empty input folder, too; every row of it can be drawn."""
+    done = client.run(prompts(EXAMPLE, "example"))
+    assert "8 pictures, 8 of them new, 0 failed" in done.outputs["rows"]["text"][0]
+    with Image.open(server.base / "output" / "example" / "frog.png") as image:
+        assert image.size == (416, 624)
 
 
 def test_an_interrupt_keeps_what_is_done(server: Server, client: Client) -> None:

@@ -89,7 +89,8 @@ def test_missing_weights_have_addresses(client: Client, path: Path) -> None:
     folders = client.json("/models")
     for model in models.values():
         assert model["directory"] in folders
-        assert re.fullmatch(r"https://huggingface\.co/(FoundationVision/Infinity|google/flan-t5-xl)"
+        assert re.fullmatch(r"https://huggingface\.co/"
+                            r"(FoundationVision/Infinity|google/flan-t5-xl|HiDream-ai/VAREdit)"
                             r"/resolve/main/[\w.-]+\.(pth|safetensors)", model["url"])
 
 

@@ -323,11 +323,24 @@ class Calibrator:
 
 def calibrate(pipeline: InfinityPipeline, prompts: Sequence[str], seeds: Sequence[int] = (0,),
               *, shortcut_pictures: int = 0, **how: Any) -> Result:
-    """Calibrate on every prompt with every seed.
+    """Calibrate a model: measure on its own pictures what plans may leave out.
+    docs/guide/calibrating.md explains the parts.
 
     Args:
-        shortcut_pictures: that shortcuts are fitted to, of the same prompts with seeds behind
-            those; how: fields of ``Calibrator``.
+        pipeline: the model that is calibrated.
+        prompts: what to draw.
+        seeds: every prompt is drawn with each of them.
+        shortcut_pictures: how many pictures the shortcuts through the first layers are fitted to:
+            the same prompts with later seeds. 0 = no shortcuts.
+        how: more arguments of ``toprovar.analysis.Calibrator``, such as ``minutes``, ``schedules``,
+            ``target_ssim`` and ``on_progress``.
+
+    Returns:
+        The calibration, its shortcuts and the measurements. ``toprovar.analysis.calibration_files``
+        has functions that save them.
+
+    Raises:
+        ValueError: there is no prompt or no seed, or an argument is out of range.
     """
     if not prompts or not seeds:
         raise ValueError("give at least one prompt and one seed")

@@ -22,13 +22,15 @@ FEWEST_TOKENS = 64
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was measured.
+    """The result of :func:`analyze`.
 
     Attributes:
-        images: PIL pictures, in the order of the trace.
-        calibrated: whether scores and classes come from the model's calibration; otherwise they
-            were fitted to these prompts.
-        seconds: wall time of the runs.
+        trace: the entropies of all images.
+        summary: statistics of the entropies: of each scale and each layer.
+        images: the pictures as PIL images, in the order of the trace.
+        calibrated: True = scores and classes of the layers come from the model's calibration. False
+            = they were fitted to these prompts.
+        seconds: the wall time of the runs.
     """
 
     trace: EntropyTrace
@@ -38,6 +40,7 @@ class Analysis:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
+        """The statistics as values that ``json`` can write, without maps and pictures."""
         about = self.trace.about
         return {
             "model": about.model, "schedule": about.schedule, "params": about.params,
@@ -61,16 +64,25 @@ def analyze(
     on_images: OnImage | None = None,
     **how: Any,
 ) -> Analysis:
-    """Run each prompt with each seed, dense, and measure.
+    """Draw each prompt with each seed, leaving nothing out, and measure the attention entropies.
 
     Args:
-        seeds: each prompt is drawn once for each.
-        schedule: default: square, at the pipeline's default budget.
-        scales, layers: what to measure; default: all.
-        heads: keep the heads apart in the trace.
-        batch: images at once.
-        calibration: score layers by it.
-        how: anything else the pipeline takes (``guidance_scale``, ``tau``, ``options`` ...).
+        pipeline: the model that is measured.
+        prompts: what to draw.
+        seeds: every prompt is drawn once with each of them.
+        schedule: the size. None = a square at the pipeline's default pixel budget.
+        scales, layers: numbers of the scales and layers to measure, from 0. None = all.
+        heads: True = keep attention heads apart in the trace.
+        batch: how many images are drawn at once.
+        calibration: a calibration to score the layers by. None = the scores are fitted to these
+            prompts.
+        on_images: a function that is called with the number of images that have been finished since
+            the last time.
+        how: more arguments of the pipeline's call, such as ``guidance_scale``, ``tau`` and
+            ``options``.
+
+    Raises:
+        ValueError: there is no prompt or no seed, or the run has no such scale or layer.
     """
     schedule = schedule or get_schedule("1.0", pipeline.config["default_pn"])
     _check_places(pipeline, schedule, scales, layers)

@@ -35,13 +35,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """What was found so far.
+    """The result of a calibration, also of one that is not finished.
 
     Attributes:
-        calibration: None as long as there is too little for one.
-        shortcuts: that its choices use, None = none.
-        findings: to go on from; all_shortcuts: those that these name, used or not.
-        work: what was drawn.
+        calibration: the calibration. None = too little has been measured for one.
+        shortcuts: the linear maps that the calibration uses. None = it uses none.
+        findings: every measurement, picture by picture; a later calibration can go on from them.
+        all_shortcuts: all linear maps that were fitted, used or not.
+        work: how many pictures were drawn, and what they cost.
     """
 
     calibration: Calibration | None

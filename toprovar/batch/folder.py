@@ -86,8 +86,8 @@ def agree(folder: Path, settings: Mapping[str, Any]) -> None:
     if names:
         told = ", ".join(f"{name.replace('_', ' ')} {_brief(found.get(name))} (now "
                          f"{_brief(settings.get(name))})" for name in names[:3])
-        raise ValueError(f"{folder} holds pictures made otherwise: {told}. Give the same options, "
-                         "or another folder")
+        raise ValueError(f"{folder} holds pictures that were made with other options: {told}. Give "
+                         "the same options, or another folder")
 
 
 def _brief(value: Any) -> str:

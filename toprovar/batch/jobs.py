@@ -24,18 +24,30 @@ AUTO = 0
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for all rows, and what stands in for what a row leaves open.
+    """The settings of a batch: what is the same for all rows, and what is taken where a row says
+    nothing.
 
     Attributes:
-        seed: of the first picture; picture i of all has seed + i unless its row has a seed.
-        num: pictures of each row.
-        negative, size, cfg, plan: of rows that say nothing; None = the model's. ``size`` is (width,
-            height) in pixels, ``plan`` a strategy's name, "auto" or a file.
-        tau, top_p, greedy, word_weights, vae_tile: as in ``InfinityPipeline``.
-        format: "png", "jpg" or "webp"; quality: of the latter two, 1 to 100.
+        seed: the seed of the first picture. Picture i of all has seed + i, unless its row has a
+            seed.
+        num: how many pictures are drawn of each row.
+        negative: what to steer away from, of rows that say nothing. None = the model's learned
+            empty text.
+        size: (width, height) in pixels, of rows that say nothing. None = the model's size.
+        cfg: the strength of guidance, of rows that say nothing. None = the model's.
+        plan: the name of a strategy, "auto" or a plan file, of rows that say nothing. None =
+            nothing is left out.
+        tau, top_p, greedy, vae_tile: as in a call of ``InfinityPipeline``.
+        word_weights: whether weights such as ``(word:1.2)`` in prompts are read.
+        format: the format of the pictures: "png", "jpg" or "webp".
+        quality: the quality of "jpg" and "webp", 1 to 100.
         latents: whether the summed codes are written beside each picture.
-        batch: pictures drawn at once. 1 = each alone, which gives exactly the picture of ``toprovar
-            generate``; more gives other roundings. ``AUTO`` = as many as pay, by measurement.
+        batch: how many pictures are drawn at once. 1 = each alone, which gives exactly the picture
+            of ``toprovar generate``. More = numbers are rounded in another way, so that single bits
+            can differ. 0 = as many as pay on this device, by measurement.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     seed: int = 0
@@ -63,7 +75,8 @@ class Settings:
         seed_list(self.seed, 1)
 
     def deciding(self) -> dict[str, Any]:
-        """What decides about the pictures and is not part of a job's identity, as JSON."""
+        """The settings that decide how all pictures look and are not part of a single row, as JSON
+        values."""
         keep = ("tau", "top_p", "greedy", "word_weights", "vae_tile", "format", "quality",
                 "latents", "num")
         return {name: value for name, value in asdict(self).items() if name in keep}

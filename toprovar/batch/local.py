@@ -28,11 +28,14 @@ FAULTS_IN_A_ROW = 8
 
 @dataclass(frozen=True)
 class Summary:
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
-        drawn, failed: of all rows, earlier runs included; new: pictures of this run.
-        files: of all pictures, in the order of their rows; failures: (row, reason).
+        drawn: how many pictures are finished, earlier runs included.
+        failed: how many rows failed, earlier runs included.
+        new: how many pictures this run drew.
+        files: the files of all pictures, in the order of their rows.
+        failures: (number of the row, reason) of each row that failed.
     """
 
     drawn: int
@@ -44,13 +47,20 @@ class Summary:
 
 @dataclass
 class Batch:
-    """A batch and its folder.
+    """A batch of rows and the folder that its pictures go to. A batch that was stopped goes on when
+    it is made and run again with the same arguments.
 
     Args:
-        rows: what to draw, see ``row_files.read_rows``.
-        out: folder or fsspec address of the pictures.
-        folder: of manifest, description and lock; ``out`` where that is a folder.
-        retry: whether rows that failed before are tried again.
+        rows: what to draw; see :func:`toprovar.batch.read_rows`.
+        out: the folder of the pictures, or an address that fsspec knows.
+        settings: the settings of all rows.
+        source: the model to draw with.
+        folder: where manifest, description and lock lie. None = ``out``, which then must be a
+            folder.
+        retry: True = rows that failed before are tried again.
+
+    Raises:
+        ValueError: ``out`` is an address and ``folder`` is None.
     """
 
     rows: Sequence[Row | BadRow]
@@ -66,22 +76,23 @@ class Batch:
         self.storage = Storage(self.out)
         if self.folder is None:
             if is_address(str(self.out)):
-                raise ValueError(f"{self.out}: lines cannot be added to a file at an address: name "
-                                 "a folder for the manifest as well")
+                raise ValueError(f"{self.out} is an address, and the manifest cannot grow there "
+                                 "line by line: also name a local folder for the manifest")
             self.folder = Path(self.out)
         self.jobs = make_jobs(self.rows, self.settings)
 
     def told(self) -> dict[str, Any]:
-        """What decides about the pictures, for the folder's description."""
+        """What decides how the pictures look, as JSON values; it is written into the folder."""
         place = str(self.out) if is_address(str(self.out)) else None
         return {**self.source.told(), **self.settings.deciding(), "out": place}
 
     def opened(self) -> tuple[Manifest, list[Job | Unread]]:
-        """The manifest, cleared of what is not true any more, and the jobs that are not in it.
+        """The manifest, without lines of pictures that are gone, and the pictures that are still to
+        be drawn.
 
         Raises:
-            ValueError: pictures of other rows lie in the folder, or files of others would be
-                replaced.
+            ValueError: the folder holds pictures of other rows, or files would be replaced that are
+                not the batch's.
         """
         assert self.folder is not None
         manifest = Manifest(self.folder / MANIFEST)
@@ -95,9 +106,9 @@ class Batch:
                 return known and not self.retry
             if not known:
                 raise ValueError(
-                    f"{self.folder}: row {line['row']} was drawn from another text or settings "
-                    f"({line['file']}): give the rows as they were, more may follow, or another "
-                    "folder")
+                    f"{self.folder}: row {line['row']} was already drawn with another text or "
+                    f"other settings ({line['file']}): restore the row, or give another folder. "
+                    "New rows may be added at the end")
             # At an address each question would be a request: what was written there is believed.
             return self.storage.folder is None \
                 or self.storage.size(line["file"]) == line["bytes"]
@@ -116,20 +127,25 @@ class Batch:
             host: Host | None = None,
             on_picture: Callable[[dict[str, Any], Image.Image], None] | None = None,
             chunks: Callable[[Job], dict[str, str]] = lambda job: {}) -> Summary:
-        """Draw what the folder lacks.
+        """Draw the pictures that the folder lacks, in this process.
 
         Args:
-            pipeline: instead of loading the source's.
-            threads: that write.
-            progress: called with (finished pictures, all), from any thread.
-            check: called before every layer; what it raises ends the batch, and the folder keeps
-                what is finished.
-            on_scale, host, chunks: as of ``Drawer`` and ``Encoder``.
-            on_picture: called with a finished picture and its line.
+            pipeline: a pipeline to draw with. None = the source loads one.
+            threads: how many threads write pictures.
+            progress: a function that is called with (finished pictures, all pictures), from any
+                thread.
+            check: a function that is called before every layer. An exception that it raises ends
+                the batch; finished pictures stay.
+            on_scale: a function that is called after each scale with the run's ``ScaleState``.
+            host: brings the model's parts to their devices, for programs that manage memory
+                themselves, such as ComfyUI.
+            on_picture: a function that is called with the line of the manifest and the picture, as
+                soon as a picture is written.
+            chunks: a function that gives more texts for a picture's PNG file.
 
         Raises:
             ValueError: the folder cannot be used; nothing was drawn.
-            NoRoomError: a picture or its line could not be written.
+            NoRoomError: the disk is full.
         """
         from .drawing import Drawer, Undrawn
         from .writing import Encoder, Writers, failed_line
@@ -173,8 +189,9 @@ class Batch:
                             if faults >= FAULTS_IN_A_ROW:
                                 raise ValueError(
                                     f"{faults} pictures one after the other failed, the last: "
-                                    f"{found.reason}. The others were not tried; the failed ones "
-                                    "are, when failed rows are asked for again")
+                                    f"{found.reason}. The remaining rows were not tried. Failed "
+                                    "rows are tried again only with --retry-failed (on the "
+                                    "node: retry failed)")
                         else:
                             faults = 0
                             writers.put(found)
@@ -202,8 +219,8 @@ def add_line(manifest: Manifest, line: dict[str, Any]) -> None:
         manifest.append(line)
     except OSError as error:
         reason = FULL.get(error.errno or errno.EIO, error.strerror or str(error))
-        raise NoRoomError(f"{manifest.path} cannot be written: {reason}. What is finished is kept: "
-                          "make room, and the same command goes on") from None
+        raise NoRoomError(f"{manifest.path} cannot be written: {reason}. Finished pictures are "
+                          "kept: make room and run the same command again to continue") from None
 
 
 def _check_free(storage: Storage, ending: str, jobs: Sequence[Job]) -> None:
@@ -224,4 +241,4 @@ def _check_free(storage: Storage, ending: str, jobs: Sequence[Job]) -> None:
             own = False
         if not own:
             raise ValueError(f"{path} exists and is not a picture of this program: give another "
-                             "folder, or the row another name")
+                             "folder, or give the row another name")

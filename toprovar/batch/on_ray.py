@@ -43,31 +43,33 @@ def run(dataset: Dataset, *, out: str | None = None, source: Source | None = Non
         settings: Settings | None = None, workers: int | None = None,
         block: int | None = None, num_cpus: float | None = None, num_gpus: float | None = None,
         **remote: Any) -> Dataset:
-    """Draw the rows of a Ray Dataset: a step in a pipeline of your own, lazy as all of them.
+    """Draw the rows of a Ray Dataset, as a lazy step of a pipeline of your own.
 
     Args:
-        dataset: with a column "prompt", and others of ``rows.COLUMNS`` where wanted. A column "row"
-            with numbers from 1 gives seeds and file names as ``toprovar batch`` has them; without
-            it rows have the settings' seed, and the hash of what they ask for as file name.
-        out: folder that all workers see, or an address that fsspec knows; None = the pictures come
-            back as bytes in the column "picture".
-        source: what draws; None = the embedded model.
-        settings: what rows leave open, and the kind of files.
-        workers: processes that hold the model; None = one for each GPU of the cluster, at least 1.
-        block: rows that a worker is given at a time; None = 4, or a whole batch.
-        num_cpus, num_gpus: of each worker; None = 1, and 1 GPU where the cluster has any and the
-            source does not ask for the CPU.
-        remote: further options of the workers, as ``Dataset.map_batches`` takes them.
+        dataset: rows with a column "prompt", and optionally the other columns of
+            :func:`toprovar.batch.read_rows`. With a column "row", numbers from 1, seeds and names
+            of files are those of ``toprovar batch``. Without it every row has the seed of the
+            settings, and its file is named by a hash of the row.
+        out: a folder that all workers see, or an address that fsspec knows. None = the pictures
+            come back as bytes in the column "picture".
+        source: the model to draw with. None = the embedded model.
+        settings: the settings of all rows. None = the defaults.
+        workers: how many processes hold the model. None = one for each GPU of the cluster, at least
+            1.
+        block: how many rows a worker is given at a time. None = 4, or as many as are drawn at once.
+        num_cpus, num_gpus: what Ray reserves for each worker. None = 1 CPU, and 1 GPU where the
+            cluster has any and the source does not name the CPU.
+        remote: more options of the workers, as ``Dataset.map_batches`` takes them.
 
     Returns:
-        the dataset with the columns "picture_file", "picture_status" ("drawn" or "failed"),
-        "picture_reason", "picture_id", "picture_seed" (as text), "picture_width",
-        "picture_height" (pixels), "picture_seconds", and "picture" (bytes) without ``out``. With
-        ``settings.num`` above 1 every row comes back as often. No row is lost: what cannot be drawn
-        is "failed".
+        The dataset with the columns "picture_file", "picture_status" ("drawn" or "failed"),
+        "picture_reason", "picture_id", "picture_seed" (as text), "picture_width" and
+        "picture_height" (pixels) and "picture_seconds", and without ``out`` also "picture" (bytes).
+        With ``settings.num`` above 1 a row comes back once for each of its pictures. A picture that
+        cannot be drawn comes back as "failed".
 
     Raises:
-        ValueError: Ray is missing.
+        ValueError: Ray is not installed.
     """
     check_ray()
     settings = settings or Settings()
@@ -126,8 +128,8 @@ def run_batch(batch: Batch, address: str | None = None, workers: int | None = No
                     new += line["status"] == DRAWN
                     progress(len(manifest.lines), len(batch.jobs))
         except RayError as error:
-            raise ValueError(f"a worker ended: {_cause(error)}. What is finished is kept: the same "
-                             "command goes on") from None
+            raise ValueError(f"a worker ended: {_cause(error)}. Finished pictures are kept: run "
+                             "the same command again to continue") from None
         finally:
             manifest.close()
         return summary(manifest, batch.jobs, new)

@@ -18,14 +18,21 @@ REMEDY = ("give a text file with a prompt a line, a CSV file with a column 'prom
 
 
 def read_rows(path: str | Path) -> list[Row | BadRow]:
-    """The rows of a file, those that cannot be read among them.
+    """Read a file of prompts.
 
-    Text: a prompt a line; empty lines and those that begin with # are left out. CSV (.csv): a head
-    with the column prompt, and others of ``rows.COLUMNS``. JSON Lines (.jsonl, .ndjson): an object
-    a line with these keys.
+    A text file has one prompt a line; empty lines and lines that begin with # are left out. A CSV
+    file (``.csv``) has a first line with the names of its columns: "prompt", and optionally
+    "negative", "seed", "size", "cfg", "plan" and "name". A JSON Lines file (``.jsonl``,
+    ``.ndjson``) has an object with these keys a line.
+
+    Args:
+        path: the file; its ending says which kind it is.
+
+    Returns:
+        The rows in order. A row that cannot be read is a ``BadRow``.
 
     Raises:
-        ValueError: the file cannot be read as a whole, or holds no row.
+        ValueError: the file as a whole cannot be read, or it has no row.
     """
     with reading(path, "file of prompts", REMEDY):
         text = read_text(path, MOST_BYTES)

@@ -26,13 +26,19 @@ LIKE = 0.8
 
 @dataclass(frozen=True)
 class Row:
-    """What is asked for; None = as the settings say.
+    """A picture, or several of one prompt, that a batch is to draw. None = the batch's settings
+    decide.
 
     Attributes:
-        number: of the row in its file, from 1.
+        number: the number of the row in its file, from 1.
+        prompt: what to draw.
+        negative: what to steer away from.
+        seed: the seed of the row's first picture.
         size: (width, height) in pixels; the nearest listed size is drawn.
-        name: of the picture's file, without the ending.
-        columns: the other columns, for the manifest.
+        cfg: the strength of guidance.
+        plan: the name of a strategy, "auto", or a plan file.
+        name: the name of the picture's file, without its ending.
+        columns: the other columns of the file, which are copied into the manifest.
     """
 
     number: int
@@ -48,10 +54,12 @@ class Row:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read.
+    """A row that cannot be read. The batch lists it as failed and draws the others.
 
     Attributes:
-        reason: why, in words; found: what stood there.
+        number: the number of the row in its file, from 1.
+        reason: why it cannot be read, in words.
+        found: the content of the row, by column.
     """
 
     number: int
@@ -87,8 +95,8 @@ def check_columns(names: list[str]) -> None:
     for name in names:
         like = get_close_matches(name.lower(), [c for c in COLUMNS if c not in names], 1, LIKE)
         if name not in COLUMNS and like:
-            raise ValueError(f"the column {name[:80]!r} is not read: is {like[0]!r} meant? The "
-                             f"columns are {', '.join(COLUMNS)}; others are carried into the "
+            raise ValueError(f"the column {name[:80]!r} is unknown: did you mean {like[0]!r}? The "
+                             f"columns are {', '.join(COLUMNS)}; others are copied into the "
                              "manifest")
     if "prompt" not in names:
         raise ValueError(f"no column is called 'prompt', they are {', '.join(names)[:200]}")
@@ -149,6 +157,6 @@ def _name(value: Any) -> str:
     name = str(value).strip()
     if FORBIDDEN & set(name) or name.startswith(".") or len(name.encode()) > LONGEST_NAME \
             or not name.isprintable():
-        raise ValueError(f"{name[:80]!r} is no name of a file: leave out slashes, colons and the "
-                         "like")
+        raise ValueError(f"{name[:80]!r} is not a valid file name: leave out slashes, colons and "
+                         "the like")
     return name

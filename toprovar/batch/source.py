@@ -67,11 +67,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A pipeline folder; plans by their strategies' defaults, or from files.
+    """The model that a batch draws with. It loads nothing before :meth:`load`, and can be sent to
+    other processes. Plans are made with the defaults of their strategies, or read from files.
 
     Attributes:
-        model: path of the folder, None = the embedded model.
-        device, dtype, attention, memory: as the command line has them.
+        model: the path of a pipeline folder. None = the embedded model.
+        device: "auto", "cpu", "cuda", "cuda:1" ...
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        attention: the kernel of the attention; see ``EngineOptions``.
+        memory: as in ``InfinityPipeline.manage_memory``.
     """
 
     model: str | None = None
@@ -81,6 +85,7 @@ class ModelSource:
     memory: str = "auto"
 
     def load(self) -> InfinityPipeline:
+        """Load the pipeline onto its device."""
         from ..pipeline_loading import load_pipeline
 
         pipeline = load_pipeline(self.model, self.device, self.dtype, self.memory)
@@ -88,11 +93,13 @@ class ModelSource:
         return pipeline
 
     def options(self) -> EngineOptions:
+        """The engine options of its calls."""
         from ..sampling.params import EngineOptions
 
         return EngineOptions(attention_backend=self.attention)
 
     def schedule(self, job: Job, pipeline: InfinityPipeline) -> ScaleSchedule:
+        """The size of a picture."""
         from ..schedules import get_schedule, schedule_for_size
 
         if job.size is not None:
@@ -102,6 +109,11 @@ class ModelSource:
         return get_schedule("1.0", pipeline.config["default_pn"])
 
     def plan(self, job: Job, pipeline: InfinityPipeline, schedule: ScaleSchedule) -> Planned:
+        """The plan of a picture, with what is known of its cost.
+
+        Raises:
+            ValueError: there is no such strategy or file, or it does not fit the model.
+        """
         from ..planning import make_plan
 
         if job.plan is None:
@@ -115,9 +127,11 @@ class ModelSource:
         return Planned(made, job.plan, request)
 
     def graph(self, parameters: dict[str, Any]) -> dict[str, Any] | None:
+        """The ComfyUI workflow that is written into a picture. None = there is none."""
         return None
 
     def told(self) -> dict[str, Any]:
+        """What decides how all pictures look, as JSON values; it is written into the folder."""
         return {"model": Path(self.model).name if self.model else "embedded",
                 "weights": weights_digest(self.model or bundled_model()), "dtype": self.dtype,
                 "attention": self.attention}

@@ -53,8 +53,9 @@ class Storage:
             return name
         except OSError as error:
             reason = FULL.get(error.errno or 0, error.strerror or str(error))
-            raise NoRoomError(f"{self.place}: {name} cannot be written: {reason}. What is finished "
-                              "is kept: make room, and the same command goes on") from None
+            raise NoRoomError(f"{self.place}: {name} cannot be written: {reason}. Finished "
+                              "pictures are kept: make room and run the same command again to "
+                              "continue") from None
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, None if there is none."""

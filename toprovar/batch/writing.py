@@ -54,7 +54,7 @@ class Encoder:
         name = self.storage.put(job.name + ENDINGS[settings.format], content)
         notes = list(drawn.notes)
         if left:
-            notes.append(f"left out of the file, which holds no more: {', '.join(left)}")
+            notes.append(f"too large for the picture's file and left out: {', '.join(left)}")
         line = {**_head(job), "status": DRAWN, "file": name, "bytes": len(content), **more,
                 "width": image.width, "height": image.height, "seed": job.seed,
                 "together": drawn.together, "seconds": round(drawn.seconds, 4),

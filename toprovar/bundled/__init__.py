@@ -10,11 +10,11 @@ NAME = "infinity-emoji"
 
 
 def bundled_model() -> Path:
-    """Folder of the embedded model, for ``InfinityPipeline.from_pretrained``.
+    """The folder of the embedded model, for ``InfinityPipeline.from_folder``.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: a file of it is not as it was shipped.
+        FileNotFoundError: the model is missing from the installation.
+        ValueError: one of its files has been changed.
     """
     folder = Path(__file__).parent / NAME
     if not (folder / "model_index.json").is_file():

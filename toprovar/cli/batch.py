@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with the columns prompt and, where wanted, negative, seed, size, cfg, plan and name; "
         "other columns are carried into the manifest")
     add("--out", metavar="DIR", required=True, help="folder of the pictures and of manifest.jsonl; "
-        "the same command goes on where it stopped. Also an address that fsspec knows, such as "
+        "the same command continues where it stopped. Also an address that fsspec knows, such as "
         "s3://bucket/folder")
     add("--manifest", metavar="DIR", help="folder of the manifest, where --out is an address "
         "(default: none)")
@@ -104,7 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
         done = _drawn(arguments, batch)
     except KeyboardInterrupt:
         if not arguments.quiet:
-            print("stopped, what is finished is kept: the same command goes on", file=sys.stderr)
+            print("stopped, finished pictures are kept: run the same command again to continue",
+                  file=sys.stderr)
         raise
     sheets = _sheets(arguments, batch)
     if not arguments.quiet:
@@ -121,16 +122,16 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.workers is not None:
         whole("--workers", arguments.workers, 1)
         if arguments.ray is None:
-            raise ValueError("--workers is for --ray: without it one process draws")
+            raise ValueError("--workers needs --ray: without --ray one process draws")
     if is_address(arguments.out):
         if arguments.manifest is None:
-            raise ValueError("--out is an address: lines cannot be added to a file there, so name "
-                             "a folder for the manifest by --manifest")
+            raise ValueError("--out is an address, and the manifest cannot grow there line by "
+                             "line: name a local folder for it with --manifest")
         check_folder("--manifest", arguments.manifest)
     else:
         if arguments.manifest is not None:
-            raise ValueError("--manifest is for --out ADDRESS: in a folder the manifest lies "
-                             "beside the pictures")
+            raise ValueError("--manifest is only for --out ADDRESS: leave it out. In a folder the "
+                             "manifest lies beside the pictures")
         check_folder("--out", arguments.out)
     if names_size(arguments):
         find_size(arguments, "1M")

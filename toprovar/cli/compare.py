@@ -283,6 +283,6 @@ def _show(compared: list[Compared], how: str, notes: tuple[str, ...]) -> None:
         f"{one.equal_bits:.1%}", str(one.bit_scales),
     ) for one in compared]
     head = ("", "time", "speed-up", "predicted", "FLOPs", "SSIM", "PSNR", "latent distance",
-            "equal bits", "of scales")
+            "equal bits", "scales compared")
     every = [f"note ({one.taken.name}): {note}" for one in compared for note in one.taken.notes]
     print(safe_lines([*table(head, rows, left=(0,)), how, *notes, *every]))

@@ -57,8 +57,8 @@ def make_jobs(arguments: argparse.Namespace, out: Path) -> list[Job]:
     rows = [Row(check_prompts("the prompt", [arguments.prompt])[0])] \
         if arguments.prompts is None else read_rows(arguments.prompts)
     if len(rows) * each > MOST_PICTURES:
-        raise ValueError(f"{len(rows)} prompts by {each} pictures are {len(rows) * each}, "
-                         f"{MOST_PICTURES} at most")
+        raise ValueError(f"{len(rows)} prompts with {each} pictures each are {len(rows) * each} "
+                         f"pictures: one command draws at most {MOST_PICTURES}")
     places = iter(numbered(out, len(rows) * each))
     seeds = iter(seed_list(arguments.seed, len(rows) * each))
     jobs = []

@@ -112,7 +112,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if not arguments.mask:
         for name in ("strength", "padding_mask_crop"):
             if getattr(arguments, name) is not None:
-                raise ValueError(f"--{name.replace('_', '-')} is of a mask: give --mask as well")
+                raise ValueError(f"--{name.replace('_', '-')} needs a mask: give --mask as well")
     if arguments.strength is not None:
         share("--strength", arguments.strength)
     if arguments.padding_mask_crop is not None:

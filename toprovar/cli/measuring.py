@@ -65,8 +65,8 @@ def given_prompts(arguments: argparse.Namespace, none: bool = False) -> list[str
             lines = read_text(arguments.prompts, MOST_BYTES).splitlines()
         own = [line.strip() for line in lines if line.strip()]
         if not own:
-            raise ValueError(f"{arguments.prompts}: a file of prompts without a prompt; give a "
-                             "text file, a prompt a line")
+            raise ValueError(f"{arguments.prompts} contains no prompt: give a text file with "
+                             "one prompt a line")
         prompts += own
     if arguments.bundled is not None:
         from ..evaluation.compositional.prompts import bundled_prompts

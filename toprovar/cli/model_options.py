@@ -142,8 +142,8 @@ def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) 
         quantize_blocks(pipeline.transformer)
     allowance = Allowance.parse(arguments.memory)
     if device.type != "cuda" and allowance != Allowance():
-        raise ValueError(f"--memory {arguments.memory}: there is nothing to choose on {device}, "
-                         "leave it out")
+        raise ValueError(f"--memory {arguments.memory} has no effect on {device}: leave it out"
+                         )
     if arguments.stream is None and device.type == "cuda":
         pipeline.manage_memory(device, arguments.memory)
         return pipeline

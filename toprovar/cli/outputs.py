@@ -89,7 +89,8 @@ def _inputs(arguments: argparse.Namespace, not_read: Sequence[str]) -> list[tupl
             continue
         for text in value.split(",") if name == "strategies" else [value]:
             if os.path.isfile(text):
-                found.append((name if name == "file" else f"--{name.replace('_', '-')}",
+                flag = f"--{name.rstrip('_').replace('_', '-')}"  # from_ is --from
+                found.append((name if name == "file" else flag,
                               Path(text)))
     return found
 

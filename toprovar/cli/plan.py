@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     make = actions.add_parser("make", help="write a plan for a model and a size")
-    make.add_argument("strategy", choices=names())
-    make.add_argument("file", metavar="FILE.json")
+    make.add_argument("strategy", choices=names(), help="the strategy that makes the plan")
+    make.add_argument("file", metavar="FILE.json", help="the file to be written")
     make.add_argument("--cfg", type=float, help="guidance strength that is planned for; 1 = off "
                       "(default: the model's)")
     make.add_argument("--costs", action="store_true",
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="scales by layers, and what each scale costs (default: none)")
     add_overwrite(show)
     validate = actions.add_parser("validate", help="check a plan; 1 = it cannot be used")
-    validate.add_argument("file", metavar="FILE")
+    validate.add_argument("file", metavar="FILE", help="a plan, or a picture made with --plan")
     validate.add_argument("--embedded", action="store_true", help="check against the embedded "
                           "model (for another, --model)")
     for action in (make, validate):
@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_device(action)
     add_plan_options(make)
     diff = actions.add_parser("diff", help="what sets two plans apart; 1 = something does")
-    diff.add_argument("first", metavar="A")
-    diff.add_argument("second", metavar="B")
+    diff.add_argument("first", metavar="A", help="a plan, or a picture made with --plan")
+    diff.add_argument("second", metavar="B", help="the same")
 
 
 def run(arguments: argparse.Namespace) -> int:

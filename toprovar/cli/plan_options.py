@@ -60,11 +60,11 @@ def check_options(arguments: argparse.Namespace, strategies: Sequence[str]) -> N
             if option not in own:
                 continue
             if name not in strategies:
-                raise ValueError(f"{flag} is an option of {name}, which is not what runs here "
-                                 f"({', '.join(strategies)})")
+                raise ValueError(f"{flag} is an option of {name}, but this run uses "
+                                 f"{', '.join(strategies)}: leave it out")
             if has_target and decided:
-                raise ValueError(f"{flag} is what --speedup and --budget decide: give one or the "
-                                 "other")
+                raise ValueError(f"--speedup and --budget choose {flag} themselves: leave out one "
+                                 "of the two")
     for name in strategies:
         if name in all_strategies():
             settings, files = parsed(arguments, name)

@@ -101,6 +101,6 @@ def _row(line: int, head: list[str], cells: list[str]) -> Row:
             raise ValueError(told) from None
     name = found.get("name") or None
     if name and (FORBIDDEN & set(name) or name.startswith(".") or len(name.encode()) > 200):
-        raise ValueError(f"line {line}: {name[:80]!r} is no name of a file: leave out slashes, "
+        raise ValueError(f"line {line}: {name[:80]!r} is not a valid file name: leave out slashes, "
                          "colons and the like")
     return Row(found["prompt"], found.get("negative") or None, seed, name)

@@ -34,15 +34,18 @@ def report_table(report: RunReport) -> str:
     told = speedups(report)
     if told is not None:
         lines.append(
-            f"scale loop: predicted {told['predicted_seconds']:.3f} s, measured "
-            f"{told['seconds']:.3f} s; dense predicted {told['dense_seconds']:.3f} s: speed-up "
-            f"predicted {told['predicted']:.2f} x, measured against that {told['measured']:.2f} x "
-            "(one run, not warmed up; 'toprovar compare' runs both)"
+            f"time of the scale loop: {told['seconds']:.3f} s measured (one run, not warmed up), "
+            f"{told['predicted_seconds']:.3f} s predicted"
+        )
+        lines.append(
+            f"a dense run is predicted to take {told['dense_seconds']:.3f} s: a speed-up of "
+            f"{told['measured']:.2f} x by the measured time, {told['predicted']:.2f} x by the "
+            "predicted time ('toprovar compare' measures both runs)"
         )
     if report.dense_seconds is not None:
         seconds = loop_seconds(report)
-        how = "measured" if report.dense_measured else "foreseen from this run's full scales"
-        lines.append(f"a dense run's scale loop: {report.dense_seconds:.3f} s, {how}; this one is "
+        how = "measured" if report.dense_measured else "estimated from this run's full scales"
+        lines.append(f"a dense run takes {report.dense_seconds:.3f} s, {how}: this run is "
                      f"{report.dense_seconds / seconds:.2f} x as fast")
     return safe_lines([*lines, *(f"note: {note}" for note in report.notes)])
 

@@ -22,22 +22,29 @@ from .stack import BitStack, recorded
 
 @dataclass(frozen=True)
 class Draft:
-    """The first scales of B pictures. Small enough for a socket, a file or a PNG: 2 KiB a picture
-    up to side 16 with 32 bits a token.
+    """The first scales of B pictures, with everything that is needed to draw the others.
+
+    It takes 2 KiB a picture up to a side of 16 tokens with 32 bits a token, so it fits into a file
+    or a PNG.
 
     Attributes:
-        stack: the bits so far.
-        schedule: the size that they are of.
-        prompts, negatives: of each picture; negatives None = the learned null text.
-        seeds: of each picture.
-        params: how bits were drawn.
-        prompt_weights: whether the prompts' weights were read.
-        plan: that they were drawn with; None = dense.
-        planner: name of the strategy that plans inside the run, which must be given again to go
-            on; None = ``plan`` is all.
-        request: what the command line asked of the planner, by option; for its own use.
-        model: fingerprint of the transformer's weights.
-        version: of this package.
+        stack: the bits that have been drawn.
+        schedule: the size of the pictures.
+        prompts: the prompt of each picture.
+        negatives: the negative prompt of each picture. None = the learned empty text.
+        seeds: the seed of each picture.
+        params: the sampling parameters.
+        prompt_weights: whether weights in the prompts were read.
+        plan: the plan that the scales were drawn with. None = a dense one.
+        planner: the name of the strategy that decides inside the run; it must be given again to go
+            on. None = there was none.
+        request: options of the command line, for its own use.
+        model: the fingerprint of the transformer's weights.
+        version: the version of this package.
+
+    Raises:
+        ValueError: the numbers of pictures, prompts and seeds differ, or the bits are of another
+            size.
     """
 
     stack: BitStack
@@ -65,24 +72,27 @@ class Draft:
             raise ValueError("the sampling parameters of a draft are of another size")
 
     def __len__(self) -> int:
-        """How many pictures."""
+        """The number of pictures, B."""
         return len(self.stack)
 
     @property
     def done(self) -> int:
-        """Scales that are drawn, or were left out."""
+        """How many scales are done: drawn, or left out by the plan."""
         return len(self.stack.grids)
 
     @property
     def finished(self) -> bool:
-        """Whether no scale is missing."""
+        """Whether all scales are done."""
         return self.done == len(self.schedule)
 
     def pick(self, which: Sequence[int]) -> Draft:
-        """Some of the pictures, counted from 0.
+        """A draft of some of the pictures.
+
+        Args:
+            which: their numbers, from 0.
 
         Raises:
-            ValueError: there is no such picture.
+            ValueError: there is no such picture, or no number is given.
         """
         which = list(which)
         for n in which:
@@ -98,10 +108,10 @@ class Draft:
             seeds=tuple(self.seeds[n] for n in which))
 
     def check_model(self, transformer: InfinityTransformer) -> None:
-        """Refuse a model that did not draw this.
+        """Refuse a model that did not draw this draft.
 
         Raises:
-            ValueError: with both models' names.
+            ValueError: the fingerprints differ; the message has both.
         """
         own = model_fingerprint(transformer)
         if self.model != own:
@@ -109,8 +119,15 @@ class Draft:
                              f"{own}: load the model that drew it")
 
     def codes(self, transformer: InfinityTransformer) -> Tensor:
-        """Summed codes of what is drawn, [B, latent channels, H, W] float32: decoded, they are a
-        preview."""
+        """The summed codes of the scales that are done, [B, latent channels, H, W] float32 on the
+        model's device. The autoencoder decodes them to a preview.
+
+        Args:
+            transformer: the model that drew the draft.
+
+        Raises:
+            ValueError: it is another model.
+        """
         shape = transformer.shape
         self.check_model(transformer)
         return self.stack.to(transformer.null_text.device).summed(

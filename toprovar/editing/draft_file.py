@@ -72,12 +72,12 @@ def draft_from_bytes(content: bytes, where: str = "draft") -> Draft:
     """
     with reading(where, "draft", REMEDY):
         if len(content) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES} bytes, which none is")
+            raise ValueError(f"it is larger than {MOST_BYTES} bytes, the limit for a draft")
         tensors = load(content)  # checks that it is whole
         length = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__")
         if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-            raise ValueError("it is no draft of this program")
+            raise ValueError("it is not a draft of this program")
         if metadata.get("version") != VERSION:
             raise ValueError(f"version {metadata.get('version')!r}, this program reads version "
                              f"{VERSION}: use the release that wrote it, or a newer one")
@@ -85,7 +85,15 @@ def draft_from_bytes(content: bytes, where: str = "draft") -> Draft:
 
 
 def save_draft(draft: Draft, path: str | Path) -> None:
-    """Write a draft's file, ``.safetensors``; it is whole or absent."""
+    """Write a draft as a safetensors file. The file is complete or absent.
+
+    Args:
+        draft: what to write.
+        path: a name that ends in ``.safetensors``.
+
+    Raises:
+        ValueError: the name ends otherwise.
+    """
     path = Path(path)
     if path.suffix.lower() != ".safetensors":
         raise ValueError(f"a draft's file must end in .safetensors, or .png with a picture, got "
@@ -109,10 +117,14 @@ def save_draft_picture(draft: Draft, path: str | Path, picture: Image.Image,
 
 
 def load_draft(path: str | Path) -> Draft:
-    """Read a draft's file, or a picture that holds one.
+    """Read a draft from a safetensors file, or from a PNG that holds one (a sheet of ``toprovar
+    draft``).
+
+    Args:
+        path: a name that ends in ``.png``, or that of a safetensors file.
 
     Raises:
-        ValueError: naming the file and what is wrong with it.
+        ValueError: the file is missing, damaged, or holds no draft; the message names it.
     """
     path = Path(path)
     if path.suffix.lower() == ".png":

@@ -27,14 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Region:
-    """How a mask is taken.
+    """Details of how a mask is used.
 
     Attributes:
-        covered: share of a coarse token's area that must be inside for it to be drawn.
-        margin: tokens around the region that late scales compute, too.
-        whole_until: tokens of the shorter side up to which scales compute all tokens; later ones
-            compute the region alone. None = half of the finest scale's side. A number above that
-            side = every scale computes all.
+        covered: the share of a coarse token's area that must lie inside of the mask for the token
+            to be drawn, from 0 to below 1.
+        margin: how many tokens around the masked part the late scales compute as well.
+        whole_until: scales whose shorter side has at most this many tokens compute all of them.
+            Later scales compute the masked part and its margin alone. None = half of the finest
+            scale's side. A number above that side = every scale computes all tokens.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     covered: float = COVERED

@@ -85,7 +85,7 @@ def place(image: Any, added: tuple[int, int, int, int], height: int | None, widt
     mask = torch.ones(1, 1, *size)
     box.cut(mask).zero_()
     if not mask.any():
-        raise ValueError(f"what is added is less than a token of {TOKEN_PIXELS} pixels at "
+        raise ValueError(f"the added border is less than a token of {TOKEN_PIXELS} pixels at "
                          f"{size[1]}x{size[0]}: add more")
     return Placed(schedule, canvas, mask, box, size_notes(schedule, tall, wide))
 

@@ -75,7 +75,7 @@ class Asked:
             given = [name for name in ("strength", "mask_image", "padding_mask_crop", "blend")
                      if getattr(self, name) is not None]
             if given:
-                raise ValueError(f"{given[0]} is of a picture: give image as well")
+                raise ValueError(f"{given[0]} needs a picture: give image as well")
             return
         if self.strength is not None:
             share("strength", self.strength)
@@ -84,7 +84,7 @@ class Asked:
             if value is not None:
                 whole(name, value, 0, 4096)
                 if self.mask_image is None:
-                    raise ValueError(f"{name} is of a mask: give mask_image as well")
+                    raise ValueError(f"{name} needs a mask: give mask_image as well")
         if self.region is not None and not isinstance(self.region, Region):
             raise ValueError(f"region must be a Region, got {type(self.region).__name__}")
 
@@ -118,7 +118,7 @@ class Taken:
                             ("mask_image", 1 if self.mask is None else len(self.mask))):
             if count not in (1, len(seeds)):
                 raise ValueError(f"{name} holds {count} pictures for {len(seeds)} to be drawn: "
-                                 "give one, or as many")
+                                 "give one, or one for each")
         strength = self.asked.strength
         if strength is None:
             strength = STRENGTH if self.mask is None else 1.0

@@ -84,8 +84,8 @@ def attended_words(transformer: InfinityTransformer, source: BitStack, schedule:
         ValueError: the blocks are streamed, so their weights are not at hand.
     """
     if stream_of(transformer) is not None:
-        raise ValueError("mask_from cross-attention looks into blocks, which wait in host memory "
-                         "here: use likelihood")
+        raise ValueError("mask_from cross-attention needs the blocks on the device, but here they "
+                         "wait in host memory: use likelihood")
     device, count = transformer.null_text.device, len(source)
     text = text.to(device, torch.float32)
     chosen = torch.zeros(2 * count, max(text.lengths), device=device)

@@ -34,23 +34,39 @@ SHORTCUTS_SHA256 = "shortcuts_sha256"
 
 
 class Calibration(BaseModel):
-    """A model's calibration.
+    """What was measured of one model, for all its later plans: which layers keep detail, from which
+    scale on tokens may be dropped, and what savings do to its pictures.
+
+    It is made by :func:`toprovar.calibrate`, and found again by the fingerprint of the model's
+    weights. The properties ``beta``, ``ratio_scale``, ``ratio_reference``, ``principal_ratios``,
+    ``layer_scores`` and ``layer_classes`` are those of the entry with the most scales.
 
     Attributes:
-        model: fingerprint of the transformer; name: for the reader.
-        entries: by pixel budget. Properties named like those of an entry are of the largest one.
-        tau, crossing: of the start scale by rho (``statistics.start_scale``).
-        rho_informative: False = rho does not tell scales apart in this model; a planner goes by
-            each entry's ``start_scale`` instead. ``rho_reason`` says why.
-        rho_accuracy: balanced accuracy with which the rule told prunable scales from others;
-            0.5 = chance. ``scale_accuracy``: what one start scale for all prompts achieves.
-        target_ssim: from which on a picture counts as unharmed.
-        shortcuts: identity of the maps that choices with shortcuts use (``sparsity.shortcuts``),
-            in the file beside this one; None = there are none.
-        dropped: what dropped tokens of this model should get (``sparsity.plan.ScalePlan``).
-        alpha_min, alpha_max: default bounds of the share dropped.
-        prompts, seeds: how many were measured.
-        provenance: how the file was made (command, versions, date, parameters).
+        version: the version of the file format.
+        model: the fingerprint of the transformer's weights.
+        name: the name of the model, for the reader.
+        depth: the number of layers of the transformer.
+        entries: the measurements at each pixel budget, by its name.
+        tau: the threshold of rho for the start scale; rho is the share of tokens whose entropy is
+            below the mean of their map.
+        crossing: "rising" = pruning starts at the first scale whose rho is ``tau`` or more.
+            "falling" = at the first scale whose rho is ``tau`` or less.
+        rho_informative: False = rho does not tell the scales of this model apart. Plans then start
+            at each entry's ``start_scale``.
+        rho_reason: why that is so, in words.
+        rho_accuracy: the balanced accuracy with which the rule by rho told scales that may be
+            pruned from others; 0.5 is chance. None = not measured.
+        scale_accuracy: the balanced accuracy of one fixed start scale for all prompts. None = not
+            measured.
+        target_ssim: from this SSIM to the dense picture on a picture counts as unharmed.
+        shortcuts: the identity of the linear maps in the file of shortcuts beside this one. None =
+            there are none.
+        dropped: what dropped tokens of this model should get, as in a plan.
+        alpha_min: the default of the smallest share of tokens that is dropped from a layer.
+        alpha_max: the default of the largest share.
+        prompts: how many prompts were measured.
+        seeds: how many seeds each prompt was drawn with.
+        provenance: how the file was made: command, versions, date, parameters.
     """
 
     model_config = FROZEN
@@ -94,50 +110,63 @@ class Calibration(BaseModel):
 
     @property
     def unfinished(self) -> bool:
-        """Whether the time was over before any choice was measured, so that the prior for the
-        family knows more of what plans may leave out."""
+        """Whether the time was over before any combination of savings was measured. The prior for
+        the family then knows more about what plans may leave out."""
         return self.dropped == "exit" and not any(e.choices for e in self.entries.values())
 
     @property
     def beta(self) -> float:
+        """The strength of the layer score."""
         return self.main.beta
 
     @property
     def ratio_scale(self) -> RatioScale:
+        """Whether layer scores are made from ratios or from their logarithms."""
         return self.main.ratio_scale
 
     @property
     def ratio_reference(self) -> float:
+        """The ratio of a pure Detail layer."""
         return self.main.ratio_reference
 
     @property
     def principal_ratios(self) -> tuple[Spread, ...]:
+        """The ratio of the two largest singular values of each layer's map."""
         return self.main.principal_ratios
 
     @property
     def layer_scores(self) -> tuple[float, ...]:
+        """The score of each layer, from 0 (Global) to 1 (Detail)."""
         return self.main.layer_scores
 
     @property
     def layer_classes(self) -> tuple[LayerClass, ...]:
+        """The class of each layer: "global", "detail" or "ambiguous"."""
         return self.main.layer_classes
 
     @property
     def start_scale(self) -> dict[str, int | None]:
-        """By pixel budget."""
+        """The first scale that is pruned by default, by pixel budget."""
         return {pn: e.start_scale for pn, e in self.entries.items()}
 
     @property
     def representative_scale(self) -> dict[str, int]:
-        """By pixel budget."""
+        """The scale whose maps say which layers are Global, by pixel budget."""
         return {pn: e.representative_scale for pn, e in self.entries.items()}
 
     def entry(self, schedule: ScaleSchedule) -> tuple[ScheduleEntry, tuple[str, ...]]:
-        """The entry for a schedule, and notes on what was stretched to fit.
+        """The entry for a schedule, with notes on what was adapted to it.
 
-        Aspect ratios share an entry: scale s of every template has about as many tokens. A budget
-        that was not calibrated takes the nearest by number of scales; its start scale counts from
-        the end then, because what may be pruned depends on how many scales still follow.
+        All aspects of a pixel budget share an entry, since scale s of every aspect has about as
+        many tokens. A pixel budget that was not measured takes the entry with the nearest number of
+        scales. Its start scale then counts from the end, because it depends on how many scales
+        still follow, and it has no measured combinations of savings.
+
+        Args:
+            schedule: the scales of the run that is planned.
+
+        Returns:
+            The entry, and the notes for the report; none where nothing was adapted.
         """
         found = self.entries.get(schedule.pn)
         if found is not None:
@@ -160,12 +189,21 @@ class Calibration(BaseModel):
         return entry, (f"not calibrated for {schedule.pn}: taken from {found.pn}",)
 
     def to_json(self) -> dict[str, Any]:
+        """The calibration as values that ``json`` can write."""
         return self.model_dump(mode="json")
 
     @classmethod
     def from_json(cls, values: Any, where: str = "calibration") -> Calibration:
-        """Check and build; a ValueError names the first fault. Values that carry their SHA-256 must
-        be those that were saved."""
+        """Check values and build the calibration.
+
+        Args:
+            values: what ``json.load`` returns. Values with an entry ``sha256`` must be those that
+                were saved with it.
+            where: a name of the source for the message.
+
+        Raises:
+            ValueError: the values are no calibration; the message names the first fault.
+        """
         with reading(where, "calibration", REMEDY):
             values = unsealed(values)
             if isinstance(values, dict):
@@ -174,8 +212,17 @@ class Calibration(BaseModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
-        """Read a file; a ValueError as of :meth:`from_json`, or if the file of shortcuts beside it
-        is not the one that it was saved with. Files of before there were checksums are read too."""
+        """Read a file that :meth:`save` wrote.
+
+        Files from before checksums were introduced are read too.
+
+        Args:
+            path: the JSON file. Its shortcuts lie beside it, with the ending ``.safetensors``.
+
+        Raises:
+            ValueError: the file is missing or damaged, or the file of shortcuts beside it is not
+                the one that it was saved with. The message names the file.
+        """
         with reading(path, "calibration", REMEDY):
             values = read_json(path, MOST_BYTES)
         found = cls.from_json(values, str(path))
@@ -188,8 +235,13 @@ class Calibration(BaseModel):
         return found
 
     def save(self, path: str | Path) -> None:
-        """Write a file with the SHA-256 of its contents, and of its shortcuts if they lie in
-        :func:`shortcuts_beside` already."""
+        """Write the calibration as a JSON file with the SHA-256 of its contents. The file is
+        complete or absent.
+
+        Args:
+            path: where to write. Where the calibration has shortcuts, save their file first, to the
+                same place with the ending ``.safetensors``: its SHA-256 is written down, too.
+        """
         values, beside = self.to_json(), shortcuts_beside(path)
         if self.shortcuts and beside.is_file():
             values[SHORTCUTS_SHA256] = file_sha256(beside)

@@ -56,13 +56,17 @@ def deviations(trace: EntropyTrace, image: int, scales: Sequence[int], layers: S
 def entropy_maps(trace: EntropyTrace, image: int = 0, scales: Sequence[int] | None = None,
                  layers: Sequence[int] | None = None, picture: Image.Image | None = None
                  ) -> Image.Image:
-    """Scales across, layers down, each map's deviation from its own mean under one colour bar:
-    dark = focused, bright = diffuse.
+    """Draw the entropy maps of one picture: a column for each scale, a row for each layer.
+
+    A map shows how far each token's entropy lies from the mean of its map, in nats. All maps share
+    one colour bar: dark = focused, bright = diffuse.
 
     Args:
-        scales: default: the last six with at least 4 tokens a side.
-        layers: default: at most six, evenly spread.
-        picture: shown in front of the maps.
+        trace: the entropies.
+        image: the number of the picture in the trace, counted from 0.
+        scales: numbers of scales. None = the last six with at least 4 tokens a side.
+        layers: numbers of layers. None = at most six, evenly spread.
+        picture: a picture that is shown in front of the maps.
     """
     if scales is None:
         scales = [s for s in trace.scales if min(trace.about.grids[s]) >= 4][-6:] or trace.scales

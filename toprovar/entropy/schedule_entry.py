@@ -38,7 +38,12 @@ class Grown(BaseModel):
 
 
 class Spread(BaseModel):
-    """A mean and the standard deviation over prompts."""
+    """A mean over prompts and its standard deviation.
+
+    Attributes:
+        mean: the mean.
+        sd: the standard deviation.
+    """
 
     model_config = FROZEN
 
@@ -47,16 +52,24 @@ class Spread(BaseModel):
 
 
 class ScaleStatistics(BaseModel):
-    """One scale, over layers and prompts.
+    """Measurements of one scale, over its layers and the prompts.
 
     Attributes:
-        entropy: mean over tokens and layers, nats; relative: the same over log(keys).
-        rho: share of tokens below their own map's mean, mean over layers; None for one token.
-        spread: std(H) / mean(H) of a map; skew: see ``statistics.quantile_skew``.
-        follows: correlation with the upsampled map of the scale before; None at the first scales.
-        exit_ssim: SSIM to the dense picture when this scale and all later ones are not run.
-        pruned_ssim: the same when this scale and all later ones run on a share of their tokens.
-            None where it was not measured.
+        grid: the tokens of the scale: rows, then columns.
+        entropy: the attention entropy in nats, the mean over tokens and layers.
+        relative: the same divided by the logarithm of the number of keys, so that 1 is the most
+            that is possible.
+        rho: the share of tokens below the mean of their own entropy map, the mean over layers. None
+            = the scale has one token.
+        spread: the standard deviation of a map divided by its mean.
+        skew: how lopsided the values of a map are, from -1 to 1; see
+            ``entropy.statistics.quantile_skew``.
+        follows: the correlation of a map with the enlarged map of the scale before. None at the
+            first scales.
+        exit_ssim: SSIM to the dense picture when this scale and all later ones are not run. None =
+            not measured.
+        pruned_ssim: SSIM to the dense picture when this scale and all later ones run on a part of
+            their tokens. None = not measured.
     """
 
     model_config = FROZEN
@@ -73,17 +86,21 @@ class ScaleStatistics(BaseModel):
 
 
 class Choice(Grown):
-    """A way to do less that was tried.
+    """One combination of savings that the calibration measured. Plans for a budget are made from
+    these.
 
     Attributes:
-        guided: scales at the start that run with guidance.
-        skipped: scales that are not run, ascending.
-        shortcuts: (scale, layers that its shortcut leaves out), ascending.
-        likeness: mean likeness to the dense pictures (``evaluation.metrics.likeness``); ssim: mean
-            SSIM.
-        pictures: how many were measured; half_width: of the 95 % interval of the mean likeness.
-            None in files of before, as is the next.
-        time: measured share of the dense run's time on the device of the calibration.
+        guided: how many scales at the start run with guidance.
+        skipped: the scales that are not run, in ascending order.
+        shortcuts: pairs (scale, how many layers its shortcut leaves out), in ascending order.
+        likeness: the mean likeness to the dense pictures: SSIM times the root of the sharpness kept
+            (``evaluation.metrics.likeness``).
+        ssim: the mean SSIM to the dense pictures.
+        pictures: how many pictures were measured. Missing in older files.
+        half_width: the half-width of the 95 % interval of the mean likeness. Missing in older
+            files.
+        time: the measured time as a share of the dense run's, on the device of the calibration.
+            Missing in older files.
     """
 
     added: ClassVar[frozenset[str]] = frozenset({"pictures", "half_width", "time"})
@@ -99,17 +116,19 @@ class Choice(Grown):
 
 
 class SelectionWorth(BaseModel):
-    """What choosing tokens by entropy is worth on one schedule, against choosing them at random, at
-    the counts of plans.
+    """How much pictures gain when tokens are chosen by entropy rather than at random, at the
+    numbers of tokens that plans use.
 
     Attributes:
         rule: the cheapest rule that is as good as the best: "entropy" or "random".
-        gain: mean over pictures of the likeness with entropy less that with random tokens.
-        half_width: of the 95 % interval of the gain (paired, Student's t); None for fewer than two
-            pictures.
-        pictures: how many were compared.
-        share: of the last scale's tokens that were worked on.
-        decided: whether the interval says which it is; else entropy is used.
+        gain: the mean over pictures of the likeness with entropy less the likeness with random
+            tokens.
+        half_width: the half-width of the 95 % interval of the gain (paired, Student's t). None =
+            fewer than two pictures.
+        pictures: how many pictures were compared.
+        share: the share of the last scale's tokens that were worked on.
+        decided: whether the interval is narrow enough to say which rule it is. If not, plans use
+            entropy.
     """
 
     model_config = FROZEN
@@ -123,31 +142,41 @@ class SelectionWorth(BaseModel):
 
     @property
     def used(self) -> Literal["entropy", "random"]:
-        """The rule that plans go by."""
+        """The rule that plans use."""
         return self.rule if self.decided else "entropy"
 
 
 class ScheduleEntry(Grown):
-    """A model on one schedule.
+    """The measurements of a model at one pixel budget.
 
     Attributes:
-        start_scale: the first scale to be pruned by default; None = prune nothing.
-        start_reason: why this one, in words.
-        unconditional_off: scales at the end whose guidance may be left out.
-        choices: what was tried of running fewer scales, and fewer with guidance; a plan for a
-            budget takes the best that it can pay.
-        mixing_gain: of letting half the last scale's tokens, by entropy, take a longer shortcut,
-            over half-way between the two choices: a share of what lies between them.
-        selection: whether it matters which of the last scale's tokens are worked on; None = not
+        pn: the pixel budget, such as "0.25M".
+        template: the aspect, height divided by width, at which it was measured.
+        scales: measurements of every scale.
+        start_scale: the first scale that is pruned by default, counted from 0. None = no scale is.
+        start_reason: why it is this scale, in words.
+        unconditional_off: how many scales at the end may run without guidance.
+        choices: the combinations of fewer scales, fewer guided scales and shortcuts that were
+            measured. A plan for a budget takes the best that the budget pays for.
+        mixing_gain: how much better than half-way between two combinations a plan is in which half
+            of the last scale's tokens, chosen by entropy, take the longer shortcut; as a share of
+            the distance between the two.
+        selection: whether it matters which tokens of the last scale are worked on. None = not
             measured.
-        representative_scale: the scale whose maps say which layers are Global.
-        order_stability: mean Spearman correlation of the layers' order between prompts, there.
-        beta, ratio_reference: of ``statistics.layer_score``.
-        class_low, class_high: scores up to which a layer is Global, and from which it is Detail.
-        principal_ratios: sigma_1 / sigma_2 of each layer: geometric mean over prompts, and the
-            standard deviation of its natural logarithm.
-        layer_scores: R of each layer, 1 = Detail.
-        layer_classes: "ambiguous" where the score lies between, or prompts do not agree.
+        representative_scale: the scale whose entropy maps say which layers are Global.
+        order_stability: the mean Spearman correlation between prompts of the order of the layers,
+            at that scale.
+        beta: the strength of the layer score; see ``entropy.statistics.layer_score``.
+        ratio_scale: whether the layer score is made from the ratio of the singular values ("raw")
+            or from its logarithm ("log").
+        ratio_reference: with "log", the ratio of a pure Detail layer.
+        class_low: up to this score a layer is Global.
+        class_high: from this score on a layer is Detail.
+        principal_ratios: the largest singular value of each layer's map divided by the second: the
+            geometric mean over prompts, and the standard deviation of its natural logarithm.
+        layer_scores: the score of each layer, from 0 (Global) to 1 (Detail).
+        layer_classes: "global", "detail", or "ambiguous" where the score lies between the two
+            bounds or prompts disagree.
     """
 
     added: ClassVar[frozenset[str]] = frozenset({"selection"})

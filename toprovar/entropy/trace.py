@@ -28,11 +28,12 @@ Place = tuple[int, int]
 
 
 class TraceRecorder:
-    """Takes the entropies that a run measures.
+    """Records the attention entropies of a run. Give it as ``watch`` to a call or a
+    ``SamplingRun``, then take the result with :meth:`trace`. Use a new recorder for every run.
 
     Args:
-        scales, layers: what to measure; None = all.
-        heads: keep the heads apart.
+        scales, layers: numbers of the scales and layers to measure, from 0. None = all.
+        heads: True = keep the entropy of every attention head. False = take the mean over heads.
     """
 
     def __init__(self, scales: Iterable[int] | None = None, layers: Iterable[int] | None = None,
@@ -43,16 +44,22 @@ class TraceRecorder:
         self.maps: dict[Place, Tensor] = {}
 
     def wants(self, scale: int, layer: int) -> bool:
-        """Whether this (scale, layer) is to be measured."""
+        """Whether the entropy of a scale and layer is measured."""
         return ((self.scales is None or scale in self.scales)
                 and (self.layers is None or layer in self.layers))
 
     def record(self, scale: int, layer: int, grid: tuple[int, int], entropy: Tensor) -> None:
-        """Take one map; it is copied and stays on its device until :meth:`trace`.
+        """Take one map. It is copied, and stays on its device until :meth:`trace`. The run calls
+        this.
 
         Args:
-            grid: (h, w) of the scale, h w = N.
-            entropy: [B, N] of the conditional rows, mean over heads; [B, H, N] where ``heads``.
+            scale, layer: the place of the map.
+            grid: (h, w), the rows and columns of tokens of the scale; N = h w.
+            entropy: [B, N] of the conditional rows, in nats, the mean over heads; [B, H, N] with
+                ``heads``, H being the number of heads.
+
+        Raises:
+            ValueError: the tensor has another shape, or this place has been recorded before.
         """
         dims = 3 if self.heads else 2
         if entropy.ndim != dims or entropy.shape[-1] != grid[0] * grid[1]:
@@ -77,17 +84,21 @@ class TraceRecorder:
         params: Mapping[str, Any] | None = None,
         edits: bool = False,
     ) -> EntropyTrace:
-        """What was recorded, on the CPU.
+        """The recorded entropies on the CPU, with a description of the run.
 
         Args:
-            depth: layers of the model.
-            kept: tokens processed, [scale][layer]; None = all. From it follow the keys that a
-                query sees.
-            prompts, seeds: one for each image, where known.
-            model: fingerprint.
-            params: of the sampling.
-            edits: whether queries see a source picture's keys as well, in the first layer those of
-                its average at the scale's grid (``sampling.source_cache``).
+            schedule: the scales of the run.
+            depth: the number of layers of the model.
+            kept: how many tokens were worked on, [scale][layer], from which the number of keys of a
+                query follows. None = all tokens.
+            prompts, seeds: one for each image, where they are known.
+            model: the fingerprint of the model.
+            params: the sampling parameters.
+            edits: True = the model edits pictures, so queries also see the keys of the source
+                picture.
+
+        Raises:
+            ValueError: nothing was recorded.
         """
         if not self.maps:
             raise ValueError("nothing was recorded: the run measured none of the scales and "
@@ -140,13 +151,18 @@ class TraceInfo(BaseModel):
 
 @dataclass(frozen=True)
 class EntropyTrace:
-    """Entropy maps of B images.
+    """Attention entropies of B images: how widely the attention of each token is spread. 0 = a
+    token looks at a single key.
 
     Attributes:
-        maps: (scale, layer) -> [B, h, w], or [B, H, h, w] where ``about.heads``; float32, nats,
-            on the CPU. NaN = a token that a sparse run never measured. Not to be changed.
-        keys: (scale, layer) -> keys that each query saw, M; log M is the entropy's upper bound.
-        about: the run.
+        maps: (scale, layer) -> [B, h, w] float32 in nats on the CPU; [B, H, h, w] where
+            ``about.heads``. NaN = a token that a run with a plan never measured. Do not change the
+            tensors.
+        keys: (scale, layer) -> M, how many keys a query saw. The largest possible entropy is log M.
+        about: a description of the run: model, prompts, seeds, sizes and versions.
+
+    Raises:
+        ValueError: maps and description do not go together, or a value is out of range.
     """
 
     maps: Mapping[Place, Tensor]
@@ -198,24 +214,25 @@ class EntropyTrace:
 
     @property
     def images(self) -> int:
+        """The number of images, B."""
         return next(iter(self.maps.values())).shape[0]
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """Scales with at least one map."""
+        """The scales that have at least one map."""
         return tuple(sorted({s for s, _ in self._places}))
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Layers with at least one map."""
+        """The layers that have at least one map."""
         return tuple(sorted({layer for _, layer in self._places}))
 
     def layers_at(self, scale: int) -> tuple[int, ...]:
-        """Layers that have a map of this scale."""
+        """The layers that have a map of this scale."""
         return tuple(layer for s, layer in self._places if s == scale)
 
     def map(self, scale: int, layer: int) -> Tensor:
-        """[B, h, w], mean over heads."""
+        """The map of a scale and layer, [B, h, w] float32 in nats, the mean over heads."""
         try:
             entropy = self.maps[scale, layer]
         except KeyError:
@@ -224,12 +241,14 @@ class EntropyTrace:
         return entropy.mean(1) if self.about.heads else entropy
 
     def stack(self, scale: int, layers: Sequence[int] | None = None) -> Tensor:
-        """[B, L, h, w] of the layers given, or of all that were recorded at this scale."""
+        """The maps of a scale, [B, L, h, w] float32 in nats: of the given layers, or of all that
+        were recorded."""
         return torch.stack([self.map(scale, n) for n in layers or self.layers_at(scale)], 1)
 
     def mean_over(self, scales: Iterable[int] | None = None, layers: Iterable[int] | None = None
                   ) -> Tensor:
-        """[B] float64, mean over the tokens of all maps of these scales and layers."""
+        """The mean entropy of each image, [B] float64 in nats, over the tokens of all maps of these
+        scales and layers. None = all of them."""
         scales = self.scales if scales is None else set(scales)
         layers = self.layers if layers is None else set(layers)
         found = [self.map(*p).double().flatten(1) for p in self._places
@@ -239,12 +258,17 @@ class EntropyTrace:
         return torch.cat(found, 1).mean(1)
 
     def relative(self, scale: int, layer: int) -> Tensor:
-        """[B, h, w], H / log M in [0, 1]; zeros where there is one key."""
+        """A map divided by log M, its largest possible value: [B, h, w] float32 from 0 to 1. Zeros
+        where a query sees one key."""
         return self.map(scale, layer) / max(math.log(self.keys[scale, layer]), 1e-30)
 
     @staticmethod
     def join(traces: Sequence[EntropyTrace]) -> EntropyTrace:
-        """One trace of all images. The runs must have measured the same."""
+        """One trace of the images of several traces.
+
+        Raises:
+            ValueError: the traces are of different models, sizes, parameters or places.
+        """
         if not traces:
             raise ValueError("there are no traces to join")
         first = traces[0]
@@ -262,7 +286,8 @@ class EntropyTrace:
         return EntropyTrace(maps, first.keys, about)
 
     def save(self, path: str | Path) -> None:
-        """One safetensors file: maps as "entropy.SCALE.LAYER", all else as JSON in its header."""
+        """Write the trace as one safetensors file. Its tensors are called "entropy.SCALE.LAYER",
+        and its header holds everything else as JSON. The file is complete or absent."""
         header = {"about": self.about.model_dump(mode="json"),
                   "keys": {f"{s}.{n}": count for (s, n), count in self.keys.items()}}
         tensors = {f"entropy.{s}.{n}": m.contiguous() for (s, n), m in self.maps.items()}
@@ -270,8 +295,11 @@ class EntropyTrace:
 
     @staticmethod
     def load(path: str | Path) -> EntropyTrace:
-        """Read what :meth:`save` wrote; a ValueError that names the file and the fault if it is
-        anything else."""
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            ValueError: the file is missing, damaged, or no entropy trace; the message names it.
+        """
         with reading(path, "entropy trace", "make one with 'toprovar analyze --out DIR'"):
             with safe_open(path, "pt") as file:
                 text = (file.metadata() or {}).get("toprovar")

@@ -15,9 +15,10 @@ WIDEST = 16_000
 
 def picture_grid(images: Sequence[Image.Image], captions: Sequence[str], side: int = 256
                  ) -> Image.Image:
-    """A sheet of pictures of any sizes, as square as can be.
+    """Lay pictures of any sizes out on one sheet, which is nearly square.
 
     Args:
+        images: the pictures.
         captions: one for each picture; what is too long for a line is cut.
         side: pixels along the longer side of a picture; fewer where so many would not fit on a
             sheet of ``WIDEST`` pixels a side.

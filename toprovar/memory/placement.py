@@ -104,7 +104,7 @@ class MemoryPlan:
             parts.append(f"decoded in tiles of {own.tile} latent pixels")
         how = ", ".join(parts) or "everything stays on the device"
         end = "" if self.fits else ": more than there is"
-        return f"{told(self.peak)} foreseen of {told(self.available)}{end}; {how}"
+        return f"{told(self.peak)} expected of {told(self.available)} available{end}; {how}"
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Allowance:
         else:
             raise ValueError(f"memory must be {WORDS}, got {text!r}")
         if limit == 0:
-            raise ValueError(f"memory must be {WORDS}, got {text!r}: nothing runs in no memory")
+            raise ValueError(f"memory must be {WORDS}, got {text!r}: the size must be above 0")
         return Allowance(means, limit)
 
     def __str__(self) -> str:

@@ -202,7 +202,7 @@ class Residency:
             foreseen = min(getattr(plan.peaks, stage), plan.available)
             self._ceilings[stage] = int(LOWERED * min(
                 foreseen, self._ceilings.get(stage, foreseen)))
-        logger.warning("memory ran out (%s): going on with less", error.partition("\n")[0])
+        logger.warning("memory ran out (%s): continuing with less", error.partition("\n")[0])
 
     def leave(self) -> None:
         """Take the parts out of this care: all of them can be moved again as they are used to."""

@@ -120,8 +120,23 @@ class Decoder(nn.Module):
 
 
 class InfinityAutoencoder(ModelMixin, ConfigMixin):
-    """Weights of a BSQ autoencoder; arguments as in
-    :class:`~toprovar.models.config.AutoencoderConfig`."""
+    """The autoencoder with binary spherical quantisation (BSQ): it makes codes of pixels, and
+    pixels of codes.
+
+    Args:
+        latent_channels: the number of bits of a latent pixel, d.
+        base_channels: the width of the finest level.
+        channel_multipliers: the width of each level as a multiple of ``base_channels``, from the
+            finest level on.
+        blocks_per_level: how many residual blocks a level of the encoder has; the decoder has one
+            more.
+        stride: how many pixels of the picture a latent pixel stands for, along each side.
+        stem_patch: how many pixels along each side are folded into channels before the first
+            convolution. 1 = none, as in every released model.
+
+    Raises:
+        ValueError: the numbers do not go together.
+    """
 
     _supports_gradient_checkpointing = False
     _no_split_modules: ClassVar[list[str]] = ["Level"]
@@ -146,16 +161,19 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_shape(cls, shape: AutoencoderConfig) -> InfinityAutoencoder:
+        """An autoencoder of this shape, before its weights are loaded."""
         return cls(**shape.to_dict())
 
     def encode(self, image: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """[B, 3, H, W] in [-1, 1], H and W multiples of the stride -> [B, d, H/stride, W/stride].
-
-        The latent is not yet quantised: see :mod:`toprovar.models.quantizer`.
+        """Encode pictures. The latents are not quantised yet.
 
         Args:
-            dtype: to compute in, with a copy of the encoder's weights where theirs is another;
-                None = theirs.
+            image: [B, 3, H, W] in [-1, 1]; H and W are multiples of the stride.
+            dtype: the dtype to compute in. Where it is not that of the weights, the encoder's
+                weights are copied. None = the dtype of the weights.
+
+        Returns:
+            [B, d, H / stride, W / stride].
         """
         if image.ndim != 4 or image.shape[1] != 3 or any(
             size % self.shape.stride for size in image.shape[-2:]
@@ -175,16 +193,18 @@ class InfinityAutoencoder(ModelMixin, ConfigMixin):
     def decode(
         self, codes: Tensor, tile: int | None = None, *, graph: bool | None = None
     ) -> Tensor:
-        """[B, d, h, w] summed codes -> [B, 3, H, W] float32 clamped to [-1, 1].
-
-        Weights in half precision on an NVIDIA GPU are decoded by
-        :class:`~toprovar.models.fast_decoder.FastDecoder`, except where gradients are on.
+        """Decode summed codes to pictures.
 
         Args:
-            tile: decode in overlapping tiles of this many latent pixels a side, to bound memory;
-                a little off the whole decode (see :mod:`toprovar.models.tiling`). None = whole.
-            graph: record the fast decoder as a CUDA graph when a shape is met for the second time,
-                and replay it from then on (None); False = never.
+            codes: [B, d, h, w].
+            tile: the side, in latent pixels, of overlapping tiles that are decoded one by one. This
+                needs less memory and changes pixels a little. None = decode the whole picture at
+                once.
+            graph: None = on an NVIDIA GPU in half precision, record the decoder as a CUDA graph
+                when a shape comes for the second time, and replay it from then on. False = never.
+
+        Returns:
+            [B, 3, H, W] float32 in [-1, 1].
         """
         if codes.ndim != 4 or codes.shape[1] != self.shape.latent_channels:
             raise ValueError(

@@ -59,11 +59,32 @@ class TextContext:
 
 
 class InfinityTransformer(ModelMixin, ConfigMixin):
-    """Weights of an Infinity transformer.
+    """The weights of an Infinity transformer. ``SamplingRun`` runs it; it has no ``forward`` of its
+    own.
 
-    The arguments are those of :class:`~toprovar.models.config.TransformerConfig`. In half
-    precision only the blocks are narrow: norms, modulation, text projections and head keep
-    float32, as in the official inference.
+    In half precision only the blocks are narrow. Norms, modulation, text projections and the head
+    keep float32, as in the official inference.
+
+    Args:
+        depth: the number of blocks.
+        width: the number of channels C of the residual.
+        num_heads: the number of attention heads. The size of a head, C / num_heads, is a multiple
+            of 4.
+        bits_per_token: the number of bits d that are predicted for each token.
+        text_channels: the number of channels of the text encoder's features.
+        text_max_length: the number of rows of the learned empty text.
+        pool_heads: the number of heads of the text pooling. 0 = as in the official code.
+        mlp_hidden: the hidden width of the feed-forward. 0 = as in the official code.
+        spatial_patchify: True = a token holds 2 x 2 latent pixels, as in the 8B models.
+        block_chunks: into how many groups the official checkpoint puts its blocks.
+        level_embed_every_chunk: True = the level embedding is added before every group. False =
+            before the first block alone, as in every released model.
+        num_levels: the number of rows of the level embedding, the most scales that the model can
+            run.
+        family: "infinity" = the model draws from text. "varedit" = it edits a picture.
+
+    Raises:
+        ValueError: the numbers do not go together.
     """
 
     _keep_in_fp32_modules: ClassVar[list[str]] = [
@@ -113,11 +134,12 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
 
     @classmethod
     def from_shape(cls, shape: TransformerConfig) -> InfinityTransformer:
+        """A transformer of this shape, before its weights are loaded."""
         return cls(**shape.to_dict())
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The dtype of the blocks' matrix products."""
+        """The dtype of the matrix products of the blocks."""
         return self.block(0).dtype
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -127,10 +149,15 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
         return found
 
     def block(self, layer: int) -> Block:
+        """A block by its number, from 0."""
         return self.blocks[layer]  # type: ignore[return-value]  # nn.ModuleList is untyped
 
     def null_rows(self, lengths: tuple[int, ...]) -> PackedText:
-        """Null text of given lengths: the first rows of the learned table."""
+        """The learned empty text, cut to the given lengths in text tokens.
+
+        Raises:
+            ValueError: a length is more than the model has rows.
+        """
         longest, available = max(lengths), self.null_text.shape[0]
         if longest > available:
             raise ValueError(
@@ -140,10 +167,13 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
         return PackedText(torch.cat([self.null_text[:n].float() for n in lengths]), lengths)
 
     def prepare_text(self, text: PackedText) -> TextContext:
-        """All that depends on the text alone.
+        """Compute everything that depends on the text alone, once for a run.
 
         Args:
-            text: raw text-encoder features of all R rows, conditional rows first.
+            text: the text encoder's features of all R rows, conditional rows first.
+
+        Raises:
+            ValueError: the features have another number of channels than the model expects.
         """
         if text.features.shape[1] != self.shape.text_channels:
             raise ValueError(
@@ -170,14 +200,15 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
         )
 
     def first_tokens(self, text: TextEnds) -> Tensor:
-        """Input of scale 0, before the level embedding: [R, 1, C] float32."""
+        """The input of the first scale, before the level embedding: [R, 1, C] float32."""
         return text.pooled[:, None] + self.start.float()
 
     def embed_codes(self, codes: Tensor) -> Tensor:
-        """Input of a later scale, before the level embedding.
+        """The input of a later scale, before the level embedding.
 
         Args:
-            codes: [B, d, h, w] summed codes resampled to the scale (already folded for patchify).
+            codes: [B, d, h, w], the summed codes, resampled to the grid of the scale and, with
+                ``spatial_patchify``, already folded.
 
         Returns:
             [B, h w, C] float32.
@@ -185,7 +216,15 @@ class InfinityTransformer(ModelMixin, ConfigMixin):
         return linear_fp32(codes.flatten(2).transpose(1, 2), self.token_embed)
 
     def logits(self, x: Tensor, text: TextEnds) -> Tensor:
-        """[R, N, C] residual -> [R, N, 2 d] float32; entry 2 j + c is the logit of bit j = c."""
+        """The logits of the bits.
+
+        Args:
+            x: [R, N, C], the residual after the last block.
+            text: the result of :meth:`prepare_text`.
+
+        Returns:
+            [R, N, 2 d] float32. Entry 2 j + c is the logit of bit j being c.
+        """
         gain, shift = text.head
         rows = x.shape[0]
         return linear_fp32(modulated_norm(x, gain[:rows], shift[:rows], torch.float32), self.head)

@@ -12,16 +12,21 @@ from .report import ScaleReport
 
 @dataclass(frozen=True)
 class ScaleState:
-    """What a run hands out after each scale.
+    """The state of a run after a scale.
 
     Attributes:
-        index: the scale, from 0; ``total`` scales in all.
-        logits: [B, N, 2 d] float32 after temperature and guidance.
-        bits: [B, N, d] uint8.
-        summed_codes: [B, latent channels, H, W] so far; the run's own tensor, not to be changed.
-        kept: per layer, indices of the tokens it kept: [n], or [R, n]; layers that kept all, or
-            pick tokens for each sub-layer, are absent.
-        stayed: [B, N] bool, tokens that added their codes, where others left the scale; None = all.
+        index: the number of the scale, from 0.
+        total: how many scales the schedule has.
+        grid: the rows and columns of tokens of the scale.
+        logits: [B, N, 2 d] float32, after temperature and guidance.
+        bits: [B, N, d] uint8, the bits that were drawn.
+        summed_codes: [B, latent channels, H, W] float32, the sum of all codes so far. It is the
+            run's own tensor: do not change it.
+        report: the part of the report that is about this scale.
+        kept: by layer, the indices of the tokens that it worked on: [n], or [R, n]. Layers that
+            worked on all tokens, or chose tokens anew inside the block, are missing.
+        stayed: [B, N] bool, the tokens that added their codes to the picture. None = all tokens
+            did.
     """
 
     index: int

@@ -18,19 +18,25 @@ Mode = Literal["sample", "greedy"]
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """Parameters that decide the picture.
+    """The parameters that decide which picture is drawn.
 
     Attributes:
         schedule: the scales to run.
-        cfg: guidance strength per scale; one number stands for all. 1 = none at that scale.
-        tau: temperature per scale; one number stands for all.
-        cfg_insertion_layer: where guidance is applied: 0 = on the logits; -k = after layer
-            depth - k, at which both halves become the mixture. Several may be given.
-        top_k: 0 = off; with two classes a bit, only 1 has an effect.
-        top_p: 0 = off.
-        mode: "sample" or "greedy".
-        away: how far guidance leads away from a second description, where a run is given one: its
-            difference from the prompt is added to the logits so many times.
+        cfg: the strength of guidance, 0 or more, one number or one for each scale. 1 = no guidance
+            at that scale.
+        tau: the temperature, above 0, one number or one for each scale.
+        cfg_insertion_layer: where guidance is applied; several places may be given. 0 = on the
+            logits. -k = after layer depth - k, where the conditional and the unconditional row are
+            both replaced by their mixture.
+        top_k: how many of the likeliest values are drawn from; 0 = all. A bit has two values, so
+            only 1 has an effect.
+        top_p: draw from the likeliest values that have this share of the probability; 0 = all.
+        mode: "sample" = draw bits at random. "greedy" = take the likelier value of every bit.
+        away: how strongly guidance leads away from a second description, where the run has one: its
+            difference from the prompt is added to the logits this many times.
+
+    Raises:
+        ValueError: a value is out of range; the message names it.
     """
 
     schedule: ScaleSchedule
@@ -62,21 +68,29 @@ class SamplingParams:
 
     @property
     def cfg_list(self) -> tuple[float, ...]:
-        """Guidance of each scale."""
+        """The guidance of each scale."""
         return per_scale("cfg", self.cfg, len(self.schedule))
 
     @property
     def tau_list(self) -> tuple[float, ...]:
-        """Temperature of each scale."""
+        """The temperature of each scale."""
         return per_scale("tau", self.tau, len(self.schedule))
 
     @property
     def guided(self) -> bool:
-        """Whether any scale needs the unconditional half."""
+        """Whether any scale has guidance, so that unconditional rows are run."""
         return any(c != 1 for c in self.cfg_list)
 
     def mixing_layers(self, depth: int) -> frozenset[int]:
-        """Layers after which the halves are mixed. Layer 0 cannot be chosen (official rule)."""
+        """The layers after which guidance mixes the rows, for a model of this depth.
+
+        Args:
+            depth: the number of layers of the model.
+
+        Raises:
+            ValueError: ``cfg_insertion_layer`` names a layer that the model does not have, or layer
+                0, which the official code excludes.
+        """
         layers = [depth + item for item in self.cfg_insertion_layer if item < 0]
         for layer in layers:
             if layer <= 0:
@@ -87,6 +101,7 @@ class SamplingParams:
         return frozenset(layers)
 
     def to_json(self) -> dict[str, Any]:
+        """The parameters as values that ``json`` can write."""
         values = dataclasses.asdict(self)
         values["schedule"] = self.schedule.to_json()
         if not self.away:  # of edits alone
@@ -96,24 +111,31 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a run computes; none of it is meant to change the picture.
+    """How a run computes. None of these options is meant to change what a picture shows; number
+    formats other than the default change pixels a little.
 
     Attributes:
-        cache_dtype: dtype of the KV cache and of attention; None = that of the blocks.
-            ``torch.float8_e4m3fn`` keeps keys and values in 8 bits and widens each layer's part
-            for its attention.
-        residual_dtype: dtype of the residual stream. float32 is the exact choice. The blocks'
-            half-precision dtype saves memory traffic on large GPUs.
-        attention_backend: see :mod:`toprovar.ops.attention`.
-        piece_tokens: most tokens a matrix product works on at once on a CPU, so that intermediates
-            stay in its cache; None = chosen here.
-        hosted_layers: layers whose keys and values wait in host memory between their turns, spread
-            over the depth (``HostedCache``); a plan that bounds the caches of layers has no need
-            of it. 0 = all on the device.
-        graphs: record each scale once and replay it for every later picture of the same size and
-            plan; None = where that is possible. The KV cache stays on the device then. False also
-            keeps a pipeline from recording its text encoder and its VAE.
-        fused: blocks in few passes (see ``FusedRunner``); None = on CUDA devices.
+        cache_dtype: the dtype of the KV cache and of the attention. None = the dtype of the blocks.
+            ``torch.float8_e4m3fn`` keeps keys and values in 8 bits and widens the part of each
+            layer for its attention.
+        residual_dtype: the dtype of the residual stream. float32 is exact. The half-precision dtype
+            of the blocks saves memory traffic on large GPUs.
+        attention_backend: the kernel of the attention: "auto", "flash", "efficient", "cudnn" or
+            "math". "auto" lets torch choose.
+        piece_tokens: on a CPU, the most tokens that a matrix product works on at once, so that
+            intermediate values stay in its cache. None = chosen here.
+        hosted_layers: how many layers, spread over the depth, keep their keys and values in host
+            memory between their turns. 0 = all keys stay on the device. A plan that bounds the
+            caches of layers does not need it.
+        graphs: None = record each scale once as a CUDA graph, where that is possible, and replay it
+            for later pictures of the same size and plan. True = the same, and an error where it is
+            not possible. False = never; the pipeline then does not record its text encoder and its
+            autoencoder either.
+        fused: True = compute the blocks in few passes with the fused kernels. None = on CUDA
+            devices.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     cache_dtype: torch.dtype | None = None
@@ -136,6 +158,7 @@ class EngineOptions:
             raise ValueError(f"hosted_layers must be 0 or more, got {self.hosted_layers}")
 
     def piece_for(self, device: torch.device) -> int:
+        """The most tokens that a matrix product works on at once on a device."""
         if self.piece_tokens is not None:
             return self.piece_tokens
         return 1024 if device.type == "cpu" else 1 << 30

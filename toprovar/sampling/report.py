@@ -64,23 +64,32 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A finished run.
+    """What a run did and what it cost.
 
     Attributes:
-        plan: name of the strategy; used_plan: the plan as it was at the end of the run.
-        token_layers: rows x tokens x layers processed, those of a source picture among them, and
-            dense_token_layers those of a dense run: their quotient is the work saved, before any
-            measurement.
-        kv_bytes: size of the KV cache.
-        replayed_scales: scales that were recorded in an earlier run and replayed in this one.
-        recorded_scales: scales that this run recorded for later ones.
-        dense_seconds: of a dense run's scale loop, to compare ``seconds["scales"]`` with; None
-            where it is not known. ``dense_measured``: whether it is from dense runs on this device,
-            or foreseen from this run's full scales.
-        memory: what was planned of the device's memory, in one line; empty where nobody planned.
-        source: what a source picture took; None = there was none. ``seconds["scales"]`` has its
-            time, too.
-        notes: why something was done other than asked, in words.
+        plan: the name of the strategy.
+        params: the sampling parameters as JSON values.
+        scales: a report of each scale.
+        images: how many images were drawn together.
+        rows: how many rows were run; with guidance, two for each image.
+        device: the device.
+        dtype: the dtype of the blocks.
+        cache_dtype: the dtype of the KV cache.
+        attention_backend: the kernel of the attention.
+        kv_bytes: the size of the KV cache in bytes.
+        seed: the seed or seeds that the call was given. None = it was given generators.
+        seconds: times in seconds by the name of the part, such as "text", "scales" and "decode".
+        notes: remarks, such as why something was done otherwise than the caller wanted.
+        used_plan: the plan as it was at the end of the run.
+        replayed_scales: how many scales were replayed from the recordings of an earlier run.
+        recorded_scales: how many scales this run recorded for later runs.
+        dense_seconds: the time of a dense run's scale loop, to compare ``seconds["scales"]`` with.
+            None = not known.
+        dense_measured: True = that time was measured on this device. False = it was estimated from
+            the scales that this run ran in full.
+        memory: how the device's memory was planned, in one line. Empty = it was not planned.
+        source: what the source picture of an edit took; ``seconds["scales"]`` includes its time.
+            None = there was none.
     """
 
     plan: str
@@ -106,10 +115,13 @@ class RunReport:
 
     @property
     def token_layers(self) -> int:
+        """The number of (row, token, layer) triples that were processed, those of a source picture
+        included. Divided by ``dense_token_layers`` it is the share of the work that was done."""
         return sum(s.rows * sum(s.kept) for s in self.scales) + self._of_source
 
     @property
     def dense_token_layers(self) -> int:
+        """The same for a run that leaves nothing out."""
         scales = sum(self.rows * s.tokens * len(s.kept) for s in self.scales)
         return scales + self._of_source
 
@@ -118,6 +130,7 @@ class RunReport:
         return 0 if self.source is None else self.source.token_layers
 
     def to_json(self) -> dict[str, Any]:
+        """The report as values that ``json`` can write, without the plan's scales."""
         values = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "used_plan"
         }

@@ -44,31 +44,44 @@ from .workspace import give_back
 
 
 class SamplingRun:
-    """One sampling run.
+    """One sampling run: from text features to the summed codes of B pictures.
+
+    Iterate over it to run scale after scale; each step gives a ``ScaleState``. Stop iterating to
+    end the run early. The run owns everything that changes while it samples: KV cache, random
+    numbers, entropy maps and report. ``summed_codes`` [B, latent channels, H, W] float32 is what
+    has been drawn so far; the autoencoder decodes it.
 
     Args:
-        transformer: borrowed, not changed.
-        text: features of the B prompts (raw text-encoder output).
+        transformer: the model. The run only reads it, so several runs may share one.
+        text: the text features of the B prompts.
         params: what to sample.
-        negative: features in place of the learned null text, one for all or one per prompt.
-        source: of a model that edits a picture (VAREdit): the encoder's features of one picture
-            for all, or one per prompt, [1 or B, latent channels, H, W] at the schedule's size.
-        plan: which tokens to process: a ``SparsityPlan``, or a strategy that plans inside the run;
-            None = all.
-        generators: one for all images (the official order), or one per image; None = torch's own.
-        options: how to compute.
-        choose: decides the bits instead of the sampler that ``params`` ask for.
-        check: called before every layer; an exception it raises ends the run.
-        probe: looks into every block.
-        watch: gets the entropies it wants.
-        selector: picks tokens in place of the plan's rules.
-        slower: see ``RunContext``.
-        draws: random numbers of scales that work on mixtures; None = by the seeds of
-            ``generators``.
-        held: what is kept of another picture.
-        near: by scale, [B, N] float32 distances in tokens from where the run works, 0 there: of
-            scales that the plan restricts to it (``sparsity.restricted``).
-        away: features of descriptions to steer away from by ``params.away``, one a prompt.
+        negative: text features in place of the learned empty text, one for all prompts or one for
+            each.
+        source: for a VAREdit model: the encoder's features of the picture to edit, [1 or B, latent
+            channels, H, W] at the size of the schedule.
+        plan: which work is left out: a ``SparsityPlan``, or a planner that decides inside the run.
+            None = nothing is left out.
+        generators: one random generator for all images in turn, as in the official code, or one for
+            each image. None = torch's own.
+        options: how the run computes.
+        choose: a function that chooses the bits, in place of the sampler that ``params`` describe.
+        check: a function that is called before every layer. An exception that it raises ends the
+            run.
+        probe: an object that looks into every block, without changing it.
+        watch: an object that gets the entropies of the attention, such as a ``TraceRecorder``.
+        selector: an object that chooses tokens in place of the plan's rules.
+        slower: a function that tells from earlier runs whether a plan is slower than a dense run on
+            this device; see ``RunContext``.
+        draws: the random numbers of scales that work on mixtures of tokens. None = from the seeds
+            of ``generators``.
+        held: what is kept of another picture, for edits.
+        near: for edits: by scale, [B, N] float32, the distance in tokens of each token from the
+            part that is drawn, 0 inside of it.
+        away: for edits: the text features of descriptions to steer away from, one for each prompt.
+
+    Raises:
+        ValueError: the schedule has more scales than the model knows, or the plan does not fit
+            model and schedule.
     """
 
     runs_again: ClassVar[bool] = False
@@ -178,6 +191,7 @@ class SamplingRun:
                                     self.check if own is None else None)
 
     def __iter__(self) -> Iterator[ScaleState]:
+        """Run the scales in turn. Scales that the plan leaves out give no state."""
         try:
             self.read_source()
             for scale in range(len(self.params.schedule)):
@@ -193,8 +207,9 @@ class SamplingRun:
                 self._leave()
 
     def read_source(self) -> None:
-        """Before the first scale: pass the source picture's tokens through the blocks, for their
-        keys and values. Does nothing where there is no source, or where that was done."""
+        """Pass the tokens of the source picture through the blocks, so that the KV cache holds
+        their keys and values. Iterating does this before the first scale; it is done once, and does
+        nothing without a source."""
         if self._source is None or self.source_report is not None:
             return
         with torch.inference_mode(), attention_ops.held_to(self.backend):
@@ -202,13 +217,14 @@ class SamplingRun:
                                               self._computed)
 
     def continue_from(self, codes: Tensor) -> None:
-        """Between two scales: go on from other summed codes than the run's own.
+        """Go on from other summed codes than the run's own. Call it between two scales.
 
         Args:
-            codes: [B, latent channels, H, W] as ``summed_codes``, of any dtype, on any device.
+            codes: [B, latent channels, H, W], the shape of ``summed_codes``, of any dtype and on
+                any device.
 
         Raises:
-            ValueError: they have another shape, or values that are not finite.
+            ValueError: the codes have another shape, or values that are not finite.
         """
         check_latents(codes, self.summed_codes.shape)
         with torch.inference_mode():
@@ -217,11 +233,11 @@ class SamplingRun:
                 self.workspace.codes.copy_(self.summed_codes)
 
     def report(self, wait: bool = True) -> RunReport:
-        """What has been run so far.
+        """The report of the scales that have been run so far.
 
         Args:
-            wait: for the device, to know how long scales took there; if not, ``clock.timed`` puts
-                the times in later.
+            wait: True = wait for the device, so that the report has the times of the scales. False
+                = do not wait; ``clock.timed`` adds the times later.
         """
         plan = self.plan_state.plan
         report = RunReport(

@@ -121,7 +121,8 @@ def unconditional_text(transformer: InfinityTransformer, text: PackedText,
         negative = negative.repeat_each(len(text))
     if len(negative) != len(text):
         raise ValueError(
-            f"{len(negative)} negative prompts for {len(text)} prompts: give one, or as many"
+            f"{len(negative)} negative prompts for {len(text)} prompts: give one, or one for "
+            "each"
         )
     return negative.to(transformer.null_text.device, torch.float32)
 

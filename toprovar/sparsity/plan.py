@@ -32,10 +32,14 @@ __all__ = ["FROZEN", "PLAN_VERSION", "Dropped", "ModelTag", "PredictedCost", "Re
 
 
 class ModelTag(BaseModel):
-    """The model that a plan was made for.
+    """The model that a plan was made for. A model of another shape is refused. Other weights of the
+    same shape are accepted with a note.
 
     Attributes:
-        fingerprint: of the weights, or None when the plan does not depend on them.
+        depth: the number of layers.
+        width: the number of channels of the residual.
+        num_heads: the number of attention heads.
+        fingerprint: the fingerprint of the weights. None = the plan does not depend on them.
     """
 
     model_config = FROZEN
@@ -52,12 +56,19 @@ class ModelTag(BaseModel):
 
 
 class PredictedCost(BaseModel):
-    """What a plan is expected to cost; shares are of a dense run of one image with guidance.
+    """What a plan is expected to cost. A share compares it with a dense run of one image with
+    guidance.
 
     Attributes:
-        token_layers: (row, token, layer) products processed.
-        flops: of all blocks and the head; kv_bytes: KV cache at 16 bits a value.
-        seconds, dense_seconds: from a cost model of a device, if there was one.
+        token_layers: the number of (row, token, layer) triples that are processed.
+        token_layer_share: the same as a share of the dense run's.
+        flops: the floating-point operations of all blocks and of the head.
+        flop_share: the same as a share of the dense run's.
+        kv_bytes: the size of the KV cache in bytes, at 16 bits a value.
+        kv_share: the same as a share of the dense run's.
+        seconds: the time of the scale loop by a cost model of a device. None = there was none.
+        dense_seconds: the time of the dense run's scale loop by the same cost model.
+        device: the name of that device.
     """
 
     model_config = FROZEN
@@ -74,25 +85,38 @@ class PredictedCost(BaseModel):
 
     @property
     def speedup(self) -> float | None:
-        """Of the scale loop."""
+        """How many times as fast as the dense run the scale loop is; None without a cost model."""
         if self.seconds is None or self.dense_seconds is None:
             return None
         return self.dense_seconds / self.seconds
 
 
 class SparsityPlan(BaseModel):
-    """A whole run's plan.
+    """What a sampling run leaves out: for every scale and layer, how many tokens it works on.
+
+    A plan holds no prompt, seed of a picture or batch size, so one plan serves all of them. It
+    cannot be changed; ``model_copy(update={...})`` makes a changed copy. A run accepts it only for
+    a model of the same shape and a schedule of the same grids (:meth:`check_fits`).
 
     Attributes:
-        strategy: who made it.
-        parameters: with which settings.
-        model: for which model.
-        schedule: name of the schedule ("0.25M 1.000"), for the reader; the grids decide.
-        shortcuts: identity of the maps that scales with a shortcut use.
-        scales: one entry for every scale of the schedule.
-        seed: of the rule "random".
-        provenance: where the settings come from (calibration, prompts, versions).
-        notes: why something is not as one might expect, in words.
+        version: the version of the file format.
+        strategy: the name of the strategy that made the plan, or a text of your own.
+        parameters: the settings of that strategy.
+        model: the model that the plan is for.
+        schedule: the pixel budget and the aspect ("0.25M 1.0"), for the reader. The grids of the
+            scales decide.
+        scales: one entry for every scale of the schedule, from the coarsest to the finest.
+        shortcuts: the identity of the linear maps that scales with a shortcut use. The maps lie in
+            the file beside the model's calibration. None = no scale has a shortcut.
+        seed: the seed of the rule "random". All pictures of the plan keep the same tokens, on every
+            device.
+        predicted: the expected cost.
+        provenance: where the settings come from: calibration, prompts, versions.
+        notes: remarks for the reader, such as a budget that could not be met.
+
+    Raises:
+        ValueError: the fields do not go together, such as more kept tokens than a scale has. It is
+            pydantic's ``ValidationError``, and names the place.
     """
 
     model_config = FROZEN
@@ -110,7 +134,8 @@ class SparsityPlan(BaseModel):
     notes: tuple[str, ...] = ()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; what was worked out of other scales is not taken over."""
+        """A copy with some fields changed, as pydantic makes it. ``compiled`` and ``counts`` of the
+        copy follow its own scales."""
         copied = super().model_copy(update=update, deep=deep)
         if update and "scales" in update:
             for worked_out in ("compiled", "counts"):
@@ -119,31 +144,33 @@ class SparsityPlan(BaseModel):
 
     @cached_property
     def compiled(self) -> CompiledPlan:
-        """What the plan comes to, block by block."""
+        """One step for every scale and layer, as the run executes them."""
         return compile_scales(self.scales)
 
     @cached_property
     def counts(self) -> tuple[tuple[int, ...], ...]:
-        """Tokens processed, [scale][layer]; zeros where a scale is not run."""
+        """How many tokens are processed, [scale][layer]; zeros where a scale is not run."""
         return tuple(s.keep if s.run else (0,) * len(s.keep) for s in self.scales)
 
     @property
     def dense(self) -> bool:
+        """Whether the plan leaves nothing out."""
         return all(s.run and s.guided and not s.sparse for s in self.scales)
 
     # A plan made beforehand is a planner, too: that of a run which depends on nothing.
 
     @property
     def name(self) -> str:
+        """The strategy's name."""
         return self.strategy
 
     @property
     def adaptive(self) -> bool:
-        """Whether the plan depends on the run: no."""
+        """Always False: a plan was made before the run and does not depend on it."""
         return False
 
     def start(self, context: RunContext) -> PlanState:
-        """A run that follows this plan."""
+        """The state of one run that follows this plan; the sampling loop calls it."""
         return PlanState(self)
 
     @model_validator(mode="after")
@@ -153,10 +180,18 @@ class SparsityPlan(BaseModel):
 
     def check_fits(self, shape: TransformerConfig, schedule: ScaleSchedule,
                    fingerprint: str | None = None) -> tuple[str, ...]:
-        """Refuse a model or schedule that the plan was not made for.
+        """Refuse a model or a schedule that the plan was not made for.
+
+        Args:
+            shape: the shape of the model that is to run.
+            schedule: the scales of the run.
+            fingerprint: of the model's weights; None = they are not compared.
 
         Returns:
-            Notes on what fits but is worth knowing.
+            Notes for the report, such as that the weights are others than the plan's.
+
+        Raises:
+            ValueError: the model's shape or the schedule's grids differ from the plan's.
         """
         own, strategy = self.model, one_line(self.strategy)  # out of a file
         for name, mine, theirs in (

@@ -17,12 +17,17 @@ REMEDY = "make one with 'toprovar plan make'"
 
 
 def save_plan(plan: SparsityPlan, path: str | Path) -> None:
-    """Write ``plan``; the file is whole or absent."""
+    """Write a plan as a JSON file. The file is complete or absent."""
     replace_file(path, (json.dumps(plan_to_json(plan), indent=1) + "\n").encode())
 
 
 def load_plan(path: str | Path) -> SparsityPlan:
-    """Read a plan; a ValueError names the first fault."""
+    """Read a plan from a JSON file.
+
+    Raises:
+        ValueError: the file is missing, too large, or no valid plan; the message names it and the
+            first fault.
+    """
     with reading(path, "sparsity plan", REMEDY):
         values = read_json(path, MOST_BYTES)
     return plan_from_json(values, str(path))

@@ -20,11 +20,13 @@ BAR = 150.0
 
 
 def plan_picture(plan: SparsityPlan, title: str | None = None) -> Image.Image:
-    """Heat grid of the share of tokens kept at every (scale, layer), with each scale's share of a
-    dense run's FLOPs as a bar: pale = dense, filled = this plan.
+    """Draw a plan as a grid: the share of tokens that each layer keeps at each scale.
+
+    A bar at each scale has its share of a dense run's FLOPs: pale = dense, filled = this plan.
 
     Args:
-        title: default: strategy, schedule and predicted cost.
+        plan: the plan.
+        title: a title. None = the strategy, the schedule and the predicted cost.
     """
     count, depth = len(plan.scales), plan.model.depth
     column = max(16.0, min(34.0, 620 / depth))

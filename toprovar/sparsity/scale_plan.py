@@ -33,35 +33,48 @@ class ScalePlan(BaseModel):
     """One scale of a plan.
 
     Attributes:
-        grid: tokens (down, across).
-        run: False = the scale is not run at all; its codes are left out of the sum.
-        keep: tokens that each layer works on, 0 (layer not run) to all.
-        rule: which tokens are kept.
-        per: "block" = a token is kept or dropped for a whole block; "sublayer" = chosen anew
-            before attention, cross-attention and feed-forward.
-        rows: "shared" = both guidance rows of an image keep the same tokens; "separate" = each
-            its own.
-        dropped: what a dropped token gets: nothing ("identity"), or the update that the same
-            layer gave at an earlier scale, resized ("cached"). "exit": tokens are chosen once for
-            all layers, and dropped ones leave the scale: they add no codes to the picture.
-            "shortcut": tokens are chosen once, and dropped ones are predicted to the first layer
-            that keeps all (``rejoin``), from which on all are worked on.
-        guide: with "exit" and "shortcut", layers whose entropy maps choose together; empty = all.
-        source: the scale whose updates are used; None = the latest, refreshed as it goes.
-        shortcut: layers at the start that are not run (their keep is 0): the residual after them
-            is predicted, from the scale's input and the residual there of the latest scale before
-            (``shortcuts``).
-        resize: how updates are brought to this scale's grid.
-        region: side of the regions, in tokens, that must keep a minimum; 0 = none.
-        min_per_region: tokens kept in every region at least.
-        unconditional: False = only the conditional row is run, without guidance.
-        conditional: False = only the unconditional row is run, without guidance (what a guidance
-            of 0 comes to). A run without unconditional rows runs its conditional ones.
-        cache: keys that each layer's cache holds for later scales once this one is done, at most;
-            they are chosen as ``key_selection`` says. Empty = all stay.
-        window: which keys attention sees; None = all in the cache.
-        special: what layers do in place of keeping some tokens and dropping others; ``keep`` then
-            says on how many they work. None = nothing special.
+        grid: the tokens of the scale: rows, then columns.
+        keep: how many tokens each layer works on, one number for every layer: from 0 (the layer
+            is not run) to all tokens of the scale.
+        run: False = the scale is not run at all. It adds no codes to the picture.
+        rule: how the tokens that a layer works on are chosen. "entropy": the tokens of the lowest
+            attention entropy. "change": the tokens where the scale before changed the summed
+            codes most (LD-Pruning, arXiv 2606.00310). "variance": the tokens farthest from the
+            mean token, by squared distance (FastVAR, arXiv 2503.23367). "random": at random, by
+            the plan's ``seed``. "entropy_reversed": the tokens of the highest entropy, as a
+            control for experiments.
+        per: "block" = the tokens are chosen once for a whole block. "sublayer" = they are chosen
+            anew before the attention, the cross-attention and the feed-forward of a block.
+        rows: "shared" = the guided and the unguided row of an image keep the same tokens.
+            "separate" = each row chooses its own.
+        dropped: what a dropped token, one that a layer does not work on, gets from that layer.
+            "identity": nothing is added to it. "cached": the update that the same layer gave at an
+            earlier scale, resized to this grid. "exit": the tokens are chosen once for all layers,
+            and dropped tokens leave the scale: they add no codes to the picture. "shortcut": the
+            tokens are chosen once, and the residuals of dropped tokens are predicted up to the
+            first layer that keeps all tokens; from this layer on all tokens are worked on.
+        source: with "cached", the scale whose updates are used. None = the latest update of every
+            token: a scale that works on a token refreshes it.
+        shortcut: how many layers at the start are not run; their ``keep`` is 0. The residual
+            after them is predicted by linear maps of the model, from what a token sees around
+            itself at this scale and at the latest scale before it.
+        guide: with "exit" and "shortcut", the layers whose entropy maps choose the tokens. Each
+            map is taken in deviations from its own mean. Empty = all layers.
+        resize: how cached updates are resized to this scale's grid.
+        region: side, in tokens, of square regions that must each keep some tokens. 0 = there is
+            no such minimum.
+        min_per_region: how many tokens every region keeps at least.
+        unconditional: False = only the conditional row is run, without guidance. The
+            unconditional row cannot come back at a later scale.
+        conditional: False = only the unconditional row is run, which is what a guidance of 0
+            amounts to. In a run without guidance the conditional row runs instead.
+        cache: the most keys that each layer's cache holds for later scales once this scale is
+            done, one number for every layer. Sixteen tokens of the scale observe: their own keys
+            stay, and of the other keys those that the observers' queries match best (ScaleKV,
+            arXiv 2505.19602). Empty = all keys stay.
+        window: which keys attention sees. None = all keys in the cache.
+        special: a step that replaces keeping and dropping tokens; ``keep`` then says on how many
+            mixtures a layer works. None = there is no such step.
     """
 
     model_config = FROZEN
@@ -93,6 +106,7 @@ class ScalePlan(BaseModel):
 
     @property
     def tokens(self) -> int:
+        """How many tokens the scale has."""
         return self.grid[0] * self.grid[1]
 
     @property

@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class AttentionWindow(BaseModel):
-    """Attention sees all keys of the first scales, and of every later scale, its own included, the
-    keys around a token's own place in the picture (``ops.sparse_attention``).
+    """Attention sees all keys of the first scales. Of every later scale, its own included, it sees
+    the keys around the place of the token (``ops.sparse_attention``). Layers of such a scale must
+    work on all tokens.
 
     Attributes:
-        sinks: scales at the start of the schedule that are seen whole.
-        radius: tokens of the scale that is looked at, beyond the place of a tile of 8 x 8 tokens.
+        sinks: how many scales at the start of the schedule are seen whole.
+        radius: how many tokens the window reaches beyond the place of the token's tile of 8 x 8
+            tokens, counted in tokens of the scale that is looked at.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,17 +26,19 @@ class AttentionWindow(BaseModel):
 
 
 class Mixtures(BaseModel):
-    """Layers work on a few random mixtures of all tokens, in groups of layers that follow another.
+    """Layers work on a few random mixtures of all tokens, in groups of layers (FasterVAR, arXiv
+    2512.16483).
 
-    Before each group, as many places as the layers keep tokens are drawn with probability
-    proportional to the tokens' squared norm, and all tokens are mixed into as many. The group's
-    layers take the mixtures for the scale's first tokens, and their keys join the cache. After the
-    group the mixtures are written to the drawn places; all other tokens get the residual that the
-    latest scale before had after the same layer, resized by area averaging. The random numbers
-    follow from the picture's seed.
+    Before each group, as many places are drawn as the layers keep tokens. The probability of a
+    place is proportional to the squared norm of its token. All tokens are then mixed into as many
+    mixtures. The layers of the group take these for the first tokens of the scale, and the keys of
+    the mixtures join the cache. After the group the mixtures are written to the drawn places. All
+    other tokens get the residual that the latest scale before had after the same layer, resized by
+    area averaging. The random numbers follow from the picture's seed.
 
     Attributes:
-        groups: layers of each group, first to last.
+        kind: the name of this step.
+        groups: how many layers each group has, from the first group to the last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -12,7 +12,7 @@ class Dense(Strategy[Settings]):
     """Every token in every layer at every scale."""
 
     name: ClassVar[str] = "dense"
-    summary: ClassVar[str] = "nothing is left out"
+    summary: ClassVar[str] = "leaves nothing out"
     rank: ClassVar[int] = 0
     targets: ClassVar[bool] = False
 

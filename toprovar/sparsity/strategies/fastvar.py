@@ -126,7 +126,7 @@ class FastVarSettings(Settings):
     drop: Annotated[tuple[Share, ...], Option(
         "share of tokens dropped on the last scales, such as 0.4,0.5,1,1; 1 = not run (default: "
         "the official ones)", flag="--drop", metavar="LIST", decided=True,
-        tooltip="Share of tokens dropped on the last scales; 1 = not run.",
+        tooltip="Share of tokens dropped on each of the last scales. 1 = the scale is not run.",
     )] = OFFICIAL_DROP
 
 
@@ -145,7 +145,7 @@ class FastVar(Strategy[FastVarSettings]):
     """As published, and turned up or down for a target."""
 
     name: ClassVar[str] = "fastvar"
-    summary: ClassVar[str] = "fixed shares of the last scales' tokens are dropped"
+    summary: ClassVar[str] = "drops fixed shares of the last scales' tokens"
     settings: ClassVar[type[Settings]] = FastVarSettings
     recordings: ClassVar[Recordings | None] = Recordings(_recorded, _known)
     rank: ClassVar[int] = 2

@@ -37,15 +37,15 @@ class LdPruningSettings(Settings):
         guidance_below: see ``GuidanceStop``; None = guidance ends where ``unguided`` says.
     """
 
-    scales: Annotated[int, Option("scales at the end that are pruned", metavar="N")] = Field(
+    scales: Annotated[int, Option("how many scales at the end drop tokens", metavar="N")] = Field(
         default=3, ge=1, le=12)
     keep: Annotated[float, Option(
-        "share of the first pruned scale's tokens that stay", step=0.05, decided=True)] = Field(
+        "share of tokens kept on the first of these scales", step=0.05, decided=True)] = Field(
         default=0.6, ge=0, le=1)
     falloff: Annotated[float, Option(
-        "factor on that share from one scale to the next", step=0.05, advanced=True)] = Field(
-        default=0.7, ge=0, le=1)
-    unguided: Annotated[int, Option("scales at the end that run without guidance",
+        "the share is multiplied by this from each scale to the next", step=0.05,
+        advanced=True)] = Field(default=0.7, ge=0, le=1)
+    unguided: Annotated[int, Option("how many scales at the end run without guidance",
                                     metavar="N")] = Field(default=3, ge=0, le=12)
     guidance_below: Annotated[float | None, Option(
         "end guidance inside the run, where the two rows' probabilities of a bit differ by less "
@@ -82,7 +82,7 @@ class LdPruning(Strategy[LdPruningSettings]):
     """The rule, and turned up or down for a target."""
 
     name: ClassVar[str] = "ldpruning"
-    summary: ClassVar[str] = "late scales work where the latent still changes"
+    summary: ClassVar[str] = "late scales compute only tokens whose latent still changes"
     settings: ClassVar[type[Settings]] = LdPruningSettings
     rank: ClassVar[int] = 6
     since: ClassVar[int] = 2

@@ -70,8 +70,8 @@ class ScaleKVSettings(Settings):
     """
 
     share: Annotated[float, Option(
-        "share of the dense KV cache's keys that layers hold between scales", metavar="SHARE",
-        step=0.05)] = Field(default=SHARE, ge=0.02, le=1)
+        "share of the keys of a dense run's KV cache that layers keep between scales",
+        metavar="SHARE", step=0.05)] = Field(default=SHARE, ge=0.02, le=1)
     drafters: Annotated[tuple[LayerNumber, ...] | None, Option(
         "layers that hold nearly all their keys, such as 0,23", metavar="LAYERS",
         unset="as published for 32 and 40 layers, else the first layer", node=False,
@@ -82,7 +82,7 @@ class ScaleKV(Strategy[ScaleKVSettings]):
     """Less memory; less work only in attention."""
 
     name: ClassVar[str] = "scalekv"
-    summary: ClassVar[str] = "a memory mode, layers hold few keys of earlier scales"
+    summary: ClassVar[str] = "saves memory; layers keep few keys of earlier scales"
     settings: ClassVar[type[Settings]] = ScaleKVSettings
     rank: ClassVar[int] = 7
     since: ClassVar[int] = 3

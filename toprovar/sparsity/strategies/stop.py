@@ -63,14 +63,16 @@ class StopSettings(Settings):
 
     side: Annotated[int, Option(
         "side of the last scale that is run, in tokens of the square 1M schedule (64 a side)",
-        metavar="N", decided=True)] = Field(default=DEFAULT_SIDE, ge=1, le=FULL_SIDE)
+        "Side of the last scale that is run, in tokens. It is counted as in the square 1M size, "
+        "whose last scale has 64 tokens a side.", metavar="N", decided=True)] = Field(
+            default=DEFAULT_SIDE, ge=1, le=FULL_SIDE)
 
 
 class Stop(Strategy[StopSettings]):
     """The baseline of methods that leave out the last scales."""
 
     name: ClassVar[str] = "stop"
-    summary: ClassVar[str] = "the last scales are not run, nothing else is left out"
+    summary: ClassVar[str] = "leaves out the last scales and nothing else"
     settings: ClassVar[type[Settings]] = StopSettings
     rank: ClassVar[int] = 4
     since: ClassVar[int] = 2

@@ -71,22 +71,25 @@ class WindowSettings(Settings):
     """
 
     radius: Annotated[int | None, Option(
-        "tokens that a window reaches beyond a tile of 8 x 8 tokens, at the scale looked at",
-        "Tokens that a window reaches beyond a tile of 8 x 8 tokens, at the scale looked at; "
-        "0 = an eighth of the last scale's side, at least 4.",
+        "tokens that a window reaches beyond a tile of 8 x 8 tokens, on the scale attended to",
+        "How many tokens a window reaches beyond a tile of 8 x 8 tokens, counted on the scale that "
+        "is attended to. 0 = an eighth of the last scale's side, but at least 4.",
         metavar="N", decided=True, unset="an eighth of the last scale's side, at least 4",
         node_unset=0)] = Field(default=None, ge=1, le=256)
-    scales: Annotated[int, Option("scales at the end that see windows", metavar="N")] = Field(
+    scales: Annotated[int, Option("how many scales at the end attend through windows",
+                                  metavar="N")] = Field(
         default=SCALES, ge=0, le=32)
-    sinks: Annotated[int, Option("scales at the start that are seen whole", metavar="N",
-                                 advanced=True)] = Field(default=SINKS, ge=0, le=32)
+    sinks: Annotated[int, Option(
+        "how many scales at the start are always attended to in full", metavar="N",
+        advanced=True)] = Field(default=SINKS, ge=0, le=32)
 
 
 class WindowStrategy(Strategy[WindowSettings]):
     """Less work in attention, nowhere else."""
 
     name: ClassVar[str] = "window"
-    summary: ClassVar[str] = "attention of the last scales sees a window of each earlier scale"
+    summary: ClassVar[str] = (
+        "on the last scales, a token attends only to its surroundings on earlier scales")
     settings: ClassVar[type[Settings]] = WindowSettings
     rank: ClassVar[int] = 8
     since: ClassVar[int] = 3

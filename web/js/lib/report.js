@@ -54,7 +54,7 @@ export class ReportPanel extends Panel {
 function besideDense(run, loop) {
   if (!finite(run.dense_seconds) || !(loop > 0)) return [];
   const times = (run.dense_seconds / loop).toFixed(2);
-  const how = run.dense_measured ? "measured" : "foreseen from this run's full scales";
+  const how = run.dense_measured ? "measured" : "estimated from this run's full scales";
   const recorded = run.recorded_scales > 0
     ? `; ${run.recorded_scales} scales were recorded for later runs, which takes time once` : "";
   return [h("p", { class: "tpv-said" }, `${times < 1 ? "slower than dense: " : ""}${

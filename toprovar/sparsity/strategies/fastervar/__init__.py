@@ -117,13 +117,16 @@ class FasterVarSettings(Settings):
 
     alpha: Annotated[Alpha, Option(
         "share of the features' energy that the mixtures keep, by the published table of ranks",
-        decided=True)] = OFFICIAL_ALPHA
+        "Share of the features' energy that the mixtures keep. It selects a row of the published "
+        "table of ranks.", decided=True)] = OFFICIAL_ALPHA
     skipped: Annotated[int, Option(
-        "scales at the end that are not run", metavar="N", advanced=True)] = Field(
+        "how many scales at the end are not run", metavar="N", advanced=True)] = Field(
         default=OFFICIAL_SKIPPED, ge=0, le=LATE - 1)
     guided: Annotated[bool, Option(
-        "whether the last scales keep guidance; as published they run the unconditional row alone",
-        advanced=True)] = False
+        "whether the last three scales keep guidance; as published, only their unconditional half "
+        "runs",
+        "Whether the last three scales keep guidance. The published method runs only the "
+        "unconditional half there.", advanced=True)] = False
 
 
 def _recorded(run: Mapping[str, Any], shape: TransformerConfig, schedule: ScaleSchedule,
@@ -138,7 +141,7 @@ class FasterVar(Strategy[FasterVarSettings]):
     """As published, and by other rows of its table for a target."""
 
     name: ClassVar[str] = "fastervar"
-    summary: ClassVar[str] = "a late scale works on random mixtures of its tokens"
+    summary: ClassVar[str] = "one late scale computes random mixtures of its tokens"
     settings: ClassVar[type[Settings]] = FasterVarSettings
     recordings: ClassVar[Recordings | None] = Recordings(_recorded, weights_from="infinity_1m")
     rank: ClassVar[int] = 5

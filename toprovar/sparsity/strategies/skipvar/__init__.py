@@ -37,12 +37,14 @@ class SkipVarSettings(Settings):
         "which scales are left out, or lose guidance", flag=None, node_default="skip",
         labels={"skip": "skip last scales", "uncond": "last scales without guidance"},
         decided=True,
-        tooltip="adaptive decides inside the run, by a model fitted to these weights (toprovar "
-                "fit-skipvar); without one it does not run the last scale.",
+        tooltip="What is left out at the end. adaptive decides during the run, by a model fitted "
+                "to these weights with 'toprovar fit-skipvar'. If there is none, the last scale is "
+                "not run.",
     )] = "adaptive"
     scales: Annotated[int, Option(
         "how many scales at the end a fixed policy is about", flag=None, decided=True,
-        tooltip="How many scales at the end the fixed policies are about.",
+        tooltip="How many scales at the end are left out or run without guidance. adaptive does "
+                "not use it.",
     )] = Field(default=1, ge=0, le=CLASSES[-1])
 
     @model_validator(mode="before")
@@ -109,7 +111,7 @@ class SkipVar(Strategy[SkipVarSettings]):
     """As published, with its fixed policies for targets."""
 
     name: ClassVar[str] = "skipvar"
-    summary: ClassVar[str] = "the last scales, or their guidance, are left out"
+    summary: ClassVar[str] = "leaves out the last scales, or guidance on them"
     settings: ClassVar[type[Settings]] = SkipVarSettings
     rank: ClassVar[int] = 3
     since: ClassVar[int] = 1

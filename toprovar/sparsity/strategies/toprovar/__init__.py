@@ -54,7 +54,7 @@ class ToProVar(Strategy[ToProVarSettings]):
     """One plan for all prompts, or one for each, inside its run."""
 
     name: ClassVar[str] = "toprovar"
-    summary: ClassVar[str] = "attention entropy says what needs no work"
+    summary: ClassVar[str] = "drops tokens by their attention entropy"
     settings: ClassVar[type[Settings]] = ToProVarSettings
     resources: ClassVar[tuple[Resource, ...]] = (CALIBRATION,)
     rank: ClassVar[int] = 1

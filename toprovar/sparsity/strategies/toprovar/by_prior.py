@@ -33,8 +33,8 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
         "guide": () if settings.dimensions == "scale+token" else prior.guiding(shape.depth),
         "provenance": {"prior": prior.name, "measured_on": list(prior.models)},
     }
-    better = "it was measured on models that draw from text, none that edits pictures" \
-        if shape.edits else "'toprovar calibrate' measures what the model itself bears"
+    better = "the prior was measured on models that draw from text, on none that edits pictures" \
+        if shape.edits else "'toprovar calibrate' measures what this model can leave out"
     note = f"this model has no calibration: planned by the prior for {prior.name}; {better}"
     choices, (whole, strength) = prior.choices(count), prior.default(count)
     off, settings = settings.unconditional_off, settled(settings, None, None)

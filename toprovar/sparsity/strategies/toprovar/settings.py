@@ -75,70 +75,81 @@ class ToProVarSettings(Settings):
     """
 
     planned: Annotated[Literal["run", "before"], Option(
-        "run = for each prompt, inside its run, with --dropped identity or cached; before = one "
-        "plan for all prompts, from the model's calibration or the family's prior",
-        "One plan for all pictures, by the model's calibration or the prior. Only where dropped "
-        "tokens get identity or cached does in the run differ: each picture is planned by its own "
-        "entropies, on its early scales. before the run also takes a trace.",
+        "when the plan is made: run = for each prompt during its run (only with --dropped identity "
+        "or cached); before = one plan for all prompts, from the model's calibration or the prior",
+        "When the plan is made. Usually both values give one plan for all pictures, by the model's "
+        "calibration or the defaults. If dropped tokens get identity or cached, in the run plans "
+        "each picture by its own entropies on its early scales. before the run can also use a "
+        "trace.",
         flag="--planned", labels={"run": "in the run", "before": "before the run"},
     )] = Field(default="run", exclude=True)
     alpha_min: Annotated[float, Option(
-        "share dropped of Global layers", "Share of tokens dropped in Global layers.",
+        "share of tokens dropped in Global layers",
+        "Share of tokens dropped in Global layers, which shape the whole picture.",
         flag="--alpha-min", step=0.05, decided=True,
     )] = Field(default=0.0, ge=0, le=1)
     alpha_max: Annotated[float, Option(
-        "share dropped of Detail layers at the last scale",
-        "Share of tokens dropped in Detail layers at the last scale.",
+        "share of tokens dropped in Detail layers at the last scale",
+        "Share of tokens dropped at the last scale in Detail layers, which shape small parts.",
         flag="--alpha-max", step=0.05, decided=True,
     )] = Field(default=0.9, ge=0, le=1)
     start_scale: Annotated[int | None, Option(
-        "first scale that is pruned",
-        "First scale that is pruned. 0 = by calibration or prior, or found in the run.",
+        "first scale on which tokens are dropped",
+        "First scale on which tokens are dropped, counted from 0. 0 = decided by the calibration, "
+        "by the defaults, or during the run.",
         flag="--start-scale", metavar="N", unset="calibrated, or found in the run", node_unset=0,
     )] = Field(default=None, ge=1)
     dropped: Annotated[Way | None, Option(
-        "what dropped tokens get: nothing, the update of an earlier scale, or they exit",
-        "What dropped tokens get. identity: nothing, as published. cached: the update of an "
-        "earlier scale, resized. exit: they leave the scale and add nothing to the picture. by "
-        "calibration: what suits the model; without one exit, by the prior.",
+        "what happens to dropped tokens: they skip the layer, get its update of an earlier scale, "
+        "or leave the scale (exit)",
+        "What happens to dropped tokens. identity: they skip the layer, as published. cached: they "
+        "get the layer's update from an earlier scale, resized. exit: they leave the scale and add "
+        "nothing more to the picture there. by calibration: what suits the model, or exit without "
+        "a calibration.",
         flag="--dropped", unset="calibrated, else exit; published: identity", advanced=True,
         node_unset="by calibration",
     )] = None
     resize: Annotated[Resize, Option(
-        "how such updates are resized", "How such updates are resized.", flag="--resize",
+        "how cached updates of an earlier scale are resized",
+        "How cached updates of an earlier scale are resized.", flag="--resize",
         advanced=True)] = "bilinear"
     rule: Annotated[Rule | None, Option(
         "which tokens are kept",
-        "Which tokens are kept. entropy is the method; the others are for comparison. by "
-        "calibration: random where that was measured to be as good, as it costs nothing; else "
+        "Which tokens are kept. entropy is the method itself; the others are for comparison. by "
+        "calibration: random if the calibration measured it to be as good, because it costs "
+        "nothing; otherwise "
         "entropy.", flag="--rule", unset="calibrated, else entropy", advanced=True,
         node_unset="by calibration")] = None
     dimensions: Annotated[Dimensions, Option(
-        "leave dimensions of the method out",
-        "Leaves dimensions of the method out, to see what each gives.", flag="--dimensions",
+        "leave out parts of the method, to see what each of them gives",
+        "Leaves out parts of the method, to see what each of them gives.", flag="--dimensions",
         advanced=True)] = "all"
     region: Annotated[int, Option(
         "side, in tokens, of the regions that keep a minimum; 0 = none",
-        "Side, in tokens, of the regions that keep a minimum; 0 = none.", flag="--region",
+        "Side of a region, in tokens. Every region keeps a minimum number of tokens. 0 = no "
+        "minimum.", flag="--region",
         metavar="N", advanced=True)] = Field(default=8, ge=0, le=MOST_SIDE)
     min_share: Annotated[float, Option(
-        "that minimum, as a share of an even spread",
-        "That minimum, as a share of an even spread.", flag="--min-share", advanced=True,
+        "that minimum, as a share of what the region would keep if kept tokens were spread evenly",
+        "The minimum of a region, as a share of what it would keep if kept tokens were spread "
+        "evenly.", flag="--min-share", advanced=True,
         step=0.05)] = Field(default=0.25, ge=0, le=1)
     tile: Annotated[int, Option(
-        "keep counts are rounded up to a multiple of this",
-        "Token counts are rounded up to a multiple of this.", flag="--tile", metavar="N",
+        "the number of kept tokens is rounded up to a multiple of this",
+        "The number of kept tokens is rounded up to a multiple of "
+        "this.", flag="--tile", metavar="N",
         advanced=True)] = Field(default=16, ge=1)
     unconditional_off: Annotated[int | None, Option(
-        "scales at the end that run without guidance",
-        "Scales at the end that run without guidance. -1 = by calibration or prior.",
+        "how many scales at the end run without guidance",
+        "How many scales at the end run without guidance. -1 = decided by the calibration or the "
+        "defaults.",
         flag="--unconditional-off", metavar="N", advanced=True, node_unset=-1,
         unset="with exit as calibrated, or by the prior")] = Field(default=None, ge=0)
     seed: Annotated[int, Option(
-        "of --rule random", "Of the rule random.", flag="--rule-seed", advanced=True)] = Field(
-        default=0, ge=-(1 << 63), lt=1 << 64)
+        "seed of --rule random", "Seed of the rule random.", flag="--rule-seed",
+        advanced=True)] = Field(default=0, ge=-(1 << 63), lt=1 << 64)
     shortcuts: Annotated[bool, Option(
-        "whether the calibration's shortcuts through the first layers may be taken",
+        "whether the calibration's shortcuts through the first layers may be used",
         flag="--shortcuts", advanced=True, node=False)] = True
     ladder: Annotated[bool, Option(
         "whether a plan made inside the run is one of a few prepared ones, which later pictures "
@@ -147,17 +158,17 @@ class ToProVarSettings(Settings):
         "rho at which pruning starts", flag="--rho-tau", unset="calibrated, else 0.4",
         advanced=True, node=False)] = Field(default=None, ge=0, le=1)
     crossing: Annotated[Literal["rising", "falling"] | None, Option(
-        "in which direction rho crosses it", flag="--crossing",
+        "in which direction rho crosses --rho-tau", flag="--crossing",
         unset="calibrated, else rising", advanced=True, node=False)] = None
     beta: Annotated[float | None, Option(
         "strength of the layer score", flag="--beta", unset="calibrated", advanced=True,
         node=False)] = Field(default=None, ge=0)
     representative_scale: Annotated[int | None, Option(
-        "whose maps tell Global layers from Detail layers", flag="--representative-scale",
+        "the scale whose maps tell Global layers from Detail layers", flag="--representative-scale",
         metavar="N", unset="calibrated, else the 7th of 13, in proportion", advanced=True,
         node=False)] = Field(default=None, ge=1)
     normalization: Annotated[Normalization, Option(
-        "of the entropies; sum is the published form, which ranks nothing",
+        "normalization of the entropies; sum is the published form, which does not rank tokens",
         flag="--normalization", advanced=True, node=False)] = "mean"
 
     @model_validator(mode="after")
