@@ -11,6 +11,8 @@ import multiprocessing
 import os
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,19 +43,31 @@ def run_example(name: str, folder: Path, *arguments: str, seconds: float = 600) 
     context: Any = multiprocessing.get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload(IMPORTED)
-        # Read where the parent of all of them starts, which is now at the earliest.
-        os.environ["PYTHONPATH"] = os.pathsep.join(
-            [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     folder.mkdir(parents=True, exist_ok=True)
     process = context.Process(target=_run, args=(str(EXAMPLES / f"{name}.py"), str(folder),
                                                  [*arguments]))
-    process.start()
+    with _this_package():
+        process.start()
     process.join(seconds)
     if process.is_alive():
         process.kill()
         process.join()
     text, errors = ((folder / f"{which}.txt").read_text("utf-8") for which in ("stdout", "stderr"))
     return Finished(process.exitcode, text, errors)
+
+
+@contextmanager
+def _this_package() -> Iterator[None]:
+    """Processes that begin meanwhile import the package that lies beside these tests."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _run(script: str, folder: str, arguments: list[str]) -> None:
