@@ -33,8 +33,9 @@ class PromptsFromFile(io.ComfyNode):
             outputs=[
                 io.String.Output(display_name="folder", tooltip="Where the pictures and "
                                                                 "manifest.jsonl are."),
-                io.String.Output(display_name="summary", tooltip="How many pictures were drawn, which "
-                                                              "rows failed, and why."),
+                io.String.Output(display_name="summary",
+                                 tooltip="How many pictures were drawn, which rows failed, and "
+                                         "why."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
