@@ -25,9 +25,7 @@ def main(out: Path, model: str | None, size: int | None, seconds: float) -> None
     pipe = load_pipeline(model)
     pipe.set_progress_bar_config(disable=True)
     schedule = pipe.resolve_schedule(size, size)
-    # With dropped="exit", tokens that are left out leave the scale. None measures what is best for
-    # them, which takes more pictures than fit into such a short time.
-    found = calibrate(pipe, PROMPTS, schedules=[schedule], minutes=seconds / 60, dropped="exit",
+    found = calibrate(pipe, PROMPTS, schedules=[schedule], minutes=seconds / 60,
                       shortcut_pictures=48)
     out.mkdir(parents=True, exist_ok=True)
     written = found.save(out / "calibration.json")

@@ -19,7 +19,7 @@ from toprovar.analysis.calibration_files import (
     save_progress,
     save_result,
 )
-from toprovar.analysis.conclusions import selection_of, unconditional_off
+from toprovar.analysis.conclusions import selection_of, unconditional_off, way_of
 from toprovar.analysis.findings import Findings, ScheduleFindings, jobs_hash
 from toprovar.entropy.calibration import Calibration, find_calibration
 from toprovar.models.fingerprint import model_fingerprint
@@ -180,6 +180,17 @@ def test_what_entropy_is_worth(gains: list[float], rule: str, decided: bool) -> 
     assert worth is not None and (worth.rule, worth.decided) == (rule, decided)
     assert worth.gain == pytest.approx(sum(gains) / len(gains), abs=1e-5)
     assert worth.pictures == len(gains) and (worth.half_width is None) == (len(gains) < 2)
+
+
+@pytest.mark.parametrize(("cached", "way"), [
+    ([], "exit"), ([0.99], "exit"), ([0.95, 0.91], "exit"), ([0.86, 0.87, 0.85, 0.86], "exit"),
+    ([0.95, 0.94, 0.96, 0.95], "cached"),
+])
+def test_dropped_tokens_exit_unless_another_way_is_surely_better(cached: list[float], way: str
+                                                                  ) -> None:
+    measured = findings(ways={"exit": [0.9] * len(cached), "cached": cached,
+                              "identity": [0.8] * len(cached)} if cached else {})
+    assert way_of(Findings(model="m", jobs="j", schedules={"0.06M": measured})) == way
 
 
 def test_guidance_is_given_up_while_half_of_the_tolerance_is_left() -> None:
