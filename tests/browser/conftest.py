@@ -48,7 +48,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module", params=["classic", "vue"])
 def editor(request: pytest.FixtureRequest, server: Server, frontend: str, browser: Browser,
-           tmp_path_factory: pytest.TempPathFactory) -> Editor:
+           tmp_path_factory: pytest.TempPathFactory) -> Iterator[Editor]:
     """The editor in either renderer; screenshots go to TOPROVAR_ARTIFACTS, if that is set."""
     if frontend == NEWEST and request.module.__name__.rpartition(".")[2] not in WITH_NEWEST \
             and "COMFYUI_FRONTEND" not in os.environ:
@@ -60,4 +60,5 @@ def editor(request: pytest.FixtureRequest, server: Server, frontend: str, browse
     if made.is_vue != (request.param == "vue"):
         pytest.skip("this ComfyUI has no Vue renderer")
     made.complaints()  # those of the start are no test's
-    return made
+    yield made
+    browser.do("open", url="about:blank")  # an editor that nobody looks at draws on, a core long

@@ -15,6 +15,10 @@ MISSING = "Comfy.Workflow.ShowMissingModelsWarning"
 """Older frontends' dialog about weights that are not there would cover the page."""
 ADVERTISEMENT = "vueNodesBannerDismissed"
 """What the frontend remembers of its banner for the Vue renderer."""
+MARK_PANELS = """() => app.graph.nodes.forEach((node) => {
+  const panel = node.widgets?.find((w) => w.name === "toprovar_panel")?.element;
+  if (panel) panel.id = `panel-${node.id}`;
+})"""
 OURS = ("toprovar", "ToProVAR")
 
 
@@ -119,11 +123,7 @@ class Editor:
 
     def panel(self, node: int) -> str:
         """Selector of a node's panel; panels are marked with their nodes."""
-        self.browser.evaluate(
-            """() => app.graph.nodes.forEach((node) => {
-              const panel = node.widgets?.find((w) => w.name === "toprovar_panel")?.element;
-              if (panel) panel.id = `panel-${node.id}`;
-            })""")
+        self.browser.evaluate(MARK_PANELS)
         return f"#panel-{node}"
 
     def height(self, node: int) -> float:

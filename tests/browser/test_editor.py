@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.editor import Editor
+from tests.browser.editor import MARK_PANELS, Editor
 from tests.comfyui.templates import TEMPLATES, short, template
 
 SHARE = "(panel) => document.querySelector(`${panel} .tpv-big`).innerText"
@@ -178,9 +178,10 @@ def test_a_stroke_is_one_step_of_undo(editor: Editor) -> None:
     editor.browser.evaluate(
         "() => app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
     assert editor.widget(planner, "edits") == first
-    editor.panel(planner)
-    editor.browser.wait("(cell) => document.querySelector(cell)?.offsetHeight > 0", cell % 1)
-    editor.browser.click(cell % 1)  # the panel of the node as made anew
+    editor.browser.wait(  # the panel of the node as made anew
+        f"(cell) => {{ ({MARK_PANELS})();"
+        " return document.querySelector(cell)?.offsetHeight > 0; }", cell % 1)
+    editor.browser.click(cell % 1)
     assert json.loads(editor.widget(planner, "edits"))["keep"]["4"]["1"] == 0.5
 
 

@@ -125,7 +125,7 @@ def test_an_incomplete_pair_is_named(client: Client) -> None:
                             side=96)
     done = client.wait(client.queue(prompt))
     assert done.status == "error"
-    assert "report_3 is not connected" in done.error["exception_message"]
+    assert "image_3 is connected without report_3" in done.error["exception_message"]
 
 
 def with_trace(plan: dict[str, Any]) -> dict[str, Any]:
