@@ -1,4 +1,4 @@
-"""The sheet of samples in the guide: ``python -m training.samples --out docs/images/samples.jpg``."""
+"""The guide's sheet of samples: ``python -m training.samples --out docs/images/samples.jpg``."""
 
 from __future__ import annotations
 
