@@ -31,7 +31,7 @@ def world() -> int:
 def device_of(name: str | None) -> torch.device:
     """This process's device; ``name`` None = a GPU where there is one."""
     found = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if found.type == "cuda" and found.index is None and world() > 1:
+    if found.type == "cuda" and found.index is None:
         found = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if found.type == "cuda":
         torch.cuda.set_device(found)

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from toprovar.evaluation.second import STRIDE
+from training import parallel
 from training.data.atlas import SpriteAtlas
 from training.data.scenes import sample_scenes
 from training.data.tokenizer import CaptionEncoder
@@ -92,3 +94,20 @@ def test_processes_average_their_gradients_and_follow_the_first(tmp_path: Path) 
          str(script)], capture_output=True, text=True, timeout=300, check=False,
         env={**__import__("os").environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("local", [None, "1"])
+def test_a_process_takes_a_gpu_by_its_number(
+    local: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``torch.cuda.set_device`` refuses a device without a number, also in a lone process."""
+    taken: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local is not None:
+        monkeypatch.setenv("LOCAL_RANK", local)
+    found = parallel.device_of(None)
+    assert found == torch.device("cuda", int(local or 0)) and taken == [found]
+    assert parallel.device_of("cuda:3") == torch.device("cuda", 3)
+    assert parallel.device_of("cpu") == torch.device("cpu")
