@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .files import replace_file
 from .reading import parse_json, reading
@@ -121,7 +121,7 @@ def read_parameters(path: str | Path) -> dict[str, Any]:
         return found
 
 
-def picture_text(path: Path) -> str | None:
+def picture_text(path: Path | BinaryIO) -> str | None:
     """The text that ``save_picture`` wrote, None if there is none. The picture is not decoded.
 
     Raises:

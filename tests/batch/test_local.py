@@ -229,18 +229,3 @@ def test_latents_are_those_of_the_picture(tmp_path: Path, pipeline: Any) -> None
         codes = load_file(tmp_path / f"{name}.safetensors")["summed_codes"]
         [image] = decode_images(pipeline.vae, codes, "pil")
         assert image.tobytes() == pixels(tmp_path / f"{name}.webp")
-
-
-def test_pictures_go_to_any_address(tmp_path: Path, pipeline: Any) -> None:
-    import fsspec
-
-    place = f"memory://{tmp_path.name}/pictures"
-    with pytest.raises(ValueError, match="name a local folder for the manifest"):
-        Batch([Row(1, "a cat")], place, Settings(), ModelSource(device="cpu"))
-    one = Batch([Row(1, "a cat"), Row(2, "a dog")], place, Settings(), ModelSource(device="cpu"),
-                tmp_path)
-    assert one.run(pipeline=pipeline).drawn == 2
-    files = fsspec.filesystem("memory")
-    assert sorted(Path(p).name for p in files.ls(f"/{tmp_path.name}/pictures", detail=False)) == [
-        "000001.png", "000002.png"]
-    assert len(lines(tmp_path)) == 2 and not list(tmp_path.glob("*.png"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.batch.processes import check_whole, finish, lines, start, until, write_rows
@@ -29,9 +30,13 @@ def cluster() -> Iterator[None]:
 
 
 def local(tmp_path: Path, rows: Path, model: Path) -> Path:
-    """The same rows in this process."""
-    out = tmp_path / "local"
-    Batch(read_rows(rows), out, Settings(), ModelSource(str(model), device="cpu")).run()
+    """The same rows in this process, on one thread as Ray's workers: more may round otherwise."""
+    out, threads = tmp_path / "local", torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        Batch(read_rows(rows), out, Settings(), ModelSource(str(model), device="cpu")).run()
+    finally:
+        torch.set_num_threads(threads)
     return out
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ class Batch:
         assert self.folder is not None
         manifest = Manifest(self.folder / MANIFEST)
         before = manifest.keys()
+        there = self.storage.sizes()
         clear(self.folder)
         wanted = {job.key for job in self.jobs}
 
@@ -109,14 +111,13 @@ class Batch:
                     f"{self.folder}: row {line['row']} was already drawn with another text or "
                     f"other settings ({line['file']}): restore the row, or give another folder. "
                     "New rows may be added at the end")
-            # At an address each question would be a request: what was written there is believed.
-            return self.storage.folder is None \
-                or self.storage.size(line["file"]) == line["bytes"]
+            # Where files cannot be listed, what was written there is believed.
+            return there is None or there.get(line["file"]) == line["bytes"]
 
         manifest.keep(true)
         known = manifest.keys()
         todo = [job for job in self.jobs if job.key not in known]
-        _check_free(self.storage, ENDINGS[self.settings.format], [
+        _check_free(self.storage, there or {}, ENDINGS[self.settings.format], [
             job for job in todo if isinstance(job, Job) and job.key not in before])
         return manifest, todo
 
@@ -223,22 +224,23 @@ def add_line(manifest: Manifest, line: dict[str, Any]) -> None:
                           "kept: make room and run the same command again to continue") from None
 
 
-def _check_free(storage: Storage, ending: str, jobs: Sequence[Job]) -> None:
-    """ValueError if a picture would replace a file that is none of this program's."""
+def _check_free(storage: Storage, there: Mapping[str, int], ending: str,
+                jobs: Sequence[Job]) -> None:
+    """ValueError if a picture would replace a file that is none of this program's.
+
+    Args:
+        there: bytes of the files that are there, by name.
+    """
     from ..picture_files import picture_text
 
-    folder = storage.folder
-    if folder is None or not folder.is_dir():
-        return
-    there = {path.name for path in folder.iterdir()}
     for job in jobs:
-        if job.name + ending not in there:
+        name = job.name + ending
+        if name not in there:
             continue
-        path = folder / (job.name + ending)
         try:
-            own = path.is_file() and (not path.stat().st_size or picture_text(path) is not None)
-        except ValueError:
+            own = not there[name] or picture_text(io.BytesIO(storage.read(name))) is not None
+        except (OSError, ValueError):
             own = False
         if not own:
-            raise ValueError(f"{path} exists and is not a picture of this program: give another "
-                             "folder, or give the row another name")
+            raise ValueError(f"{storage.place.rstrip('/')}/{name} exists and is not a picture of "
+                             "this program: give another folder, or give the row another name")
