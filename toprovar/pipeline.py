@@ -44,6 +44,7 @@ from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import ScaleState
 from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
+from .sparsity.plan import size_of_plan
 from .sparsity.planner import Planner
 from .times import Times
 
@@ -248,9 +249,10 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             return_dict: False = return a tuple (images, report, reports).
             image: a picture to begin with: a PIL image, an array [height, width, 3], a tensor [3,
                 height, width], a latent, a ``Draft``, or a list of pictures. Without a size it is
-                drawn at the listed size of the nearest aspect. A VAREdit model needs it: it is the
-                picture to edit, one for all prompts or one for each, of any size, and the results
-                have its size. docs/guide/editing.md explains this argument and the next five.
+                drawn at the listed size that is nearest to its own, up to the pipeline's pixel
+                budget. A VAREdit model needs it: it is the picture to edit, one for all prompts or
+                one for each, of any size, and the results have its size. docs/guide/editing.md
+                explains this argument and the next five.
             strength: how much of ``image`` is drawn again: 0 = nothing, 1 = everything. None = 0.6,
                 or 1 with a mask.
             mask_image: white where the picture is drawn again, black where it stays: a PIL image,
@@ -298,7 +300,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             if edit is not None:
                 raise ValueError("give either image or edit, not both")
             taken = take(self, asked, schedule, height, width, self.config["default_pn"],
-                         self._pictures_of)
+                         self._pictures_of, size_of_plan(plan))
             schedule = taken.schedule
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(

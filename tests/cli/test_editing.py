@@ -68,6 +68,44 @@ def test_drafts_go_on_to_a_larger_size(call: Any) -> None:
     assert Image.open("f.png").size == (512, 512)
 
 
+def test_a_picture_is_drawn_at_its_own_size(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        call: Any, tiny_model: Path) -> None:
+    """Also by a model whose own size is larger. What is asked for goes before."""
+    import shutil
+
+    shutil.copytree(tiny_model, tmp_path / "large")
+    index = tmp_path / "large" / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "default_pn": "0.25M"}))
+    mask = ["a.png", "a cat", "--mask", "mask.png"]
+
+    def drawn(command: str, *how: object) -> tuple[list[int], str]:
+        given = mask if command == "inpaint" else ["a.png", "a dog", "a cat", "--mask", "mask.png"]
+        assert main([command, *map(str, (*given, *how)), "--model", "large", "--overwrite",
+                     "--out", "o.png"]) == 0
+        assert Image.open("o.png").size == (256, 256)
+        return told("o.png")["params"]["schedule"]["grids"][-1], capsys.readouterr().out
+
+    for command in ("inpaint", "edit"):
+        grid, said = drawn(command)
+        assert grid == [16, 16] and "note" not in said
+        assert drawn(command, "--pixels", "0.25M")[0] == [32, 32]
+    assert drawn("inpaint", "--padding-mask-crop", 8)[0] == [32, 32]
+    assert main(["plan", "make", "fastvar", "p.json", "--pixels", "0.25M", "--model", "large"]) == 0
+    grid, said = drawn("inpaint", "--plan", "p.json")
+    assert grid == [32, 32] and "the picture of 256x256 pixels was drawn at 512x512" in said
+    assert main(["draft", "a cat", "--num", "1", "--plan", "p.json", "--model", "large", "--out",
+                 "d.png"]) == 0
+
+
+def test_a_number_of_pixels_keeps_the_pictures_aspect(call: Any) -> None:
+    Image.open("a.png").resize((300, 200)).save("wide.png")
+    for name, how in (("v", ["vary", "wide.png", "a cat"]),
+                      ("o", ["inpaint", "a.png", "a cat", "--right", 128])):
+        assert call(*how, "--pixels", "0.25M", "--out", f"{name}.png") == 0
+        assert Image.open(f"{name}.png").size == (624, 416)
+
+
 def test_vary(call: Any) -> None:
     assert call("vary", "a.png", "a red cat", "--strength", 0.4, "--seed", 3, "--num", 2,
                 "--out", "v.png") == 0

@@ -10,9 +10,9 @@ from typing import Any
 from ..arguments import check_prompts, seed_list, whole
 from ..printable import printable
 from .edited import Session, add_common, check_common, settle
-from .model_options import find_size, size_told
+from .model_options import size_told
 from .outputs import DRAFT, PICTURE, Output
-from .running import at_once
+from .running import at_once, schedule_of
 
 UNTIL = 16
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("prompt", help="what to draw")
     add("--until", type=int, default=UNTIL, metavar="SIDE", help="the last scale that is drawn, by "
         f"its tokens a side in the square size (default: {UNTIL})")
-    add_common(parser)
+    add_common(parser, picture=False)
     parser.set_defaults(num=None, out="drafts.png")
     for action in parser._actions:  # what differs from the other commands
         if action.dest == "out":
@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
         outputs.append(Output("--png", Path(arguments.png), PICTURE))
     check_common(arguments, outputs, ("png",))
 
-    def size(pipeline: Any) -> Any:
-        schedule = find_size(arguments, pipeline.config["default_pn"])
+    def size(pipeline: Any, saved: Any) -> Any:
+        schedule = schedule_of(arguments, saved, pipeline.config["default_pn"])
         return schedule, size_told(arguments, schedule)
 
     session = Session.start(arguments, size)

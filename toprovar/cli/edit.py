@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
              if getattr(arguments, name) is not None}
     if arguments.mask is not None:
         told["mask"] = told_file(arguments.mask)
-    session = Session.start(arguments, size_of(arguments, image))
+    session = Session.start(arguments, size_of(arguments, image.height, image.width))
     blend = 16 if arguments.blend is None else arguments.blend
     found: Any = mask
 

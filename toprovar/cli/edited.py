@@ -39,18 +39,23 @@ if TYPE_CHECKING:
     from ..pipeline import InfinityPipeline
     from ..sampling.report import RunReport
     from ..schedules import ScaleSchedule
+    from ..sparsity.plan import SparsityPlan
     from ..sparsity.planner import Planner
 
-def add_common(parser: argparse.ArgumentParser, size: bool = True, num: bool = True) -> None:
+FindSize = Callable[["InfinityPipeline", "SparsityPlan | None"],
+                    "tuple[ScaleSchedule, tuple[str, ...]]"]
+"""(pipeline, the plan of a file or None) -> the schedule, and notes on it."""
+
+
+def add_common(parser: argparse.ArgumentParser, picture: bool = True) -> None:
     """Options that are the same as of ``toprovar generate``.
 
     Args:
-        size: whether a size can be asked for; num: whether several pictures can.
+        picture: whether the command is given a picture.
     """
     add = parser.add_argument
     add_model(parser)
-    if size:
-        add_size(parser)
+    add_size(parser, picture)
     add("--seed", type=int, help="picture i is drawn from seed + i (default: 0)")
     add("--cfg", type=float, help="guidance strength; 1 = off (default: the model's)")
     add("--tau", type=float, help="temperature (default: the model's)")
@@ -60,8 +65,7 @@ def add_common(parser: argparse.ArgumentParser, size: bool = True, num: bool = T
         "(default: draw)")
     add("--negative", metavar="TEXT", help="what to steer away from (default: nothing)")
     add_weights(parser)
-    if num:
-        add("--num", type=int, default=1, help="how many pictures (default: 1)")
+    add("--num", type=int, default=1, help="how many pictures (default: 1)")
     add_output(parser)
 
 
@@ -169,17 +173,12 @@ class Session:
     about: dict[str, Any]
 
     @staticmethod
-    def start(arguments: argparse.Namespace,
-              size: Callable[[InfinityPipeline], tuple[ScaleSchedule, tuple[str, ...]]]) -> Session:
-        """Load the model and make the plan.
-
-        Args:
-            size: pipeline -> the schedule, and notes on it.
-        """
+    def start(arguments: argparse.Namespace, size: FindSize) -> Session:
+        """Load the model and make the plan."""
         saved = saved_plan(arguments.plan)
         pipeline = load_pipeline(arguments)
         pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet)
-        schedule, notes = size(pipeline)
+        schedule, notes = size(pipeline, saved)
         plan, costs = plan_of(arguments, pipeline, schedule, saved)
         about: dict[str, Any] = {"prompt_weights": arguments.word_weights}
         if arguments.vae_tile:
@@ -303,20 +302,26 @@ def take_edit(arguments: argparse.Namespace, command: str, names_: Sequence[str]
         arguments.grids = found["grids"]
 
 
-def size_of(arguments: argparse.Namespace, image: Image.Image
-            ) -> Callable[[InfinityPipeline], tuple[ScaleSchedule, tuple[str, ...]]]:
-    """The size that was asked for, else that of a picture drawn again, else the nearest one to a
-    picture's aspect, at the model's budget."""
-    def find(pipeline: InfinityPipeline) -> tuple[ScaleSchedule, tuple[str, ...]]:
-        from ..schedules import find_schedule, get_schedule, nearest_template, size_notes
+def size_of(arguments: argparse.Namespace, height: int, width: int) -> FindSize:
+    """The size that was asked for, else that of a picture drawn again, else the one of
+    ``schedules.schedule_for_picture``.
 
+    Args:
+        height, width: of the picture, in pixels.
+    """
+    def find(pipeline: InfinityPipeline, saved: SparsityPlan | None
+             ) -> tuple[ScaleSchedule, tuple[str, ...]]:
+        from ..schedules import find_schedule, picture_notes, schedule_for_picture
+        from ..sparsity.plan import size_of_plan
+
+        own = pipeline.config["default_pn"]
         if names_size(arguments):
-            schedule = find_size(arguments, pipeline.config["default_pn"])
+            schedule = find_size(arguments, own, height / width)
             return schedule, size_told(arguments, schedule)
         if arguments.grids is not None:
             return find_schedule(arguments.grids), ()
-        schedule = get_schedule(nearest_template(image.height / image.width),
-                                pipeline.config["default_pn"])
-        return schedule, size_notes(schedule, image.height, image.width)
+        part = getattr(arguments, "padding_mask_crop", None) is not None
+        schedule = schedule_for_picture(height, width, own, size_of_plan(saved), part)
+        return schedule, () if part else picture_notes(schedule, height, width, own)
 
     return find

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.word_weights = draft.prompt_weights
     check_common(arguments, pictures_to(arguments, len(which)), ("draft", "which"))
 
-    def size(pipeline: Any) -> Any:
+    def size(pipeline: Any, saved: Any) -> Any:
         from ..schedules import get_schedule
 
         schedule = draft.schedule if arguments.pixels is None else \

@@ -48,13 +48,19 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
              "with a note; without, all of it is text (default: read)")
 
 
-def add_size(parser: argparse.ArgumentParser) -> None:
+def add_size(parser: argparse.ArgumentParser, picture: bool = False) -> None:
+    """The options.
+
+    Args:
+        picture: whether a given picture says the size where none of them does.
+    """
     add = parser.add_argument
     add("--size", metavar="WxH", help="width x height in pixels; the nearest listed size is used "
         "(default: by --aspect and --pixels; of a saved plan, its own)")
-    add("--aspect", metavar="W:H", help="width to height, such as 3:2 (default: 1:1)")
+    add("--aspect", metavar="W:H", help="width to height, such as 3:2 (default: "
+        f"{'of the picture' if picture else '1:1'})")
     add("--pixels", "--pn", metavar="PN", help="pixel budget: 0.06M, 0.25M, 0.60M or 1M (default: "
-        "the model's)")
+        f"{'nearest to the picture, up to ' if picture else ''}the model's)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -161,8 +167,13 @@ def names_size(arguments: argparse.Namespace) -> bool:
     return bool(arguments.size or arguments.aspect or arguments.pixels)
 
 
-def find_size(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
-    """The schedule of the size that was asked for."""
+def find_size(arguments: argparse.Namespace, default_pn: str, default_aspect: float = 1.0
+              ) -> ScaleSchedule:
+    """The schedule of the size that was asked for.
+
+    Args:
+        default_aspect: height divided by width.
+    """
     from ..schedules import get_schedule, parse_aspect, schedule_for_size
 
     if arguments.size:
@@ -170,7 +181,7 @@ def find_size(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
             raise ValueError("give either --size, or --aspect and --pixels")
         width, height = _pixels(arguments.size)
         return schedule_for_size(height, width)
-    aspect = parse_aspect(arguments.aspect) if arguments.aspect else 1.0
+    aspect = parse_aspect(arguments.aspect) if arguments.aspect else default_aspect
     return get_schedule(aspect, arguments.pixels or default_pn)
 
 
