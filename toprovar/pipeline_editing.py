@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +27,6 @@ from .sparsity.planner import Planner
 if TYPE_CHECKING:
     from .pipeline import InfinityPipeline
 
-UNTIL = 16
 AWAY = 0.5
 """How far an edit leads away from its source prompt."""
 
@@ -41,7 +40,7 @@ class Editing:
 
     def draft(
         self, prompt: str | Sequence[str], negative_prompt: Any = None, *,
-        seed: int | Sequence[int] = 0, until: int | None = UNTIL, **call: Any,
+        seed: int | Sequence[int] = 0, until: int | Literal["auto"] | None = "auto", **call: Any,
     ) -> Draft:
         """Draw the first, coarse scales of pictures. This is cheap, because most tokens of a
         picture are in its last scales.
@@ -51,7 +50,8 @@ class Editing:
             seed: as in a call. ``generator`` is not accepted, since a draft must be able to go on
                 later.
             until: the last scale that is drawn, by its tokens a side in the square size; other
-                aspects stop at the scale of the same number. None = all scales.
+                aspects stop at the scale of the same number. "auto" = 16, or 8 at 0.06M pixels,
+                where 16 is the last scale. None = all scales.
             call: more arguments of a call: size, guidance, plan, callbacks ...
 
         Returns:

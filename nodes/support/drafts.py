@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -83,8 +83,8 @@ def seen(model: Infinity, draft: Draft, words: tuple[Prompts, ...] = ()) -> Draf
 
 
 def draw_drafts(model: Infinity, positive: Prompts, negative: Prompts | None,
-                plan: PlanChoice | None, schedule: ScaleSchedule, settings: Settings, until: int
-                ) -> Drafts:
+                plan: PlanChoice | None, schedule: ScaleSchedule, settings: Settings,
+                until: int | Literal["auto"]) -> Drafts:
     """The first scales of pictures of each prompt.
 
     Args:

@@ -62,8 +62,12 @@ def test_chosen_drafts_are_finished_as_generate_draws_them(
     assert len(json.loads(Path("r.json").read_text())["runs"]) == 2
 
 
-def test_drafts_go_on_to_a_larger_size(call: Any) -> None:
+def test_drafts_go_on_to_a_larger_size(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("draft", "a cat", "--num", 1, "--out", "d.safetensors", "--png", "s.png") == 0
+    assert "1 draft of 256x256, 5 of 7 scales; finish some with" in capsys.readouterr().out
+    assert call("draft", "a cat", "--num", 1, "--out", "d.safetensors", "--png", "s.png",
+                "--until", 16, "--overwrite") == 0
+    assert "7 of 7 scales; whole pictures already: a smaller --until" in capsys.readouterr().out
     assert call("finish", "s.png", "--pixels", "0.25M", "--out", "f.png") == 0
     assert Image.open("f.png").size == (512, 512)
 

@@ -227,6 +227,21 @@ def test_until_is_a_side_of_the_square_size() -> None:
         last_scale(SMALL, 0)
 
 
+@pytest.mark.parametrize("pn", ["0.06M", "0.25M", "0.60M", "1M"])
+def test_a_draft_is_by_itself_never_a_whole_picture(pn: str) -> None:
+    """Issue 24: side 16, where that is not the last scale."""
+    for template in ("1.0", "0.8", "3.0"):
+        schedule = get_schedule(template, pn)
+        last = last_scale(schedule)
+        assert last == (4 if pn == "0.06M" else 6) < len(schedule) - 1
+
+
+def test_a_draft_of_a_small_picture_stops_at_side_8(pipeline: InfinityPipeline) -> None:
+    draft = pipeline.draft("a cat")
+    assert draft.stack.grids[-1] == (8, 8) and not draft.finished
+    assert pipeline.draft("a cat", until=16).finished  # who asks for it gets it
+
+
 def test_what_cannot_go_on_is_refused(pipeline: InfinityPipeline) -> None:
     with pytest.raises(ValueError, match="generator is not taken by a draft"):
         pipeline.draft("a cat", generator=torch.Generator())

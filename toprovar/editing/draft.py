@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ..sampling.run import ScaleState
 from ..schedules import ScaleSchedule, get_schedule, pixel_budgets
 from ..sparsity.plan import SparsityPlan
 from .stack import BitStack, recorded
+
+UNTIL = 16
+"""Tokens a side of the last scale of a draft, where none is named: the objects can be seen."""
 
 
 @dataclass(frozen=True)
@@ -215,15 +218,21 @@ def _or_all(part: BitStack, scale: int) -> Any:
     return torch.ones(bits.shape[:2], dtype=torch.bool, device=bits.device)
 
 
-def last_scale(schedule: ScaleSchedule, until: int) -> int:
+def last_scale(schedule: ScaleSchedule, until: int | Literal["auto"] = "auto") -> int:
     """The last scale of at most ``until`` x ``until`` tokens; in another aspect, the one of the
     same number.
+
+    Args:
+        until: "auto" = ``UNTIL``, but at most half the side of the finished picture, so that a
+            draft is never whole.
 
     Raises:
         ValueError: ``until`` is no side in tokens.
     """
-    until = whole("until", until, 1)
     square = get_schedule("1.0", pixel_budgets()[-1])
+    if until == "auto":
+        until = min(UNTIL, square.grids[len(schedule) - 1][0] // 2)
+    until = whole("until", until, 1)
     fitting = [s for s, (side, _) in enumerate(square.grids) if side <= until]
     return min(fitting[-1], len(schedule) - 1)
 
