@@ -89,4 +89,5 @@ def _draw(arguments: argparse.Namespace, session: Session, out: Path) -> None:
         then = "whole pictures already: a smaller --until takes less time" if draft.finished else \
             f"finish some with 'toprovar finish {out.name} --which 1,2'"
         drafts = f"{len(draft)} draft{'s' if len(draft) > 1 else ''}"
-        print(printable(f"{out.absolute()} ({drafts} of {width}x{height}, {draft.done} of {len(draft.schedule)} scales; {then})"))
+        print(printable(f"{out.absolute()} ({drafts} of {width}x{height}, {draft.done} of "
+                        f"{len(draft.schedule)} scales; {then})"))
