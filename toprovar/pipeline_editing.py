@@ -20,7 +20,7 @@ from .editing.words_attention import attended_words
 from .models.fingerprint import model_fingerprint
 from .pipeline_outputs import InfinityPipelineOutput, decode_images
 from .sampling.params import SamplingParams
-from .schedules import TOKEN_PIXELS, ScaleSchedule, get_schedule
+from .schedules import TOKEN_PIXELS, ScaleSchedule
 from .sparsity.plan import SparsityPlan
 from .sparsity.planner import Planner
 
@@ -140,7 +140,8 @@ class Editing:
             call: more arguments of a call.
 
         Raises:
-            ValueError: the draft is of another model, or cannot go on to that size.
+            ValueError: the draft is of another model, or that size is smaller than the draft's or
+                of another aspect.
         """
         if not isinstance(draft, Draft):
             raise ValueError(f"draft must be a Draft, got {type(draft).__name__}: make one with "
@@ -149,10 +150,8 @@ class Editing:
         draft = draft if which is None else draft.pick(which)
         if schedule is not None and pn is not None:
             raise ValueError("give either pn or schedule, not both")
-        if pn is not None:
-            schedule = get_schedule(draft.schedule.template, pn)
-        schedule = schedule or draft.schedule
-        draft.stack.check_begins(schedule, self._pipe.transformer.shape.bits_per_token)
+        schedule = schedule or draft.finished_size(pn)
+        draft.check_size(schedule)
         if plan is None and draft.planner is not None:
             raise ValueError(f"the draft was drawn with {draft.planner}, which plans inside the "
                              "run: give the same strategy as plan, or another one")

@@ -115,13 +115,10 @@ def finish_drafts(model: Infinity, drafts: Drafts, which: Sequence[int],
         plan: None = the drafts' own; at another size, the automatic choice.
         pixels: budget of a larger size, or ``SAME``.
     """
-    from ...toprovar.schedules import get_schedule
-
     draft = drafts.draft
     draft.check_model(model.pipeline.transformer)
     own = draft.schedule
-    schedule = own if pixels == SAME else get_schedule(own.template, pixels)
-    draft.stack.check_begins(schedule, model.pipeline.transformer.shape.bits_per_token)
+    schedule = draft.finished_size(None if pixels == SAME else pixels)
     draft = draft.pick(which)
     guided = draft.params.guided
     chosen = draft.plan if plan is None and schedule == own \

@@ -110,6 +110,19 @@ def test_a_number_of_pixels_keeps_the_pictures_aspect(call: Any) -> None:
         assert Image.open(f"{name}.png").size == (624, 416)
 
 
+def test_a_draft_is_not_finished_at_a_smaller_size(call: Any, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("draft", "a cat", "--num", 1, "--until", 4, "--pixels", "0.25M", "--out",
+                "d.png") == 0
+    # Before the model, which would be loaded in vain.
+    monkeypatch.setattr("toprovar.cli.edited.load_pipeline", lambda _: pytest.fail("loaded"))
+    for pixels, message in (("0.06M", "--pixels 0.06M: the draft is of 512x512 pixels (0.25M) and "
+                                      "cannot be finished at 256x256 (0.06M), which is smaller"),
+                            ("2M", "--pixels 2M: unknown pixel budget '2M'")):
+        assert call("finish", "d.png", "--pixels", pixels) == 2
+        assert message in refused(capsys)
+
+
 def test_vary(call: Any) -> None:
     assert call("vary", "a.png", "a red cat", "--strength", 0.4, "--seed", 3, "--num", 2,
                 "--out", "v.png") == 0

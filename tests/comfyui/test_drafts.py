@@ -144,6 +144,9 @@ def test_drafts_go_on_to_a_larger_size(client: Client) -> None:
     prompt |= {"finish": finish(pixels="0.06M"), "out": saved(["finish", 0])}
     done = client.wait(client.queue(prompt))
     assert "size of the same aspect that is not smaller" in done.error["exception_message"]
+    prompt["draft"]["inputs"]["until"] = 4
+    done = client.wait(client.queue(prompt))
+    assert "which is smaller: leave the size out" in done.error["exception_message"]
 
 
 def test_foreign_drafts_and_files_are_refused(client: Client, server: Server) -> None:

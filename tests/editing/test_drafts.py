@@ -137,9 +137,14 @@ def test_a_small_draft_goes_on_to_a_larger_size(pipeline: InfinityPipeline) -> N
     kept = Recorder()
     pipeline.finish(draft, pn="0.25M", on_scale=kept)
     assert kept.stack(get_schedule("1.0", "0.25M")).first(7).same_bits(draft.stack) == 1.0
+    middle = get_schedule("1.0", "0.25M")
     with pytest.raises(ValueError, match="size of the same aspect"):
-        pipeline.finish(pipeline.draft("a cat", until=None, schedule=get_schedule("1.0", "0.25M")),
-                        pn="0.06M")
+        pipeline.finish(pipeline.draft("a cat", until=None, schedule=middle), pn="0.06M")
+    begun = pipeline.draft("a cat", until=8, schedule=middle)  # no bits speak against it
+    for smaller in ({"pn": "0.06M"}, {"schedule": get_schedule("1.0", "0.06M")}):
+        with pytest.raises(ValueError, match=r"512x512 pixels \(0.25M\) and cannot be finished at "
+                                             r"256x256 \(0.06M\), which is smaller"):
+            pipeline.finish(begun, **smaller)
     with pytest.raises(ValueError, match="same aspect"):
         pipeline.finish(draft, schedule=get_schedule("1.5", "0.25M"))
 

@@ -110,6 +110,35 @@ class Draft:
             negatives=None if negatives is None else tuple(negatives[n] for n in which),
             seeds=tuple(self.seeds[n] for n in which))
 
+    def finished_size(self, pn: str | None = None) -> ScaleSchedule:
+        """The size that the draft is finished at.
+
+        Args:
+            pn: a larger pixel budget, of the same aspect. None = the draft's own.
+
+        Raises:
+            ValueError: the budget is not listed, or smaller than the draft's.
+        """
+        if pn is None:
+            return self.schedule
+        schedule = get_schedule(self.schedule.template, pn)
+        self.check_size(schedule)
+        return schedule
+
+    def check_size(self, schedule: ScaleSchedule) -> None:
+        """Refuse a size that the draft cannot be finished at.
+
+        Raises:
+            ValueError: it is smaller than the draft's, or of another aspect.
+        """
+        self.stack.check_begins(schedule, self.stack.bits_per_token)
+        if len(schedule) < len(self.schedule):
+            own, (height, width) = self.schedule, schedule.image_size
+            raise ValueError(
+                f"the draft is of {own.image_size[1]}x{own.image_size[0]} pixels ({own.pn}) and "
+                f"cannot be finished at {width}x{height} ({schedule.pn}), which is smaller: leave "
+                "the size out, or name a larger one")
+
     def check_model(self, transformer: InfinityTransformer) -> None:
         """Refuse a model that did not draw this draft.
 
