@@ -54,6 +54,12 @@ def test_times_of_dense_say_where_they_are_from(generate: Any, capsys: pytest.Ca
     assert lines[1].startswith("the plan, before the run: ") and "by this device's cost" in lines[1]
 
 
+def test_memory_is_of_gpus(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--device", "cpu", "--memory", "6GB", "--out", "a.png") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == \
+        "toprovar generate: memory '6GB' has no effect on cpu: leave it out"
+
+
 def test_a_budget_alone_means_toprovar(generate: Any) -> None:
     assert generate("--budget", "0.5", "--out", "a.png") == 0
     assert told("a.png")["plan_request"] == {"plan": "toprovar", "budget": 0.5}

@@ -103,11 +103,10 @@ def load_pipeline(arguments: argparse.Namespace, edits: bool | None = False) -> 
     from transformers.utils import logging
 
     from ..bundled import bundled_model
-    from ..devices import choose_device, choose_dtype
     from ..pipeline import InfinityPipeline
+    from ..pipeline_loading import chosen_place
 
-    device = choose_device(arguments.device)
-    dtype = choose_dtype(arguments.dtype, device)
+    device, dtype = chosen_place(arguments.device, arguments.dtype, arguments.memory)
     logging.disable_progress_bar()  # one bar, that of the scales
     parts = (arguments.transformer, arguments.vae, arguments.text_encoder)
     pipeline: Any
@@ -136,9 +135,9 @@ def _check_family(found: bool, wanted: bool | None) -> None:
 
 def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) -> Any:
     """The pipeline on its device, with weights narrowed and kept back as was asked for."""
-    from ..memory.request import Allowance
     from ..models.fp8 import quantize_blocks
     from ..ops.fp8_linear import why_no_fp8
+    from ..pipeline_loading import placed
     from ..sampling.streaming import stream_blocks
 
     if arguments.fp8:
@@ -146,15 +145,8 @@ def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) 
         if reason is not None:
             raise ValueError(f"--fp8: {reason}")
         quantize_blocks(pipeline.transformer)
-    allowance = Allowance.parse(arguments.memory)
-    if device.type != "cuda" and allowance != Allowance():
-        raise ValueError(f"--memory {arguments.memory} has no effect on {device}: leave it out"
-                         )
-    if arguments.stream is None and device.type == "cuda":
-        pipeline.manage_memory(device, arguments.memory)
-        return pipeline
     if arguments.stream is None:
-        return pipeline.to(device)
+        return placed(pipeline, device, arguments.memory)
     transformer = pipeline.transformer
     pipeline.transformer = None  # moved by itself: it need not fit the device
     pipeline.to(device)
