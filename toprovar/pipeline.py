@@ -39,6 +39,7 @@ from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
 from .pipeline_outputs import OutputType
 from .pipeline_runs import OnImage, Runs
 from .pipeline_sources import Sources, check_family
+from .pipeline_told import Told, edited_as, known_seeds, texts_of
 from .sampling.memory import EntropyListener
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import ScaleState
@@ -357,6 +358,10 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             described = memory.again("text", lambda: self._features(
                 source_prompt, None, memory.graph, prompt_weights))
             params, negative, away_text = steered.rows(params, negative, described, len(text))
+        told = Told(
+            texts_of(prompt), texts_of(negative_prompt), known_seeds(generator, seed, len(text)),
+            prompt_weights, vae_tile, plan is not None,
+            edited_as(asked, crop, edits, edit is not None, source_prompt, away))
         generators = make_generators(generator, seed, len(text))
         if taken is not None:
             edit = taken.edit(seeds_of(generators, len(text)))
@@ -376,7 +381,8 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         first = runs.reports[0]
         report = replace(first, seconds=seconds, seed=seed_of(generator, seed),
                          memory=memory.told(), notes=(*notes, *memory.notes(), *first.notes))
-        output = InfinityPipelineOutput(pictures, report, [report, *runs.reports[1:]])
+        output = InfinityPipelineOutput(
+            pictures, report, [report, *runs.reports[1:]])._remember(told)
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # diffusers' manner
 
     def _features(self, text: str | Sequence[str] | None, features: PackedText | None,

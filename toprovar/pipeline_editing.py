@@ -163,10 +163,14 @@ class Editing:
                 "cfg_insertion_layer": params.cfg_insertion_layer, "top_k": params.top_k,
                 "top_p": params.top_p, "greedy": params.mode == "greedy",
                 "prompt_weights": draft.prompt_weights}
-        return self._pipe(list(draft.prompts),
-                    None if draft.negatives is None else list(draft.negatives),
-                    seed=list(draft.seeds), schedule=schedule, plan=plan or draft.plan,
-                    edit=finishing(draft.stack, schedule), **(more | call))
+        output = self._pipe(
+            list(draft.prompts), None if draft.negatives is None else list(draft.negatives),
+            seed=list(draft.seeds), schedule=schedule, plan=plan or draft.plan,
+            edit=finishing(draft.stack, schedule), **(more | call))
+        told = None if isinstance(output, tuple) else output._told
+        if told is not None and schedule == draft.schedule and plan in (None, draft.plan):
+            output._remember(replace(told, more=None))  # it is the picture drawn at once
+        return output
 
     def vary(self, image: Source, prompt: Any, strength: float = 0.6,
              **call: Any) -> InfinityPipelineOutput:

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..picture_files import numbered
 from .early import check_source
 from .edited import Session, add_output, check_common, pictures_to, settle
-from .generate_jobs import numbered
 from .model_options import add_model
 from .running import at_once
 
