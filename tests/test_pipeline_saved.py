@@ -94,6 +94,10 @@ def test_edits_are_sent_back_to_python(pipeline: InfinityPipeline, folder: Path,
     assert read_parameters(file)["edit"] == {"command": "Python", "strength": 0.5}
     assert main(["generate", "--from", str(file), "--model", str(folder)]) == 2
     assert "an edit of a picture: draw it again in Python" in capsys.readouterr().err
+    picture.save(tmp_path / "source.png")
+    assert main(["vary", str(tmp_path / "source.png"), "--from", str(file), "--model", str(folder),
+                 "--out", str(tmp_path / "again.png")]) == 2
+    assert "made in Python, not by 'toprovar vary'" in capsys.readouterr().err
     odd, = pipeline("a cat", seed=1, top_k=1).save(tmp_path / "k.png")
     assert main(["generate", "--from", str(odd), "--model", str(folder)]) == 2
     assert "it was drawn in Python with top_k = 1" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from ..picture_files import (
     check_ending,
     left_out_note,
     numbered,
-    read_parameters,
     save_picture,
 )
 from ..printable import printable, safe_lines
@@ -36,7 +34,6 @@ from .model_options import (
 )
 from .outputs import NOT_READ, PICTURE, REPORT, Output, add_overwrite, check_outputs
 from .plan_options import add_plan_options, check_options, is_guided, plan_request, saved_plan
-from .rerun import taken_values
 from .running import as_json, at_once, parameters_of, plan_of, priced, run_told
 
 if TYPE_CHECKING:
@@ -147,19 +144,6 @@ def read_picture(flag: str, path: str) -> Image.Image:
         raise ValueError(f"{flag}: {path!r} is no picture that can be read ({error})") from None
     except OSError as error:
         raise ValueError(f"{flag}: {path!r} cannot be read: {error.strerror or error}") from None
-
-
-def told_file(path: str) -> dict[str, str]:
-    """A file by its name, without its folder, and a SHA-256 of its content."""
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return {"name": Path(path).name, "sha256": digest}
-
-
-def check_same(flag: str, path: str, known: Any) -> None:
-    """ValueError where a picture was made from another file than this."""
-    if isinstance(known, dict) and known.get("sha256") != told_file(path)["sha256"]:
-        raise ValueError(f"{flag}: {path!r} is not the file that the picture was made from "
-                         f"({known.get('name')!r}): give that one, or leave out --from")
 
 
 @dataclass
@@ -274,38 +258,6 @@ class Session:
         for path in paths:
             print(printable(f"{path.absolute()} ({size[0]}x{size[1]}, {seconds:.2f} s, "
                             f"{reports[0].device}, {reports[0].dtype})"))
-
-
-def take_edit(arguments: argparse.Namespace, command: str, names_: Sequence[str]) -> None:
-    """``--from PICTURE``: fill in what an edited picture was made with, wherever no option says
-    otherwise.
-
-    Args:
-        names_: of the command's own arguments that a picture tells under "edit".
-
-    Raises:
-        ValueError: the picture is none of this command, or of other files than those given.
-    """
-    path = arguments.from_
-    about = read_parameters(path)
-    edit = about.get("edit")
-    if not isinstance(edit, dict) or edit.get("command") != command:
-        made = edit.get("command") if isinstance(edit, dict) else "generate"
-        raise ValueError(f"{path}: made by 'toprovar {made}', not by 'toprovar {command}': give it "
-                         "to the command that made it")
-    check_same("the picture", arguments.image, edit.get("image"))
-    if getattr(arguments, "mask", None) is not None:
-        check_same("--mask", arguments.mask, edit.get("mask"))
-    for name in names_:
-        if getattr(arguments, name) is None and edit.get(name) is not None:
-            setattr(arguments, name, edit[name])
-    found = taken_values(arguments, about)
-    for name in ("seed", "cfg", "tau", "top_p", "greedy", "negative", "word_weights", "vae_tile",
-                 "plan", "prompt"):
-        if getattr(arguments, name, 0) is None:
-            setattr(arguments, name, found.get(name))
-    if not names_size(arguments):
-        arguments.grids = found["grids"]
 
 
 def size_of(arguments: argparse.Namespace, height: int, width: int) -> FindSize:
