@@ -9,13 +9,12 @@ from typing import Any, ClassVar, cast, get_type_hints
 import torch
 from torch import Tensor
 
-from .arguments import MOST_IMAGES, guidance, single, temperature, whole
+from .arguments import MOST_IMAGES, guidance, temperature, whole
 from .editing.edit import Edit, Region
 from .editing.steering import steering
 from .editing.taken import Asked, Source, take
 from .models.autoencoder import InfinityAutoencoder
 from .models.text import PackedText
-from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
 from .models.transformer import InfinityTransformer
 from .pipeline_callback import Callback, StepCallback
 from .pipeline_calls import in_flight
@@ -37,6 +36,7 @@ from .pipeline_manners import DiffusersManners, one_text, refuse_latents
 from .pipeline_memory import CallMemory, request_of
 from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
 from .pipeline_outputs import OutputType
+from .pipeline_prompts import Prompting, count_prompts
 from .pipeline_runs import OnImage, Runs
 from .pipeline_sources import Sources, check_family
 from .pipeline_told import Told, edited_as, known_seeds, texts_of
@@ -50,7 +50,7 @@ from .sparsity.planner import Planner
 from .times import Times
 
 
-class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
+class InfinityPipeline(Prompting, Editing, DiffusersManners, LocalLoading):
     """A pipeline that draws pictures from prompts with an Infinity model, in the manner of
     diffusers. With a VAREdit model it edits pictures by an instruction instead.
 
@@ -102,36 +102,6 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         self.automatic: dict[Hashable, Planner] = {}
         check_fit(transformer, vae, text_encoder)
         check_defaults(default_pn, default_cfg, default_tau)
-
-    def encode_prompt(
-        self, prompt: str | Sequence[str], graph: bool | None = None, weights: bool = False
-    ) -> PackedText:
-        """Encode prompts into text features, to be used in several calls as ``prompt_features``.
-
-        Args:
-            prompt: one prompt or several.
-            graph: False = never record the text encoder as a CUDA graph. None = it is recorded
-                where that is possible.
-            weights: True = read ``(word:1.2)`` as a weight, as :func:`toprovar.parse_weights` does.
-
-        Returns:
-            The features of the B prompts, float32 on the encoder's device, each cut to its own
-            tokens. ``notes`` names prompts that were cut at 512 text tokens and words that the
-            tokenizer does not know.
-
-        Raises:
-            ValueError: the pipeline has no text encoder, or a prompt is not a text.
-        """
-        if self.text_encoder is None or self.tokenizer is None:
-            raise ValueError(
-                "this pipeline has no text encoder: add one when converting ('toprovar convert "
-                "TRANSFORMER VAE FLAN-T5-XL-FOLDER DST'), or give prompt_features"
-            )
-        prompts: list[Any] = [prompt] if isinstance(prompt, str) or single(prompt) \
-            else list(prompt)
-        limit = min(MAX_TEXT_TOKENS, self.transformer.shape.text_max_length)
-        return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit, graph=graph,
-                              weights=weights)
 
     def resolve_schedule(self, height: int | None, width: int | None) -> ScaleSchedule:
         """The schedule of the listed size nearest to a size in pixels.
@@ -319,7 +289,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             vae_tile = whole("vae_tile", vae_tile, 4)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
-        images = num_images_per_prompt * _prompts(prompt, prompt_features)
+        images = num_images_per_prompt * count_prompts(prompt, prompt_features)
         sources = None
         if edits:
             sources = Sources(image, images // num_images_per_prompt, num_images_per_prompt,
@@ -384,22 +354,6 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         output = InfinityPipelineOutput(
             pictures, report, [report, *runs.reports[1:]])._remember(told)
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # diffusers' manner
-
-    def _features(self, text: str | Sequence[str] | None, features: PackedText | None,
-                  graph: bool | None, weights: bool) -> PackedText:
-        if features is not None:
-            return features
-        if text is None:
-            raise ValueError("give either prompt or its features: neither was given")
-        return self.encode_prompt(text, graph, weights)
-
-
-def _prompts(text: str | Sequence[str] | None, features: PackedText | None) -> int:
-    """How many there are."""
-    if features is not None:
-        return len(features)
-    return 1 if text is None or isinstance(text, str) or single(text) else max(1, len(text))
-
 
 # diffusers before 0.36 reads the types of these arguments as they stand, and they stand as text.
 InfinityPipeline.__init__.__annotations__ = get_type_hints(InfinityPipeline.__init__)

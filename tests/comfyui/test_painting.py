@@ -181,7 +181,7 @@ def test_an_edit_takes_a_mask_a_share_and_drafts(client: Client) -> None:
 
 def test_signs_are_the_engines(client: Client) -> None:
     from toprovar.editing.words import MASKS_FROM
-    from toprovar.pipeline_editing import AWAY
+    from toprovar.pipeline_words import AWAY
 
     known = client.json("/object_info/ToProVAR_Edit")["ToProVAR_Edit"]["input"]["required"]
     assert known["mask_from"][1]["options"] == list(MASKS_FROM)
