@@ -126,6 +126,8 @@ def wanted(source: Source, run: str, timing: bool) -> str | None:
     """Why a source is not repeated now; None = it is."""
     if run == "none" or (source.kind == "slow" and run == "quick"):
         return ""
+    if source.kind == "joined":
+        return "of several runs"
     if source.timing and not timing:
         return "times: --timing"
     if source.kind == "device" and (run == "quick" or not torch.cuda.is_available()):

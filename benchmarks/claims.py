@@ -59,7 +59,8 @@ class Source(BaseModel):
         command: what makes it; None = the one that ``result`` names. An argument that names the
             result's file is where the command writes; otherwise it prints JSON as its last line.
         machine: what it was made on; None = the one that ``result`` names.
-        kind: "quick" = seconds on any machine; "slow" = minutes; "device" = needs a GPU.
+        kind: "quick" = seconds on any machine; "slow" = minutes; "device" = needs a GPU; "joined" =
+            put together from several runs, so that no one command repeats it.
         timing: the figures are times, and differ from machine to machine.
         tolerance: relative, most that a re-run may differ from the recorded value.
     """
@@ -68,7 +69,7 @@ class Source(BaseModel):
     result: str | None = None
     command: str | None = None
     machine: str | None = None
-    kind: Literal["quick", "slow", "device"]
+    kind: Literal["quick", "slow", "device", "joined"]
     timing: bool = False
     tolerance: float = Field(default=0.0, ge=0)
 

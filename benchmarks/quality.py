@@ -33,7 +33,7 @@ from torch import Tensor
 from benchmarks.machine import describe
 from benchmarks.quality_measures import REAL, Measures, read_features, write_features
 from benchmarks.quality_plans import BUDGETS, Entry, entries
-from benchmarks.quality_report import report
+from benchmarks.quality_report import check_parts, report
 from benchmarks.quality_times import measure_times
 from benchmarks.quality_transfer import uncalibrated
 from toprovar.bundled import bundled_model
@@ -44,7 +44,7 @@ from toprovar.files import replace_file
 from toprovar.pipeline import InfinityPipeline
 from toprovar.sampling.params import EngineOptions
 from toprovar.sampling.run import ScaleState
-from toprovar.schedules import get_schedule
+from toprovar.schedules import get_schedule, pixel_budgets
 from toprovar.sparsity.cost import count
 from toprovar.sparsity.plan import PredictedCost
 
@@ -167,7 +167,11 @@ def rows_of(arguments: argparse.Namespace, pipeline: InfinityPipeline, pn: str) 
         found = uncalibrated(pipeline, schedule)
     else:
         found = entries(pipeline, schedule, arguments.budgets)
-    return [e for e in found if not arguments.rows or e.name.startswith(arguments.rows)]
+    chosen = [e for e in found if not arguments.rows or e.name.startswith(arguments.rows)]
+    if not chosen:
+        raise ValueError(f"--rows {','.join(arguments.rows)}: no row of {pn} begins so; there is "
+                         f"{'; '.join(dict.fromkeys(e.name for e in found))}")
+    return chosen
 
 
 def arguments_of(argv: list[str]) -> argparse.Namespace:
@@ -200,12 +204,25 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     add("--docs", type=Path,
         help="write the tables into research/quality.md of this folder, and the plot into images/")
     given = parser.parse_args(argv)
-    given.folder.mkdir(parents=True, exist_ok=True)
+    if unknown := sorted({*given.pn} - {*pixel_budgets()}):
+        parser.error(f"--pn: unknown pixel budget {', '.join(unknown)}: expected some of "
+                     f"{', '.join(pixel_budgets())}")
+    if given.only_report:
+        check_parts(given.folder, given.pn)
+    else:
+        given.folder.mkdir(parents=True, exist_ok=True)
     return given
 
 
 def main() -> int:
-    arguments = arguments_of(sys.argv[1:])
+    try:
+        return run(arguments_of(sys.argv[1:]))
+    except ValueError as error:
+        sys.stderr.write(f"benchmarks.quality: {error}\n")
+        return 2
+
+
+def run(arguments: argparse.Namespace) -> int:
     if not arguments.only_report:
         if arguments.processes == 1:
             work(0, arguments)

@@ -65,12 +65,24 @@ def interval(marks: dict[str, list[int]], other: dict[str, list[int]] | None = N
     return low, high
 
 
+def check_parts(folder: Path, sizes: Sequence[str]) -> None:
+    """Refuse a folder that lacks the parts of a size.
+
+    Raises:
+        ValueError: naming the sizes, and those that the folder has.
+    """
+    there = sorted({p.name.split("-")[1] for p in folder.glob("part-*-*.json")})
+    if missing := [pn for pn in sizes if pn not in there]:
+        what = f"name what there is: --pn {','.join(there)}" if there else \
+            "run the benchmark without --only-report"
+        raise ValueError(f"{folder} has no results of {', '.join(missing)}: {what}")
+
+
 def summary(folder: Path, pn: str) -> dict[str, Any]:
     """All rows of one size, from its parts."""
+    check_parts(folder, [pn])
     paths = sorted(folder.glob(f"part-{pn}-*.json"))
     parts = [json.loads(p.read_text()) for p in paths]
-    if not parts:
-        raise ValueError(f"no parts of {pn} in {folder}: run the benchmark without --only-report")
     names = list(dict.fromkeys(name for part in parts for name in part["rows"]))
     rows: dict[str, Any] = {}
     sets = Sets(paths)

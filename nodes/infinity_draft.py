@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..toprovar.schedules import ScaleSchedule
     from .support.infinity import Infinity, PlanChoice, Prompts
 
-UNTIL = 16
+AUTO = 0
+"""Of ``until``."""
 FINEST = 64
 """Tokens a side of the last scale of the largest square size."""
 
@@ -56,7 +57,7 @@ class InfinityDraft(io.ComfyNode):
         schedule = choose_schedule(size, aspect, pixels, model.default_pn,
                                    plan.schedule if plan is not None else None)
         drafts = draw_drafts(model, conditioning, negative, plan, schedule, Settings.of(values),
-                             until)
+                             "auto" if until == AUTO else until)
         return io.NodeOutput(drafts, drafts.pictures, ui=shown(drafts))
 
 
@@ -65,10 +66,11 @@ def _inputs() -> list[io.Input]:
         common.model(), common.conditioning("What to draw, from Infinity Text Encode. Each prompt "
                                             "gives its own drafts."),
         common.seed(), common.images(8, "How many drafts are drawn for each prompt."),
-        io.Int.Input("until", default=UNTIL, min=1, max=FINEST,
+        io.Int.Input("until", default=AUTO, min=AUTO, max=FINEST,
                      tooltip="The last scale that is drawn, by its tokens a side in the square "
                              "size. 8 shows the composition, 16 the objects, 32 nearly "
-                             "everything."),
+                             "everything. 0 = automatic: 16, or 8 at 0.06M pixels, where 16 is "
+                             "already the finished picture."),
         common.aspect(), common.pixels(), *common.guidance(), common.preview(),
         common.negative(), common.plan(), common.size(),
     ]

@@ -34,8 +34,9 @@ class InfinityEncode(io.ComfyNode):
             inputs=[
                 common.model(),
                 io.Image.Input("image", tooltip="One or several pictures of the same size."),
-                common.pixels("Number of pixels. Not used if a size is connected. auto: the "
-                              "model's own size. The aspect is the one nearest to the picture's."),
+                common.pixels("Number of pixels. Not used if a size is connected. auto: as many "
+                              "as the picture has, up to the model's own size. The aspect is the "
+                              "one nearest to the picture's."),
                 io.Combo.Input("fit", options=[CROP, STRETCH], default=CROP,
                                tooltip="What to do if the picture's aspect differs: crop cuts out "
                                        "its middle, stretch distorts the whole picture a little."),

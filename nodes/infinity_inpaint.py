@@ -82,7 +82,8 @@ def blend() -> io.Input:
 
 def pixels() -> io.Input:
     return common.pixels("Number of pixels that the model draws. Not used if a size is connected. "
-                         "auto: the model's own size. The result is resized to the picture's size.")
+                         "auto: as many as the picture has, up to the model's own size, or those "
+                         "of the plan. The result has the picture's size.")
 
 
 def _inputs() -> list[io.Input]:

@@ -87,7 +87,7 @@ def test_load_pipeline_chooses_device_and_dtype(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("how", "message"), [
     ({"model": "nowhere"}, "nowhere"), ({"device": "tpu9"}, "unknown device 'tpu9'"),
     ({"device": "cpu", "dtype": "int3"}, "unknown dtype 'int3'"),
-    ({"device": "cpu", "memory": "6GB"}, "memory '6GB': there is nothing to choose on cpu"),
+    ({"device": "cpu", "memory": "6GB"}, "memory '6GB' has no effect on cpu: leave it out"),
 ])
 def test_load_pipeline_names_what_it_cannot_do(how: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -8,7 +8,9 @@ from toprovar.schedules import (
     get_schedule,
     nearest_template,
     parse_aspect,
+    picture_notes,
     pixel_budgets,
+    schedule_for_picture,
     schedule_for_size,
     templates,
 )
@@ -67,3 +69,32 @@ def test_unknown_names_say_what_is_known(template: str, pn: str) -> None:
 def test_unlisted_grids_are_an_error() -> None:
     with pytest.raises(ValueError, match="no listed schedule"):
         find_schedule([[1, 1, 1], [1, 3, 5]])
+
+
+@pytest.mark.parametrize(("size", "most", "drawn"), [
+    ((256, 256), "0.25M", (256, 256)),  # listed sizes stay
+    ((512, 512), "1M", (512, 512)),
+    ((300, 300), "1M", (256, 256)),
+    ((900, 600), "1M", (1008, 672)),
+    ((1024, 1024), "0.25M", (512, 512)),  # no more than the model's own budget
+    ((20000, 20000), "1M", (1024, 1024)),
+    ((8, 8), "1M", (256, 256)),
+])
+def test_a_picture_is_drawn_at_the_size_nearest_to_its_own(
+        size: tuple[int, int], most: str, drawn: tuple[int, int]) -> None:
+    found = schedule_for_picture(*size, most)
+    assert found.image_size == drawn
+    notes = picture_notes(found, *size, most)
+    assert len(notes) == (drawn != size)
+    if notes:
+        capped = size[0] * size[1] > 2 * drawn[0] * drawn[1] and most != "1M"
+        assert ("the model's own size is 0.25M" in notes[0]) == capped
+        assert ("the nearest listed size" in notes[0]) == (not capped)
+
+
+def test_the_plans_size_and_the_full_size_of_a_part_go_before_the_pictures() -> None:
+    planned = get_schedule("1.0", "1M")
+    assert schedule_for_picture(256, 256, "0.25M", planned) == planned
+    assert "nearest" not in picture_notes(planned, 256, 256, "1M")[0]
+    assert schedule_for_picture(256, 384, "0.25M", planned).template == "0.666"
+    assert schedule_for_picture(256, 256, "0.25M", part=True).image_size == (512, 512)

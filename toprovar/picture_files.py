@@ -34,6 +34,13 @@ def check_ending(flag: str, path: Path) -> None:
         raise ValueError(f"{flag} must end in {', '.join(ENDINGS)}, got {str(path)!r}")
 
 
+def numbered(path: Path, count: int) -> list[Path]:
+    """``path`` alone, or with -1, -2 ... before its ending."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(count)]
+
+
 def save_picture(image: Image.Image, path: Path, parameters: dict[str, Any], quality: int = 95,
                  graph: dict[str, Any] | None = None) -> tuple[str, ...]:
     """Write a picture with its parameters, by the ending of ``path``; see ``encode_picture``. The
@@ -107,7 +114,15 @@ def _fitting(parameters: dict[str, Any], most: int) -> tuple[dict[str, Any], tup
 
 
 def read_parameters(path: str | Path) -> dict[str, Any]:
-    """The parameters that ``save_picture`` wrote; a ValueError says why there are none."""
+    """The parameters in a picture of ``InfinityPipelineOutput.save``, of the command line, or of a
+    batch.
+
+    Args:
+        path: a PNG, JPEG or WebP file.
+
+    Raises:
+        ValueError: it is no such file, or holds no parameters.
+    """
     remedy = "give a picture of 'toprovar generate'"
     with reading(path, "picture with parameters", remedy):
         text = picture_text(Path(path))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 KEPT = ("prompt", "negative_prompt", "prompt_weights", "plan", "plan_request", "sparsity_plan",
         "params", "vae_tile", "dtype", "device", "attention_backend", "versions")
 """Of a run, in a picture."""
+PYTHON = "Python"
+"""Among the parameters of an edit, in the place of the command that made it."""
 
 
 def as_json(report: RunReport, plan: str | None) -> dict[str, Any]:

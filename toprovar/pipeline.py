@@ -9,13 +9,12 @@ from typing import Any, ClassVar, cast, get_type_hints
 import torch
 from torch import Tensor
 
-from .arguments import MOST_IMAGES, guidance, single, temperature, whole
+from .arguments import MOST_IMAGES, guidance, temperature, whole
 from .editing.edit import Edit, Region
 from .editing.steering import steering
 from .editing.taken import Asked, Source, take
 from .models.autoencoder import InfinityAutoencoder
 from .models.text import PackedText
-from .models.text_encoder import MAX_TEXT_TOKENS, encode_prompts
 from .models.transformer import InfinityTransformer
 from .pipeline_callback import Callback, StepCallback
 from .pipeline_calls import in_flight
@@ -37,18 +36,21 @@ from .pipeline_manners import DiffusersManners, one_text, refuse_latents
 from .pipeline_memory import CallMemory, request_of
 from .pipeline_outputs import InfinityPipelineOutput as InfinityPipelineOutput
 from .pipeline_outputs import OutputType
+from .pipeline_prompts import Prompting, count_prompts
 from .pipeline_runs import OnImage, Runs
 from .pipeline_sources import Sources, check_family
+from .pipeline_told import Told, edited_as, known_seeds, texts_of
 from .sampling.memory import EntropyListener
 from .sampling.params import EngineOptions, SamplingParams
 from .sampling.run import ScaleState
 from .sampling.timing import Clock
 from .schedules import ScaleSchedule, get_schedule, schedule_for_size
+from .sparsity.plan import size_of_plan
 from .sparsity.planner import Planner
 from .times import Times
 
 
-class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
+class InfinityPipeline(Prompting, Editing, DiffusersManners, LocalLoading):
     """A pipeline that draws pictures from prompts with an Infinity model, in the manner of
     diffusers. With a VAREdit model it edits pictures by an instruction instead.
 
@@ -100,36 +102,6 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         self.automatic: dict[Hashable, Planner] = {}
         check_fit(transformer, vae, text_encoder)
         check_defaults(default_pn, default_cfg, default_tau)
-
-    def encode_prompt(
-        self, prompt: str | Sequence[str], graph: bool | None = None, weights: bool = False
-    ) -> PackedText:
-        """Encode prompts into text features, to be used in several calls as ``prompt_features``.
-
-        Args:
-            prompt: one prompt or several.
-            graph: False = never record the text encoder as a CUDA graph. None = it is recorded
-                where that is possible.
-            weights: True = read ``(word:1.2)`` as a weight, as :func:`toprovar.parse_weights` does.
-
-        Returns:
-            The features of the B prompts, float32 on the encoder's device, each cut to its own
-            tokens. ``notes`` names prompts that were cut at 512 text tokens and words that the
-            tokenizer does not know.
-
-        Raises:
-            ValueError: the pipeline has no text encoder, or a prompt is not a text.
-        """
-        if self.text_encoder is None or self.tokenizer is None:
-            raise ValueError(
-                "this pipeline has no text encoder: add one when converting ('toprovar convert "
-                "TRANSFORMER VAE FLAN-T5-XL-FOLDER DST'), or give prompt_features"
-            )
-        prompts: list[Any] = [prompt] if isinstance(prompt, str) or single(prompt) \
-            else list(prompt)
-        limit = min(MAX_TEXT_TOKENS, self.transformer.shape.text_max_length)
-        return encode_prompts(prompts, self.tokenizer, self.text_encoder, limit, graph=graph,
-                              weights=weights)
 
     def resolve_schedule(self, height: int | None, width: int | None) -> ScaleSchedule:
         """The schedule of the listed size nearest to a size in pixels.
@@ -248,9 +220,10 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             return_dict: False = return a tuple (images, report, reports).
             image: a picture to begin with: a PIL image, an array [height, width, 3], a tensor [3,
                 height, width], a latent, a ``Draft``, or a list of pictures. Without a size it is
-                drawn at the listed size of the nearest aspect. A VAREdit model needs it: it is the
-                picture to edit, one for all prompts or one for each, of any size, and the results
-                have its size. docs/guide/editing.md explains this argument and the next five.
+                drawn at the listed size that is nearest to its own, up to the pipeline's pixel
+                budget. A VAREdit model needs it: it is the picture to edit, one for all prompts or
+                one for each, of any size, and the results have its size. docs/guide/editing.md
+                explains this argument and the next five.
             strength: how much of ``image`` is drawn again: 0 = nothing, 1 = everything. None = 0.6,
                 or 1 with a mask.
             mask_image: white where the picture is drawn again, black where it stays: a PIL image,
@@ -298,7 +271,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             if edit is not None:
                 raise ValueError("give either image or edit, not both")
             taken = take(self, asked, schedule, height, width, self.config["default_pn"],
-                         self._pictures_of)
+                         self._pictures_of, size_of_plan(plan))
             schedule = taken.schedule
         schedule = schedule or self.resolve_schedule(height, width)
         params = SamplingParams(
@@ -316,7 +289,7 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             vae_tile = whole("vae_tile", vae_tile, 4)
         if output_type not in ("pil", "np", "pt", "latent"):
             raise ValueError(f"output_type must be pil, np, pt or latent, got {output_type!r}")
-        images = num_images_per_prompt * _prompts(prompt, prompt_features)
+        images = num_images_per_prompt * count_prompts(prompt, prompt_features)
         sources = None
         if edits:
             sources = Sources(image, images // num_images_per_prompt, num_images_per_prompt,
@@ -355,6 +328,10 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
             described = memory.again("text", lambda: self._features(
                 source_prompt, None, memory.graph, prompt_weights))
             params, negative, away_text = steered.rows(params, negative, described, len(text))
+        told = Told(
+            texts_of(prompt), texts_of(negative_prompt), known_seeds(generator, seed, len(text)),
+            prompt_weights, vae_tile, plan is not None,
+            edited_as(asked, crop, edits, edit is not None, source_prompt, away))
         generators = make_generators(generator, seed, len(text))
         if taken is not None:
             edit = taken.edit(seeds_of(generators, len(text)))
@@ -374,24 +351,9 @@ class InfinityPipeline(Editing, DiffusersManners, LocalLoading):
         first = runs.reports[0]
         report = replace(first, seconds=seconds, seed=seed_of(generator, seed),
                          memory=memory.told(), notes=(*notes, *memory.notes(), *first.notes))
-        output = InfinityPipelineOutput(pictures, report, [report, *runs.reports[1:]])
+        output = InfinityPipelineOutput(
+            pictures, report, [report, *runs.reports[1:]])._remember(told)
         return output if return_dict else output.to_tuple()  # type: ignore[return-value]  # diffusers' manner
-
-    def _features(self, text: str | Sequence[str] | None, features: PackedText | None,
-                  graph: bool | None, weights: bool) -> PackedText:
-        if features is not None:
-            return features
-        if text is None:
-            raise ValueError("give either prompt or its features: neither was given")
-        return self.encode_prompt(text, graph, weights)
-
-
-def _prompts(text: str | Sequence[str] | None, features: PackedText | None) -> int:
-    """How many there are."""
-    if features is not None:
-        return len(features)
-    return 1 if text is None or isinstance(text, str) or single(text) else max(1, len(text))
-
 
 # diffusers before 0.36 reads the types of these arguments as they stand, and they stand as text.
 InfinityPipeline.__init__.__annotations__ = get_type_hints(InfinityPipeline.__init__)

@@ -29,14 +29,32 @@ def load_pipeline(model: str | Path | None = None, device: str = "auto", dtype: 
         ValueError: the folder holds no such model, or this machine has no such device.
     """
     from .bundled import bundled_model
-    from .devices import choose_device, choose_dtype
     from .pipeline import InfinityPipeline
 
+    place, numbers = chosen_place(device, dtype, memory)
+    pipeline = InfinityPipeline.from_folder(bundled_model() if model is None else model, numbers)
+    return placed(pipeline, place, memory)
+
+
+def chosen_place(device: str, dtype: str, memory: str) -> tuple[torch.device, torch.dtype]:
+    """The device and the dtype of the arguments of :func:`load_pipeline`.
+
+    Raises:
+        ValueError: this machine has no such device, or there is no such dtype, or a choice of
+            memory means nothing on the device.
+    """
+    from .devices import choose_device, choose_dtype
+    from .memory.request import Allowance
+
     place = choose_device(device)
-    if place.type != "cuda" and memory != "auto":
-        raise ValueError(f"memory {memory!r}: there is nothing to choose on {place}, leave it out")
-    pipeline = InfinityPipeline.from_folder(bundled_model() if model is None else model,
-                                            choose_dtype(dtype, place))
+    if Allowance.parse(memory) != Allowance() and place.type != "cuda":
+        raise ValueError(f"memory {memory!r} has no effect on {place}: leave it out")
+    return place, choose_dtype(dtype, place)
+
+
+def placed(pipeline: InfinityPipeline, place: torch.device, memory: str = "auto"
+           ) -> InfinityPipeline:
+    """The pipeline on a device, of whose memory it uses as much as is allowed."""
     if place.type == "cuda":
         pipeline.manage_memory(place, memory)
         return pipeline

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,7 +14,10 @@ from diffusers.utils.outputs import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from .arguments import whole
 from .models.autoencoder import InfinityAutoencoder, to_uint8
+from .picture_files import check_ending, left_out_note, numbered, save_picture
+from .pipeline_told import Told
 from .sampling.report import RunReport
 
 OutputType = Literal["pil", "np", "pt", "latent"]
@@ -33,6 +38,51 @@ class InfinityPipelineOutput(BaseOutput):
     images: Any
     report: RunReport
     reports: list[RunReport] = field(default_factory=list)
+    _told: ClassVar[Told | None] = None  # of an instance; as a field it would be in the tuple
+
+    def _remember(self, told: Told | None) -> InfinityPipelineOutput:
+        self.__dict__["_told"] = told
+        return self
+
+    def save(self, path: str | Path, *, quality: int = 95) -> list[Path]:
+        """Save the images with the parameters that made them: prompt, seed, plan, settings and
+        versions. ``toprovar.read_parameters`` reads them, and ``toprovar generate --from`` draws
+        the picture again.
+
+        Args:
+            path: a file that ends in .png, .jpg, .jpeg or .webp. Of several images, each has its
+                number before the ending: fox-1.png, fox-2.png. Files that are there are replaced.
+            quality: of JPEG and WebP, 1 to 100. WebP of 100 is lossless.
+
+        Returns:
+            The files that were written, one for each image.
+
+        Raises:
+            ValueError: the ending is none of these, or the output has no pictures ("latent").
+        """
+        path = Path(path)
+        check_ending("path", path)
+        quality, images = whole("quality", quality, 1, 100), _as_pil(self.images)
+        files, left = numbered(path, len(images)), dict[str, None]()
+        runs = [report for report in self.reports or [self.report] for _ in range(report.images)]
+        for i, (file, image) in enumerate(zip(files, images, strict=True)):
+            told = {} if self._told is None else self._told.parameters(i, runs[i])
+            left.update(dict.fromkeys(save_picture(image, file, told, quality)))
+        if left:
+            warnings.warn(left_out_note(left), stacklevel=2)
+        return files
+
+
+def _as_pil(images: Any) -> list[Image.Image]:
+    """The images of a call as PIL images."""
+    if isinstance(images, Tensor) and images.shape[1] == 3:
+        images = images.movedim(1, -1).cpu().numpy()
+    if isinstance(images, np.ndarray):  # cut off as in ``to_uint8``
+        return [Image.fromarray(array) for array in (images * 255).astype(np.uint8)]
+    if isinstance(images, list):
+        return images
+    raise ValueError('these are codes and no pictures: call the pipeline without '
+                     'output_type="latent"')
 
 
 def decode_images(

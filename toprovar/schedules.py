@@ -184,14 +184,41 @@ def schedule_for_size(height: int, width: int) -> ScaleSchedule:
     """
     height, width = (whole(name, side, 1, MOST_PIXELS)
                      for name, side in (("height", height), ("width", width)))
-    template = nearest_template(height / width)
-    area = height * width
+    return _nearest(height, width, pixel_budgets())
+
+
+def schedule_for_picture(height: int, width: int, most_pn: str,
+                         planned: ScaleSchedule | None = None, part: bool = False
+                         ) -> ScaleSchedule:
+    """The size that a given picture is drawn at where none is named: that of the plan if it has the
+    picture's aspect, else the listed size nearest to the picture.
+
+    Args:
+        height, width: of the picture, in pixels.
+        most_pn: the model's own pixel budget, which is not exceeded.
+        planned: the size that a plan was made for.
+        part: True = only a part of the picture is drawn, at the full size of ``most_pn``.
+
+    Raises:
+        ValueError: the aspect is more than 1.5 times off every listed one.
+    """
+    if planned is not None and planned.template == nearest_template(height / width):
+        return planned
+    budgets = pixel_budgets()
+    if part:
+        return get_schedule(height / width, most_pn)
+    return _nearest(height, width, budgets[: budgets.index(most_pn) + 1])
+
+
+def _nearest(height: int, width: int, budgets: Sequence[str]) -> ScaleSchedule:
+    """First the nearest aspect, then the nearest number of pixels among some budgets."""
+    template, area = nearest_template(height / width), height * width
 
     def distance(pn: str) -> float:
         h, w = get_schedule(template, pn).image_size
         return max(h * w / area, area / (h * w))
 
-    return get_schedule(template, min(pixel_budgets(), key=distance))
+    return get_schedule(template, min(budgets, key=distance))
 
 
 def size_notes(schedule: ScaleSchedule, height: int, width: int) -> tuple[str, ...]:
@@ -200,6 +227,27 @@ def size_notes(schedule: ScaleSchedule, height: int, width: int) -> tuple[str, .
     if (tall, wide) == (height, width):
         return ()
     return (f"asked for {width}x{height} pixels, drawn at {wide}x{tall}, the nearest listed size",)
+
+
+def picture_notes(schedule: ScaleSchedule, height: int, width: int, most_pn: str | None = None,
+                  what: str = "picture") -> tuple[str, ...]:
+    """A note where a given picture is drawn at another size than its own.
+
+    Args:
+        height, width: of the picture, in pixels.
+        most_pn: the model's own pixel budget, where it may have decided; None = the size was named.
+        what: how the note calls it.
+    """
+    tall, wide = schedule.image_size
+    if (tall, wide) == (height, width):
+        return ()
+    note = f"the {what} of {width}x{height} pixels was drawn at {wide}x{tall}"
+    nearest = _nearest(height, width, pixel_budgets())
+    if schedule == nearest:
+        return (f"{note}, the nearest listed size",)
+    if schedule.pn == most_pn and sum(schedule.tokens) < sum(nearest.tokens):
+        return (f"{note}, because the model's own size is {most_pn}: name a size for more pixels",)
+    return (note,)
 
 
 def aspect_notes(schedule: ScaleSchedule, aspect: str) -> tuple[str, ...]:

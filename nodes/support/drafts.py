@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -83,8 +83,8 @@ def seen(model: Infinity, draft: Draft, words: tuple[Prompts, ...] = ()) -> Draf
 
 
 def draw_drafts(model: Infinity, positive: Prompts, negative: Prompts | None,
-                plan: PlanChoice | None, schedule: ScaleSchedule, settings: Settings, until: int
-                ) -> Drafts:
+                plan: PlanChoice | None, schedule: ScaleSchedule, settings: Settings,
+                until: int | Literal["auto"]) -> Drafts:
     """The first scales of pictures of each prompt.
 
     Args:
@@ -115,13 +115,10 @@ def finish_drafts(model: Infinity, drafts: Drafts, which: Sequence[int],
         plan: None = the drafts' own; at another size, the automatic choice.
         pixels: budget of a larger size, or ``SAME``.
     """
-    from ...toprovar.schedules import get_schedule
-
     draft = drafts.draft
     draft.check_model(model.pipeline.transformer)
     own = draft.schedule
-    schedule = own if pixels == SAME else get_schedule(own.template, pixels)
-    draft.stack.check_begins(schedule, model.pipeline.transformer.shape.bits_per_token)
+    schedule = draft.finished_size(None if pixels == SAME else pixels)
     draft = draft.pick(which)
     guided = draft.params.guided
     chosen = draft.plan if plan is None and schedule == own \

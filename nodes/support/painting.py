@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .drafts import Drafts
 from .host import between
+from .sizes import AUTO
 from .sources import Given, pictures_of_image, schedule_of_picture
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def masked(model: Infinity, image: Tensor | Drafts, mask: Tensor | None, brush: 
     """
     from ...toprovar.editing.mask import read_mask
     from ...toprovar.editing.paste import blended
+    from ...toprovar.schedules import picture_notes
 
     given: Any
     if isinstance(image, Drafts):
@@ -64,17 +66,16 @@ def masked(model: Infinity, image: Tensor | Drafts, mask: Tensor | None, brush: 
         around = None if mask is None or brush.crop != OFF else padded(given, mask)
         if around is not None:
             return _outpainted(model, given, mask, around, brush, size, pixels)
-        schedule = schedule_of_picture(model, tall, wide, size, pixels, plan)
+        schedule = schedule_of_picture(model, tall, wide, size, pixels, plan, brush.crop != OFF)
         count = len(given)
     found = None
     if mask is not None:
         found = read_mask(mask, (tall, wide))
         if brush.feather:
             found = blended(found, brush.feather)
-    notes = ()
-    if schedule.image_size != (tall, wide) and brush.crop == OFF:
-        height, width = schedule.image_size
-        notes = (f"the picture of {wide}x{tall} pixels was drawn at {width}x{height}",)
+    auto = size is None and pixels == AUTO
+    notes = () if brush.crop != OFF else picture_notes(
+        schedule, tall, wide, model.default_pn if auto else None)
     return Given(given, count, schedule, found, brush.strength,
                  None if brush.blend == OFF else brush.blend,
                  None if brush.crop == OFF else brush.crop, notes)
@@ -109,7 +110,6 @@ def _outpainted(model: Infinity, pictures: Tensor, mask: Tensor | None,
     tokens. The soft edge of the mask within the picture is drawn, too."""
     from ...toprovar.editing.outpaint import place
     from ...toprovar.editing.paste import blended
-    from .sizes import AUTO
 
     assert mask is not None
     left, right, top, bottom = added

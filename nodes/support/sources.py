@@ -163,16 +163,21 @@ def pictures_of_image(image: Tensor) -> Tensor:
 
 
 def schedule_of_picture(model: Infinity, height: int, width: int, size: ScaleSchedule | None,
-                        pixels: str, plan: PlanChoice | None = None) -> ScaleSchedule:
+                        pixels: str, plan: PlanChoice | None = None, part: bool = False
+                        ) -> ScaleSchedule:
     """The size that a picture is drawn at: what was asked for, else the nearest aspect at a pixel
-    budget, else the plan's size where that has this aspect, else the model's budget."""
-    from ...toprovar.schedules import get_schedule, nearest_template
+    budget, else as ``schedule_for_picture`` says.
+
+    Args:
+        part: whether only a part of the picture is drawn.
+    """
+    from ...toprovar.schedules import get_schedule, schedule_for_picture
 
     if size is not None:
         return size
     if wrong := size_error(None, pixels):
         raise ValueError(wrong)
-    template = nearest_template(height / width)
-    if pixels == AUTO and plan is not None and plan.schedule.template == template:
-        return plan.schedule
-    return get_schedule(template, model.default_pn if pixels == AUTO else pixels)
+    if pixels != AUTO:
+        return get_schedule(height / width, pixels)
+    planned = None if plan is None else plan.schedule
+    return schedule_for_picture(height, width, model.default_pn, planned, part)

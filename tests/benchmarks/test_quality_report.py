@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality import jobs
+from benchmarks.quality import jobs, main
 from benchmarks.quality_report import BEGIN, END, interval, mcnemar, report, score
 from toprovar.evaluation.compositional import TASKS
 
@@ -63,5 +63,30 @@ def test_report_joins_parts_and_marks_the_rows_of_one(tmp_path: Path) -> None:
     assert page.startswith("before\n") and page.endswith(f"{END}\nafter\n") and "old" not in page
     assert "| **toprovar @ 0.2** | 20.0% | 25.0% | 100.0% |" in page
     assert (tmp_path / "images" / "quality.png").stat().st_size > 1000
-    with pytest.raises(ValueError, match="no parts of 1M"):
+    with pytest.raises(ValueError, match="no results of 1M"):
         report(tmp_path, ("1M",))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--only-report"], "has no results of 0.06M, 0.25M: run the benchmark without --only-report"),
+    (["--only-report", "--pn", "0.25M"], "has no results of 0.25M"),
+    (["--rows", "nothing", "--pn", "0.06M", "--device", "cpu"],
+     "--rows nothing: no row of 0.06M begins so; there is fastvar, official; "),
+])
+def test_bad_arguments_get_one_line(
+        tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["quality", "--folder", str(tmp_path / "new"), *arguments])
+    assert main() == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("benchmarks.quality: ") and message in error[-1]
+    assert not list(tmp_path.glob("new/*"))
+
+
+def test_a_report_of_some_sizes_says_which_there_are(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        ) -> None:
+    (tmp_path / "part-0.06M-0000.json").write_text("{}")
+    monkeypatch.setattr("sys.argv", ["quality", "--folder", str(tmp_path), "--only-report"])
+    assert main() == 2
+    assert "has no results of 0.25M: name what there is: --pn 0.06M" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_layout_of_the_folder(tmp_path: Path) -> None:
     sources = [save(tmp_path / "t", official_state()), save(tmp_path / "v", official_vae())]
     seen: list[tuple[int, int]] = []
     done = convert(sources, tmp_path / "pipe", progress=lambda a, b: seen.append((a, b)))
-    assert [line.partition(":")[0] for line in done] == ["transformer", "vae"]
+    assert [line.partition(":")[0] for line in done] == ["transformer", "vae", "written"]
     assert "4 blocks" in done[0] and "8 channels" in done[1]
     assert listing(tmp_path / "pipe") == {
         "model_index.json", "transformer", "transformer/config.json",

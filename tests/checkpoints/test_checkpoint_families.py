@@ -72,7 +72,8 @@ def test_a_converted_folder_says_it(parts: dict[str, Path], tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="hints at VAREdit"):
         convert(sources, tmp_path / "none")
     assert not (tmp_path / "none").exists()
-    convert(sources, tmp_path / "pipe", family="varedit")
+    told = convert(sources, tmp_path / "pipe", family="varedit")
+    assert told[-1] == f"written: a pipeline folder, {tmp_path / 'pipe'}"
     config = json.loads((tmp_path / "pipe" / "transformer" / "config.json").read_text())
     index = json.loads((tmp_path / "pipe" / "model_index.json").read_text())
     assert config["family"] == "varedit"
@@ -82,7 +83,9 @@ def test_a_converted_folder_says_it(parts: dict[str, Path], tmp_path: Path) -> N
         assert pipe.transformer.shape.edits and pipe.config["default_tau"] == 0.1
     other = InfinityPipeline.from_folder(tmp_path / "pipe", family="infinity")
     assert not other.transformer.shape.edits
-    convert([tmp_path / "pipe"], tmp_path / "back")  # names and shapes are Infinity's again
+    told = convert([tmp_path / "pipe"], tmp_path / "back")  # names and shapes are Infinity's again
+    assert told[-1].startswith(f"written: official names, {tmp_path / 'back'}; official files do")
+    assert "--family varedit" in told[-1]
     assert not load_transformer(tmp_path / "back" / "transformer.pth").shape.edits
 
 

@@ -62,10 +62,65 @@ def test_chosen_drafts_are_finished_as_generate_draws_them(
     assert len(json.loads(Path("r.json").read_text())["runs"]) == 2
 
 
-def test_drafts_go_on_to_a_larger_size(call: Any) -> None:
+def test_drafts_go_on_to_a_larger_size(call: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("draft", "a cat", "--num", 1, "--out", "d.safetensors", "--png", "s.png") == 0
+    assert "1 draft of 256x256, 5 of 7 scales; finish some with" in capsys.readouterr().out
+    assert call("draft", "a cat", "--num", 1, "--out", "d.safetensors", "--png", "s.png",
+                "--until", 16, "--overwrite") == 0
+    assert "7 of 7 scales; whole pictures already: a smaller --until" in capsys.readouterr().out
     assert call("finish", "s.png", "--pixels", "0.25M", "--out", "f.png") == 0
     assert Image.open("f.png").size == (512, 512)
+
+
+def test_a_picture_is_drawn_at_its_own_size(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        call: Any, tiny_model: Path) -> None:
+    """Also by a model whose own size is larger. What is asked for goes before."""
+    import shutil
+
+    shutil.copytree(tiny_model, tmp_path / "large")
+    index = tmp_path / "large" / "model_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "default_pn": "0.25M"}))
+    mask = ["a.png", "a cat", "--mask", "mask.png"]
+
+    def drawn(command: str, *how: object) -> tuple[list[int], str]:
+        given = mask if command == "inpaint" else ["a.png", "a dog", "a cat", "--mask", "mask.png"]
+        assert main([command, *map(str, (*given, *how)), "--model", "large", "--overwrite",
+                     "--out", "o.png"]) == 0
+        assert Image.open("o.png").size == (256, 256)
+        return told("o.png")["params"]["schedule"]["grids"][-1], capsys.readouterr().out
+
+    for command in ("inpaint", "edit"):
+        grid, said = drawn(command)
+        assert grid == [16, 16] and "note" not in said
+        assert drawn(command, "--pixels", "0.25M")[0] == [32, 32]
+    assert drawn("inpaint", "--padding-mask-crop", 8)[0] == [32, 32]
+    assert main(["plan", "make", "fastvar", "p.json", "--pixels", "0.25M", "--model", "large"]) == 0
+    grid, said = drawn("inpaint", "--plan", "p.json")
+    assert grid == [32, 32] and "the picture of 256x256 pixels was drawn at 512x512" in said
+    assert main(["draft", "a cat", "--num", "1", "--plan", "p.json", "--model", "large", "--out",
+                 "d.png"]) == 0
+
+
+def test_a_number_of_pixels_keeps_the_pictures_aspect(call: Any) -> None:
+    Image.open("a.png").resize((300, 200)).save("wide.png")
+    for name, how in (("v", ["vary", "wide.png", "a cat"]),
+                      ("o", ["inpaint", "a.png", "a cat", "--right", 128])):
+        assert call(*how, "--pixels", "0.25M", "--out", f"{name}.png") == 0
+        assert Image.open(f"{name}.png").size == (624, 416)
+
+
+def test_a_draft_is_not_finished_at_a_smaller_size(call: Any, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("draft", "a cat", "--num", 1, "--until", 4, "--pixels", "0.25M", "--out",
+                "d.png") == 0
+    # Before the model, which would be loaded in vain.
+    monkeypatch.setattr("toprovar.cli.edited.load_pipeline", lambda _: pytest.fail("loaded"))
+    for pixels, message in (("0.06M", "--pixels 0.06M: the draft is of 512x512 pixels (0.25M) and "
+                                      "cannot be finished at 256x256 (0.06M), which is smaller"),
+                            ("2M", "--pixels 2M: unknown pixel budget '2M'")):
+        assert call("finish", "d.png", "--pixels", pixels) == 2
+        assert message in refused(capsys)
 
 
 def test_vary(call: Any) -> None:

@@ -39,8 +39,25 @@ def test_a_dense_plan_changes_nothing(generate: Any, capsys: pytest.CaptureFixtu
     assert "predicted" not in capsys.readouterr().out and "sparsity_plan" not in told("a.png")
     assert generate("--plan", "dense", "--out", "b.png") == 0
     out = capsys.readouterr().out
-    assert "dense: 100 % of a dense run's FLOPs" in out and "time of the scale loop: " in out
+    assert "dense: 100 % of a dense run's FLOPs" in out and " s in the scale loop" in out
     assert pixels("a.png") == pixels("b.png")
+
+
+def test_times_of_dense_say_where_they_are_from(generate: Any, capsys: pytest.CaptureFixture[str]
+                                                ) -> None:
+    """Two of them: for the run that was, and for the plan by the cost model."""
+    assert generate("--plan", "toprovar", "--out", "a.png") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "as fast as dense" in line]
+    assert len(lines) == 2
+    assert lines[0].startswith("this run: ") and lines[0].endswith(
+        " s, estimated from this run's full scales)")
+    assert lines[1].startswith("the plan, before the run: ") and "by this device's cost" in lines[1]
+
+
+def test_memory_is_of_gpus(generate: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("--device", "cpu", "--memory", "6GB", "--out", "a.png") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == \
+        "toprovar generate: memory '6GB' has no effect on cpu: leave it out"
 
 
 def test_a_budget_alone_means_toprovar(generate: Any) -> None:

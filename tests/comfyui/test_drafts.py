@@ -69,8 +69,9 @@ def test_prompts_negatives_and_weights_come_along(client: Client) -> None:
     assert done.status == "error" and "encoded in different ways" in done.error["exception_message"]
 
 
-def test_a_draft_draws_its_scales_and_shows_them(client: Client) -> None:
-    prompt = drafted(preview="decoded", seed=51)
+@pytest.mark.parametrize("until", [8, 0])
+def test_a_draft_draws_its_scales_and_shows_them(client: Client, until: int) -> None:
+    prompt = drafted(preview="decoded", seed=51, until=until)
     prompt["out"] = saved(["draft", 1], "seen")
     done = client.run(prompt)
     assert done.progress("draft") == [(n + 1, 5) for n in range(5)] and len(done.previews) == 5
@@ -143,6 +144,9 @@ def test_drafts_go_on_to_a_larger_size(client: Client) -> None:
     prompt |= {"finish": finish(pixels="0.06M"), "out": saved(["finish", 0])}
     done = client.wait(client.queue(prompt))
     assert "size of the same aspect that is not smaller" in done.error["exception_message"]
+    prompt["draft"]["inputs"]["until"] = 4
+    done = client.wait(client.queue(prompt))
+    assert "which is smaller: leave the size out" in done.error["exception_message"]
 
 
 def test_foreign_drafts_and_files_are_refused(client: Client, server: Server) -> None:

@@ -137,9 +137,14 @@ def test_a_small_draft_goes_on_to_a_larger_size(pipeline: InfinityPipeline) -> N
     kept = Recorder()
     pipeline.finish(draft, pn="0.25M", on_scale=kept)
     assert kept.stack(get_schedule("1.0", "0.25M")).first(7).same_bits(draft.stack) == 1.0
+    middle = get_schedule("1.0", "0.25M")
     with pytest.raises(ValueError, match="size of the same aspect"):
-        pipeline.finish(pipeline.draft("a cat", until=None, schedule=get_schedule("1.0", "0.25M")),
-                        pn="0.06M")
+        pipeline.finish(pipeline.draft("a cat", until=None, schedule=middle), pn="0.06M")
+    begun = pipeline.draft("a cat", until=8, schedule=middle)  # no bits speak against it
+    for smaller in ({"pn": "0.06M"}, {"schedule": get_schedule("1.0", "0.06M")}):
+        with pytest.raises(ValueError, match=r"512x512 pixels \(0.25M\) and cannot be finished at "
+                                             r"256x256 \(0.06M\), which is smaller"):
+            pipeline.finish(begun, **smaller)
     with pytest.raises(ValueError, match="same aspect"):
         pipeline.finish(draft, schedule=get_schedule("1.5", "0.25M"))
 
@@ -225,6 +230,21 @@ def test_until_is_a_side_of_the_square_size() -> None:
         assert last_scale(get_schedule(template, "0.06M"), 64) == 6
     with pytest.raises(ValueError, match="until"):
         last_scale(SMALL, 0)
+
+
+@pytest.mark.parametrize("pn", ["0.06M", "0.25M", "0.60M", "1M"])
+def test_a_draft_is_by_itself_never_a_whole_picture(pn: str) -> None:
+    """Issue 24: side 16, where that is not the last scale."""
+    for template in ("1.0", "0.8", "3.0"):
+        schedule = get_schedule(template, pn)
+        last = last_scale(schedule)
+        assert last == (4 if pn == "0.06M" else 6) < len(schedule) - 1
+
+
+def test_a_draft_of_a_small_picture_stops_at_side_8(pipeline: InfinityPipeline) -> None:
+    draft = pipeline.draft("a cat")
+    assert draft.stack.grids[-1] == (8, 8) and not draft.finished
+    assert pipeline.draft("a cat", until=16).finished  # who asks for it gets it
 
 
 def test_what_cannot_go_on_is_refused(pipeline: InfinityPipeline) -> None:

@@ -213,6 +213,34 @@ def test_only_the_masks_surroundings_are_drawn(pipeline: InfinityPipeline) -> No
     assert changed[300:350, 40:90].mean() > 0.9
 
 
+def test_a_picture_is_drawn_at_its_own_size(pipeline: InfinityPipeline,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 256 px, though the model's own size is larger; a size, a plan or a crop says otherwise."""
+    large = pipeline
+    monkeypatch.setitem(large._internal_dict, "default_pn", "0.25M")
+    mask = square(256, 64, 64, 64)
+
+    def drawn(**how: Any) -> tuple[tuple[int, int], tuple[str, ...]]:
+        found = large.inpaint(picture(256), mask, "a cat", seed=1, blend=4, **how)
+        assert found.images[0].size == (256, 256)
+        assert isinstance(found.report.params, dict)
+        last = found.report.params["schedule"]["grids"][-1]
+        return tuple(16 * n for n in last), found.report.notes
+
+    assert drawn() == ((256, 256), ())
+    asked = drawn(height=512)
+    assert asked[0] == (512, 512)
+    plan = make_plan(large, "fastvar", MIDDLE)
+    size, notes = drawn(plan=plan)
+    assert size == (512, 512)
+    assert "the picture of 256x256 pixels was drawn at 512x512" in notes
+    assert drawn(padding_mask_crop=8)[0] == (512, 512)
+    small = large.vary(picture(300), "a cat", seed=1)
+    assert small.images[0].size == (256, 256)
+    assert small.report.notes == (
+        "the picture of 300x300 pixels was drawn at 256x256, the nearest listed size",)
+
+
 def test_outpainting_keeps_the_picture(pipeline: InfinityPipeline) -> None:
     image = picture(256)
     found = pipeline.outpaint(image, "a cat", seed=1, right=256, blend=0)

@@ -66,7 +66,9 @@ def same(a: Image.Image, b: Image.Image) -> bool:
 
 def test_first_picture(tmp_path: Path, pipe: InfinityPipeline) -> None:
     text = run("first_picture", tmp_path)
-    pictures = [opened(tmp_path / "out" / f"{seed}.png") for seed in (1, 2, 3, 4)]
+    pictures = [opened(tmp_path / "out" / f"picture-{n}.png") for n in (1, 2, 3, 4)]
+    assert read_parameters(tmp_path / "out" / "picture-3.png")["seed"] == 3
+    assert "picture-1.png has the seed 1" in text
     assert len({picture.tobytes() for picture in pictures}) == 4
     assert same(pictures[2], pipe("a cat and a balloon", seed=3, height=256).images[0])
     opened(tmp_path / "out" / "sheet.png", None)

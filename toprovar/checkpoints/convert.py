@@ -97,7 +97,7 @@ def convert(
         progress: told the bytes written.
 
     Returns:
-        One line about each model.
+        One line about each model, and one about the layout that was written.
 
     Raises:
         CheckpointError: something cannot be used or must not be written; nothing is left behind.
@@ -137,7 +137,20 @@ def convert(
             write(work, on_bytes)
     except OSError as error:
         raise CheckpointError(target, f"cannot be written: {error.strerror or error}") from error
-    return [f"{kind}: {c.describe()}, from {c.path}" for kind, c in parts.checkpoints.items()]
+    models = [f"{kind}: {c.describe()}, from {c.path}" for kind, c in parts.checkpoints.items()]
+    return [*models, _told(parts, target, as_file)]
+
+
+def _told(parts: Parts, target: Path, as_file: bool) -> str:
+    """What was written, in words."""
+    checkpoints = list(parts.checkpoints.values())
+    if not as_file and any(c.official for c in checkpoints):
+        return f"written: a pipeline folder, {target}"
+    told = f"written: official names, {target}"
+    if any(isinstance(c.config, TransformerConfig) and c.config.edits for c in checkpoints):
+        told += ("; official files do not say that a model is a VAREdit model: name the family "
+                 "whenever this one is loaded (--family varedit)")
+    return told
 
 
 def _choose(

@@ -10,19 +10,17 @@ from typing import Any
 from ..arguments import check_prompts, seed_list, whole
 from ..printable import printable
 from .edited import Session, add_common, check_common, settle
-from .model_options import find_size, size_told
+from .model_options import size_told
 from .outputs import DRAFT, PICTURE, Output
-from .running import at_once
-
-UNTIL = 16
+from .running import at_once, schedule_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", help="what to draw")
-    add("--until", type=int, default=UNTIL, metavar="SIDE", help="the last scale that is drawn, by "
-        f"its tokens a side in the square size (default: {UNTIL})")
-    add_common(parser)
+    add("--until", type=int, metavar="SIDE", help="the last scale that is drawn, by its tokens a "
+        "side in the square size (default: 16, or 8 at 0.06M pixels)")
+    add_common(parser, picture=False)
     parser.set_defaults(num=None, out="drafts.png")
     for action in parser._actions:  # what differs from the other commands
         if action.dest == "out":
@@ -37,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.num = 8 if arguments.num is None else arguments.num
     settle(arguments)
     check_prompts("the prompt", [arguments.prompt])
-    whole("--until", arguments.until, 1)
+    if arguments.until is not None:
+        whole("--until", arguments.until, 1)
     out = Path(arguments.out)
     if out.suffix.lower() not in (".png", ".safetensors"):
         raise ValueError(f"--out must end in .png or .safetensors, got {arguments.out!r}")
@@ -48,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         outputs.append(Output("--png", Path(arguments.png), PICTURE))
     check_common(arguments, outputs, ("png",))
 
-    def size(pipeline: Any) -> Any:
-        schedule = find_size(arguments, pipeline.config["default_pn"])
+    def size(pipeline: Any, saved: Any) -> Any:
+        schedule = schedule_of(arguments, saved, pipeline.config["default_pn"])
         return schedule, size_told(arguments, schedule)
 
     session = Session.start(arguments, size)
@@ -69,7 +68,8 @@ def _draw(arguments: argparse.Namespace, session: Session, out: Path) -> None:
         count = min(step, arguments.num - first)
         parts.append(session.pipeline.draft(
             arguments.prompt, arguments.negative, seed=seeds[first : first + count],
-            until=arguments.until, num_images_per_prompt=count, **call))
+            until="auto" if arguments.until is None else arguments.until,
+            num_images_per_prompt=count, **call))
     draft = replace(joined(parts), request=session.about.get("plan_request"))
     sheet = None
     if out.suffix.lower() == ".png" or arguments.png:
@@ -86,6 +86,8 @@ def _draw(arguments: argparse.Namespace, session: Session, out: Path) -> None:
         save_draft_picture(draft, arguments.png, sheet, about)
     if not arguments.quiet:
         height, width = draft.schedule.image_size
-        print(printable(f"{out.absolute()} ({len(draft)} drafts of {width}x{height}, "
-                        f"{draft.done} of {len(draft.schedule)} scales; finish some with "
-                        f"'toprovar finish {out.name} --which 1,2')"))
+        then = "whole pictures already: a smaller --until takes less time" if draft.finished else \
+            f"finish some with 'toprovar finish {out.name} --which 1,2'"
+        drafts = f"{len(draft)} draft{'s' if len(draft) > 1 else ''}"
+        print(printable(f"{out.absolute()} ({drafts} of {width}x{height}, {draft.done} of "
+                        f"{len(draft.schedule)} scales; {then})"))

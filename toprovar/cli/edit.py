@@ -15,9 +15,8 @@ from .edited import (
     read_picture,
     settle,
     size_of,
-    take_edit,
-    told_file,
 )
+from .edited_again import take_edit, told_file
 
 AWAY = 0.5
 SIGNS = ("likelihood", "logits", "entropy", "cross-attention")
@@ -62,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
              if getattr(arguments, name) is not None}
     if arguments.mask is not None:
         told["mask"] = told_file(arguments.mask)
-    session = Session.start(arguments, size_of(arguments, image))
+    session = Session.start(arguments, size_of(arguments, image.height, image.width))
     blend = 16 if arguments.blend is None else arguments.blend
     found: Any = mask
 

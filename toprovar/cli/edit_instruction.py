@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import MOST_IMAGES, check_prompts, seed_list, whole
 from ..files import replace_file
-from ..picture_files import check_ending, left_out_note, save_picture
+from ..picture_files import check_ending, left_out_note, numbered, save_picture
 from ..printable import printable, safe_lines
 from ..reading import reading
 from ..sparsity.strategies.registry import default_strategy, names
 from .early import check_model, check_sampling, check_source, check_target
-from .generate_jobs import TOP_P, numbered
+from .generate_jobs import TOP_P
 from .model_options import (
     add_device,
     add_model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import MOST_IMAGES, seed_list, whole
 from ..files import replace_file
-from ..picture_files import check_ending, left_out_note, read_parameters, save_picture
+from ..picture_files import (
+    check_ending,
+    left_out_note,
+    numbered,
+    save_picture,
+)
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import default_strategy, names
 from .early import check_model, check_sampling, check_target
-from .generate_jobs import TOP_P, numbered
+from .generate_jobs import TOP_P
 from .model_options import (
     add_device,
     add_model,
@@ -30,7 +34,6 @@ from .model_options import (
 )
 from .outputs import NOT_READ, PICTURE, REPORT, Output, add_overwrite, check_outputs
 from .plan_options import add_plan_options, check_options, is_guided, plan_request, saved_plan
-from .rerun import taken_values
 from .running import as_json, at_once, parameters_of, plan_of, priced, run_told
 
 if TYPE_CHECKING:
@@ -39,18 +42,23 @@ if TYPE_CHECKING:
     from ..pipeline import InfinityPipeline
     from ..sampling.report import RunReport
     from ..schedules import ScaleSchedule
+    from ..sparsity.plan import SparsityPlan
     from ..sparsity.planner import Planner
 
-def add_common(parser: argparse.ArgumentParser, size: bool = True, num: bool = True) -> None:
+FindSize = Callable[["InfinityPipeline", "SparsityPlan | None"],
+                    "tuple[ScaleSchedule, tuple[str, ...]]"]
+"""(pipeline, the plan of a file or None) -> the schedule, and notes on it."""
+
+
+def add_common(parser: argparse.ArgumentParser, picture: bool = True) -> None:
     """Options that are the same as of ``toprovar generate``.
 
     Args:
-        size: whether a size can be asked for; num: whether several pictures can.
+        picture: whether the command is given a picture.
     """
     add = parser.add_argument
     add_model(parser)
-    if size:
-        add_size(parser)
+    add_size(parser, picture)
     add("--seed", type=int, help="picture i is drawn from seed + i (default: 0)")
     add("--cfg", type=float, help="guidance strength; 1 = off (default: the model's)")
     add("--tau", type=float, help="temperature (default: the model's)")
@@ -60,8 +68,7 @@ def add_common(parser: argparse.ArgumentParser, size: bool = True, num: bool = T
         "(default: draw)")
     add("--negative", metavar="TEXT", help="what to steer away from (default: nothing)")
     add_weights(parser)
-    if num:
-        add("--num", type=int, default=1, help="how many pictures (default: 1)")
+    add("--num", type=int, default=1, help="how many pictures (default: 1)")
     add_output(parser)
 
 
@@ -139,19 +146,6 @@ def read_picture(flag: str, path: str) -> Image.Image:
         raise ValueError(f"{flag}: {path!r} cannot be read: {error.strerror or error}") from None
 
 
-def told_file(path: str) -> dict[str, str]:
-    """A file by its name, without its folder, and a SHA-256 of its content."""
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return {"name": Path(path).name, "sha256": digest}
-
-
-def check_same(flag: str, path: str, known: Any) -> None:
-    """ValueError where a picture was made from another file than this."""
-    if isinstance(known, dict) and known.get("sha256") != told_file(path)["sha256"]:
-        raise ValueError(f"{flag}: {path!r} is not the file that the picture was made from "
-                         f"({known.get('name')!r}): give that one, or leave out --from")
-
-
 @dataclass
 class Session:
     """A loaded model, the plan, and what pictures are told about.
@@ -169,17 +163,12 @@ class Session:
     about: dict[str, Any]
 
     @staticmethod
-    def start(arguments: argparse.Namespace,
-              size: Callable[[InfinityPipeline], tuple[ScaleSchedule, tuple[str, ...]]]) -> Session:
-        """Load the model and make the plan.
-
-        Args:
-            size: pipeline -> the schedule, and notes on it.
-        """
+    def start(arguments: argparse.Namespace, size: FindSize) -> Session:
+        """Load the model and make the plan."""
         saved = saved_plan(arguments.plan)
         pipeline = load_pipeline(arguments)
         pipeline.set_progress_bar_config(desc="scales", disable=arguments.quiet)
-        schedule, notes = size(pipeline)
+        schedule, notes = size(pipeline, saved)
         plan, costs = plan_of(arguments, pipeline, schedule, saved)
         about: dict[str, Any] = {"prompt_weights": arguments.word_weights}
         if arguments.vae_tile:
@@ -271,52 +260,26 @@ class Session:
                             f"{reports[0].device}, {reports[0].dtype})"))
 
 
-def take_edit(arguments: argparse.Namespace, command: str, names_: Sequence[str]) -> None:
-    """``--from PICTURE``: fill in what an edited picture was made with, wherever no option says
-    otherwise.
+def size_of(arguments: argparse.Namespace, height: int, width: int) -> FindSize:
+    """The size that was asked for, else that of a picture drawn again, else the one of
+    ``schedules.schedule_for_picture``.
 
     Args:
-        names_: of the command's own arguments that a picture tells under "edit".
-
-    Raises:
-        ValueError: the picture is none of this command, or of other files than those given.
+        height, width: of the picture, in pixels.
     """
-    path = arguments.from_
-    about = read_parameters(path)
-    edit = about.get("edit")
-    if not isinstance(edit, dict) or edit.get("command") != command:
-        made = edit.get("command") if isinstance(edit, dict) else "generate"
-        raise ValueError(f"{path}: made by 'toprovar {made}', not by 'toprovar {command}': give it "
-                         "to the command that made it")
-    check_same("the picture", arguments.image, edit.get("image"))
-    if getattr(arguments, "mask", None) is not None:
-        check_same("--mask", arguments.mask, edit.get("mask"))
-    for name in names_:
-        if getattr(arguments, name) is None and edit.get(name) is not None:
-            setattr(arguments, name, edit[name])
-    found = taken_values(arguments, about)
-    for name in ("seed", "cfg", "tau", "top_p", "greedy", "negative", "word_weights", "vae_tile",
-                 "plan", "prompt"):
-        if getattr(arguments, name, 0) is None:
-            setattr(arguments, name, found.get(name))
-    if not names_size(arguments):
-        arguments.grids = found["grids"]
+    def find(pipeline: InfinityPipeline, saved: SparsityPlan | None
+             ) -> tuple[ScaleSchedule, tuple[str, ...]]:
+        from ..schedules import find_schedule, picture_notes, schedule_for_picture
+        from ..sparsity.plan import size_of_plan
 
-
-def size_of(arguments: argparse.Namespace, image: Image.Image
-            ) -> Callable[[InfinityPipeline], tuple[ScaleSchedule, tuple[str, ...]]]:
-    """The size that was asked for, else that of a picture drawn again, else the nearest one to a
-    picture's aspect, at the model's budget."""
-    def find(pipeline: InfinityPipeline) -> tuple[ScaleSchedule, tuple[str, ...]]:
-        from ..schedules import find_schedule, get_schedule, nearest_template, size_notes
-
+        own = pipeline.config["default_pn"]
         if names_size(arguments):
-            schedule = find_size(arguments, pipeline.config["default_pn"])
+            schedule = find_size(arguments, own, height / width)
             return schedule, size_told(arguments, schedule)
         if arguments.grids is not None:
             return find_schedule(arguments.grids), ()
-        schedule = get_schedule(nearest_template(image.height / image.width),
-                                pipeline.config["default_pn"])
-        return schedule, size_notes(schedule, image.height, image.width)
+        part = getattr(arguments, "padding_mask_crop", None) is not None
+        schedule = schedule_for_picture(height, width, own, size_of_plan(saved), part)
+        return schedule, () if part else picture_notes(schedule, height, width, own)
 
     return find

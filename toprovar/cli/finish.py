@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..picture_files import numbered
 from .early import check_source
 from .edited import Session, add_output, check_common, pictures_to, settle
-from .generate_jobs import numbered
 from .model_options import add_model
 from .running import at_once
 
@@ -37,14 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.cfg = draft.params.cfg if draft.params.guided else 1.0
     arguments.word_weights = draft.prompt_weights
     check_common(arguments, pictures_to(arguments, len(which)), ("draft", "which"))
+    try:
+        schedule = draft.finished_size(arguments.pixels)
+    except ValueError as error:
+        raise ValueError(f"--pixels {arguments.pixels}: {error}") from None
 
-    def size(pipeline: Any) -> Any:
-        from ..schedules import get_schedule
-
-        schedule = draft.schedule if arguments.pixels is None else \
-            get_schedule(draft.schedule.template, arguments.pixels)
+    def size(pipeline: Any, saved: Any) -> Any:
         draft.check_model(pipeline.transformer)
-        draft.stack.check_begins(schedule, pipeline.transformer.shape.bits_per_token)
         return schedule, ()
 
     asked = arguments.plan

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import whole
 from ..files import replace_file
-from ..picture_files import check_ending, left_out_note, save_picture
+from ..picture_files import check_ending, left_out_note, numbered, save_picture
 from ..printable import printable, safe_lines
 from ..sparsity.strategies.registry import default_strategy, names
 from .comfyui import comfyui_prompt
 from .early import check_model, check_sampling, check_target
-from .generate_jobs import TOP_P, Job, make_jobs, notes_of, numbered, settle
+from .generate_jobs import TOP_P, Job, make_jobs, notes_of, settle
 from .model_options import (
     add_device,
     add_model,

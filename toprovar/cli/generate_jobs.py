@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import MOST_IMAGES, check_prompts, seed_list, whole
+from ..picture_files import numbered
 from ..printable import one_line
 from .prompt_rows import Row, read_rows
 
@@ -86,10 +87,3 @@ def notes_of(reports: Sequence[RunReport], owners: Sequence[Job]) -> list[str]:
             lines = [line for line in lines if line[len("note: "):] not in about]
             lines += [f"note ({one_line(job.prompt)[:MOST_SHOWN]}): {note}" for note in about]
     return list(dict.fromkeys(lines))
-
-
-def numbered(path: Path, count: int) -> list[Path]:
-    """``path`` alone, or with -1, -2 ... before its ending."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(count)]

@@ -15,13 +15,13 @@ from .edited import (
     read_picture,
     settle,
     size_of,
-    take_edit,
-    told_file,
 )
+from .edited_again import take_edit, told_file
 
 if TYPE_CHECKING:
     from ..pipeline import InfinityPipeline
     from ..schedules import ScaleSchedule
+    from ..sparsity.plan import SparsityPlan
 
 SIDES = ("left", "right", "top", "bottom")
 BLEND = 16
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     blend = BLEND if arguments.blend is None else arguments.blend
     if arguments.mask is not None:
         told["mask"] = told_file(arguments.mask)
-        session = Session.start(arguments, size_of(arguments, image))
+        session = Session.start(arguments, size_of(arguments, image.height, image.width))
 
         def draw(seeds: list[int], on_image: Any) -> Any:
             return session.pipeline.inpaint(
@@ -76,15 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
 
         return session.draw(draw, arguments.prompt, told)
 
-    def canvas(pipeline: InfinityPipeline) -> tuple[ScaleSchedule, tuple[str, ...]]:
+    def canvas(pipeline: InfinityPipeline, saved: SparsityPlan | None
+               ) -> tuple[ScaleSchedule, tuple[str, ...]]:
         from ..editing.outpaint import place
 
-        asked = None
-        if arguments.grids is not None or any((arguments.size, arguments.aspect,
-                                               arguments.pixels)):
-            asked, _ = size_of(arguments, image)(pipeline)
-        placed = place(image, added, None, None, asked, pipeline.config["default_pn"])
-        return placed.schedule, ()
+        canvas_size = image.height + top + bottom, image.width + left + right
+        schedule, _ = size_of(arguments, *canvas_size)(pipeline, saved)
+        place(image, added, None, None, schedule, pipeline.config["default_pn"])  # or an error
+        return schedule, ()  # the pipeline notes it
 
     session = Session.start(arguments, canvas)
 

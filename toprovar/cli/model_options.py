@@ -48,13 +48,19 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
              "with a note; without, all of it is text (default: read)")
 
 
-def add_size(parser: argparse.ArgumentParser) -> None:
+def add_size(parser: argparse.ArgumentParser, picture: bool = False) -> None:
+    """The options.
+
+    Args:
+        picture: whether a given picture says the size where none of them does.
+    """
     add = parser.add_argument
     add("--size", metavar="WxH", help="width x height in pixels; the nearest listed size is used "
         "(default: by --aspect and --pixels; of a saved plan, its own)")
-    add("--aspect", metavar="W:H", help="width to height, such as 3:2 (default: 1:1)")
+    add("--aspect", metavar="W:H", help="width to height, such as 3:2 (default: "
+        f"{'of the picture' if picture else '1:1'})")
     add("--pixels", "--pn", metavar="PN", help="pixel budget: 0.06M, 0.25M, 0.60M or 1M (default: "
-        "the model's)")
+        f"{'nearest to the picture, up to ' if picture else ''}the model's)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -97,11 +103,10 @@ def load_pipeline(arguments: argparse.Namespace, edits: bool | None = False) -> 
     from transformers.utils import logging
 
     from ..bundled import bundled_model
-    from ..devices import choose_device, choose_dtype
     from ..pipeline import InfinityPipeline
+    from ..pipeline_loading import chosen_place
 
-    device = choose_device(arguments.device)
-    dtype = choose_dtype(arguments.dtype, device)
+    device, dtype = chosen_place(arguments.device, arguments.dtype, arguments.memory)
     logging.disable_progress_bar()  # one bar, that of the scales
     parts = (arguments.transformer, arguments.vae, arguments.text_encoder)
     pipeline: Any
@@ -130,9 +135,9 @@ def _check_family(found: bool, wanted: bool | None) -> None:
 
 def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) -> Any:
     """The pipeline on its device, with weights narrowed and kept back as was asked for."""
-    from ..memory.request import Allowance
     from ..models.fp8 import quantize_blocks
     from ..ops.fp8_linear import why_no_fp8
+    from ..pipeline_loading import placed
     from ..sampling.streaming import stream_blocks
 
     if arguments.fp8:
@@ -140,15 +145,8 @@ def _placed(pipeline: Any, device: torch.device, arguments: argparse.Namespace) 
         if reason is not None:
             raise ValueError(f"--fp8: {reason}")
         quantize_blocks(pipeline.transformer)
-    allowance = Allowance.parse(arguments.memory)
-    if device.type != "cuda" and allowance != Allowance():
-        raise ValueError(f"--memory {arguments.memory} has no effect on {device}: leave it out"
-                         )
-    if arguments.stream is None and device.type == "cuda":
-        pipeline.manage_memory(device, arguments.memory)
-        return pipeline
     if arguments.stream is None:
-        return pipeline.to(device)
+        return placed(pipeline, device, arguments.memory)
     transformer = pipeline.transformer
     pipeline.transformer = None  # moved by itself: it need not fit the device
     pipeline.to(device)
@@ -161,8 +159,13 @@ def names_size(arguments: argparse.Namespace) -> bool:
     return bool(arguments.size or arguments.aspect or arguments.pixels)
 
 
-def find_size(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
-    """The schedule of the size that was asked for."""
+def find_size(arguments: argparse.Namespace, default_pn: str, default_aspect: float = 1.0
+              ) -> ScaleSchedule:
+    """The schedule of the size that was asked for.
+
+    Args:
+        default_aspect: height divided by width.
+    """
     from ..schedules import get_schedule, parse_aspect, schedule_for_size
 
     if arguments.size:
@@ -170,7 +173,7 @@ def find_size(arguments: argparse.Namespace, default_pn: str) -> ScaleSchedule:
             raise ValueError("give either --size, or --aspect and --pixels")
         width, height = _pixels(arguments.size)
         return schedule_for_size(height, width)
-    aspect = parse_aspect(arguments.aspect) if arguments.aspect else 1.0
+    aspect = parse_aspect(arguments.aspect) if arguments.aspect else default_aspect
     return get_schedule(aspect, arguments.pixels or default_pn)
 
 

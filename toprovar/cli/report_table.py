@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..printable import safe_lines
-from ..report_words import loop_seconds
+from ..report_words import loop_seconds, told_time
 from ..sparsity.plan_table import kept_shares, percent, table
 
 if TYPE_CHECKING:
@@ -32,21 +32,15 @@ def report_table(report: RunReport) -> str:
               f"{percent(work)} of its token-layers; KV cache {report.kv_bytes / 2**20:.1f} MiB "
               f"({report.cache_dtype}), about {percent(cost.kv_share)} of dense"]
     told = speedups(report)
+    if told is not None or report.dense_seconds is not None:
+        lines.append(f"this run: {told_time(report)}")
     if told is not None:
         lines.append(
-            f"time of the scale loop: {told['seconds']:.3f} s measured (one run, not warmed up), "
-            f"{told['predicted_seconds']:.3f} s predicted"
-        )
-        lines.append(
-            f"a dense run is predicted to take {told['dense_seconds']:.3f} s: a speed-up of "
-            f"{told['measured']:.2f} x by the measured time, {told['predicted']:.2f} x by the "
-            "predicted time ('toprovar compare' measures both runs)"
-        )
-    if report.dense_seconds is not None:
-        seconds = loop_seconds(report)
-        how = "measured" if report.dense_measured else "estimated from this run's full scales"
-        lines.append(f"a dense run takes {report.dense_seconds:.3f} s, {how}: this run is "
-                     f"{report.dense_seconds / seconds:.2f} x as fast")
+            f"the plan, before the run: {told['predicted_seconds']:.3f} s predicted, "
+            f"{told['predicted']:.2f} x as fast as dense ({told['dense_seconds']:.3f} s, "
+            "predicted); by this device's cost model, which has timed single layers")
+        lines.append("this is one run, not warmed up: 'toprovar compare' measures it and dense in "
+                     "turn")
     return safe_lines([*lines, *(f"note: {note}" for note in report.notes)])
 
 

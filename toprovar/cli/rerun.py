@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..picture_files import LEFT_OUT, read_parameters
+from ..picture_parameters import PYTHON
 from ..reading import reading
 
 TAKEN = ("prompt", "negative", "word_weights", "seed", "cfg", "tau", "top_p", "greedy", "vae_tile",
@@ -25,8 +26,10 @@ def take_parameters(arguments: argparse.Namespace) -> None:
     about = read_parameters(path)
     edit = about.get("edit")
     if isinstance(edit, dict):
-        raise ValueError(f"{path}: an edit of a picture: draw it again with 'toprovar "
-                         f"{edit.get('command')}', from the picture that it was made from")
+        again = "in Python" if edit.get("command") == PYTHON else \
+            f"with 'toprovar {edit.get('command')}'"
+        raise ValueError(f"{path}: an edit of a picture: draw it again {again}, from the picture "
+                         "that it was made from")
     found = taken_values(arguments, about)
     grids = found["grids"]
     for name in TAKEN:
@@ -70,6 +73,10 @@ def _values(path: str, about: dict[str, Any]) -> dict[str, Any]:
     mode = params.get("mode")
     if mode not in ("sample", "greedy"):
         raise ValueError(f"its bits were drawn by {mode!r}, which no option asks for")
+    for name, usual in (("top_k", 900), ("cfg_insertion_layer", [0])):
+        if params.get(name, usual) != usual:
+            raise ValueError(f"it was drawn in Python with {name} = {params[name]!r}, which no "
+                             "option asks for")
     found = {
         "prompt": about.get("prompt"), "negative": about.get("negative_prompt"),
         # Pictures that do not say so are older than weights: all was text.

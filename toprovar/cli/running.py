@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..picture_files import numbered
 from ..picture_parameters import as_json, parameters_of
-from .generate_jobs import numbered
 from .model_options import engine_options, find_size, names_size
 from .plan_options import AUTO, build_plan, device_costs, is_guided
 

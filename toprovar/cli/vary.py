@@ -15,9 +15,8 @@ from .edited import (
     read_picture,
     settle,
     size_of,
-    take_edit,
-    told_file,
 )
+from .edited_again import take_edit, told_file
 
 STRENGTH = 0.6
 
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_prompts("the prompt", [arguments.prompt])
     check_common(arguments, pictures_to(arguments, arguments.num))
     image = read_picture("the picture", arguments.image)
-    session = Session.start(arguments, size_of(arguments, image))
+    session = Session.start(arguments, size_of(arguments, image.height, image.width))
     told: dict[str, Any] = {"command": "vary", "image": told_file(arguments.image),
                             "strength": strength}
 

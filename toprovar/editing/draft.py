@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ..sampling.run import ScaleState
 from ..schedules import ScaleSchedule, get_schedule, pixel_budgets
 from ..sparsity.plan import SparsityPlan
 from .stack import BitStack, recorded
+
+UNTIL = 16
+"""Tokens a side of the last scale of a draft, where none is named: the objects can be seen."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,35 @@ class Draft:
             self, stack=self.stack.pick(which), prompts=tuple(self.prompts[n] for n in which),
             negatives=None if negatives is None else tuple(negatives[n] for n in which),
             seeds=tuple(self.seeds[n] for n in which))
+
+    def finished_size(self, pn: str | None = None) -> ScaleSchedule:
+        """The size that the draft is finished at.
+
+        Args:
+            pn: a larger pixel budget, of the same aspect. None = the draft's own.
+
+        Raises:
+            ValueError: the budget is not listed, or smaller than the draft's.
+        """
+        if pn is None:
+            return self.schedule
+        schedule = get_schedule(self.schedule.template, pn)
+        self.check_size(schedule)
+        return schedule
+
+    def check_size(self, schedule: ScaleSchedule) -> None:
+        """Refuse a size that the draft cannot be finished at.
+
+        Raises:
+            ValueError: it is smaller than the draft's, or of another aspect.
+        """
+        self.stack.check_begins(schedule, self.stack.bits_per_token)
+        if len(schedule) < len(self.schedule):
+            own, (height, width) = self.schedule, schedule.image_size
+            raise ValueError(
+                f"the draft is of {own.image_size[1]}x{own.image_size[0]} pixels ({own.pn}) and "
+                f"cannot be finished at {width}x{height} ({schedule.pn}), which is smaller: leave "
+                "the size out, or name a larger one")
 
     def check_model(self, transformer: InfinityTransformer) -> None:
         """Refuse a model that did not draw this draft.
@@ -215,15 +247,21 @@ def _or_all(part: BitStack, scale: int) -> Any:
     return torch.ones(bits.shape[:2], dtype=torch.bool, device=bits.device)
 
 
-def last_scale(schedule: ScaleSchedule, until: int) -> int:
+def last_scale(schedule: ScaleSchedule, until: int | Literal["auto"] = "auto") -> int:
     """The last scale of at most ``until`` x ``until`` tokens; in another aspect, the one of the
     same number.
+
+    Args:
+        until: "auto" = ``UNTIL``, but at most half the side of the finished picture, so that a
+            draft is never whole.
 
     Raises:
         ValueError: ``until`` is no side in tokens.
     """
-    until = whole("until", until, 1)
     square = get_schedule("1.0", pixel_budgets()[-1])
+    if until == "auto":
+        until = min(UNTIL, square.grids[len(schedule) - 1][0] // 2)
+    until = whole("until", until, 1)
     fitting = [s for s, (side, _) in enumerate(square.grids) if side <= until]
     return min(fitting[-1], len(schedule) - 1)
 

@@ -13,11 +13,8 @@ from ..arguments import whole
 from ..schedules import (
     TOKEN_PIXELS,
     ScaleSchedule,
-    get_schedule,
-    nearest_template,
-    pixel_budgets,
-    schedule_for_size,
-    size_notes,
+    picture_notes,
+    schedule_for_picture,
 )
 from .paste import Box
 from .source import read_pictures, resize_pictures
@@ -73,11 +70,8 @@ def place(image: Any, added: tuple[int, int, int, int], height: int | None, widt
         raise ValueError("nothing is added: give left, right, top or bottom in pixels, or height "
                          "and width of the canvas")
     tall, wide = h + top + bottom, w + left + right
-    if schedule is None:
-        nearest = schedule_for_size(min(tall, 8192), min(wide, 8192))
-        budgets = pixel_budgets()
-        pn = min(nearest.pn, most_pn, key=budgets.index)
-        schedule = get_schedule(nearest_template(tall / wide), pn)
+    named = schedule is not None
+    schedule = schedule or schedule_for_picture(tall, wide, most_pn)
     size = schedule.image_size
     box = _whole_tokens(Box(top, left, h, w), (tall, wide), size)
     inner = resize_pictures(pictures, (box.height, box.width))
@@ -87,7 +81,8 @@ def place(image: Any, added: tuple[int, int, int, int], height: int | None, widt
     if not mask.any():
         raise ValueError(f"the added border is less than a token of {TOKEN_PIXELS} pixels at "
                          f"{size[1]}x{size[0]}: add more")
-    return Placed(schedule, canvas, mask, box, size_notes(schedule, tall, wide))
+    notes = picture_notes(schedule, tall, wide, None if named else most_pn, "canvas")
+    return Placed(schedule, canvas, mask, box, notes)
 
 
 def _whole_tokens(box: Box, canvas: tuple[int, int], size: tuple[int, int]) -> Box:

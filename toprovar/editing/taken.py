@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from ..arguments import share, whole
-from ..schedules import ScaleSchedule, get_schedule, nearest_template, schedule_for_size, size_notes
+from ..schedules import (
+    ScaleSchedule,
+    picture_notes,
+    schedule_for_picture,
+    schedule_for_size,
+    size_notes,
+)
 from .draft import Draft
 from .edit import Edit, Region, varying
 from .mask import read_mask
@@ -129,14 +135,16 @@ class Taken:
 
 def take(parts: Parts, asked: Asked, schedule: ScaleSchedule | None, height: int | None,
          width: int | None, default_pn: str,
-         decode: Callable[[Tensor], Tensor] | None = None) -> Taken:
+         decode: Callable[[Tensor], Tensor] | None = None,
+         planned: ScaleSchedule | None = None) -> Taken:
     """Read, encode and quantise what a call is given.
 
     Args:
-        schedule, height, width: the size, as of a call; none = the nearest aspect of the picture at
-            the pipeline's budget, or a draft's own size.
+        schedule, height, width: the size, as of a call; none = the one of
+            ``schedule_for_picture``, or a draft's own size.
         decode: pictures [B, 3, H, W] in [0, 1] of summed codes, for blending where only bits are
             given.
+        planned: the size that the plan is of.
     """
     asked.check()
     image = asked.image
@@ -152,10 +160,10 @@ def take(parts: Parts, asked: Asked, schedule: ScaleSchedule | None, height: int
     if schedule is None and (height is not None or width is not None):
         schedule = schedule_for_size(height or width or 0, width or height or 0)
         notes = size_notes(schedule, height or width or 0, width or height or 0)
+    part = mask is not None and asked.padding_mask_crop is not None
     if schedule is None:
-        schedule = get_schedule(nearest_template(box.height / box.width), default_pn)
-        if mask is None or asked.padding_mask_crop is None:
-            notes = size_notes(schedule, box.height, box.width)
+        schedule = schedule_for_picture(box.height, box.width, default_pn, planned, part)
+        notes = () if part else picture_notes(schedule, box.height, box.width, default_pn)
     size = schedule.image_size
     if mask is not None and asked.padding_mask_crop is not None:
         box = box_around(mask, asked.padding_mask_crop, size[0] / size[1])

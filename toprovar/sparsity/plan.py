@@ -17,7 +17,7 @@ from typing_extensions import Self
 
 from ..models.config import TransformerConfig
 from ..printable import one_line
-from ..schedules import ScaleSchedule
+from ..schedules import ScaleSchedule, find_schedule
 from .compiled import CompiledPlan, compile_scales
 from .plan_checks import check_scales
 from .plan_state import PlanState, RunContext
@@ -28,7 +28,8 @@ MOST_SCALES = 64
 """Infinity runs 13 at most; checking a plan takes time that grows with their square."""
 
 __all__ = ["FROZEN", "PLAN_VERSION", "Dropped", "ModelTag", "PredictedCost", "Resize", "Rule",
-           "ScalePlan", "SparsityPlan", "Way", "dense_plan", "dense_scales", "schedule_name"]
+           "ScalePlan", "SparsityPlan", "Way", "dense_plan", "dense_scales", "schedule_name",
+           "size_of_plan"]
 
 
 class ModelTag(BaseModel):
@@ -234,3 +235,14 @@ def dense_plan(shape: TransformerConfig, schedule: ScaleSchedule, strategy: str 
 
 def schedule_name(schedule: ScaleSchedule) -> str:
     return f"{schedule.pn} {schedule.template}"
+
+
+def size_of_plan(plan: Any) -> ScaleSchedule | None:
+    """The listed size that a plan was made for. None of a planner that decides inside the run, of
+    None, and of a size that is not listed."""
+    if not isinstance(plan, SparsityPlan):
+        return None
+    try:
+        return find_schedule([step.grid for step in plan.scales])
+    except ValueError:
+        return None
