@@ -37,11 +37,13 @@ class Limit:
 
     Args:
         seconds: from ``began`` on; now: a clock.
+        kept: of these seconds, kept for the end: a picture's decoder is not interrupted, and
+            figures are made.
     """
 
     def __init__(self, seconds: float, began: float,
-                 now: Callable[[], float] = time.perf_counter) -> None:
-        self.seconds, self.began, self.now = seconds, began, now
+                 now: Callable[[], float] = time.perf_counter, kept: float = 0.0) -> None:
+        self.seconds, self.began, self.now, self._kept = seconds, began, now, kept
 
     @property
     def used(self) -> float:
@@ -49,7 +51,7 @@ class Limit:
 
     @property
     def left(self) -> float:
-        return self.seconds - self.used
+        return self.seconds - self._kept - self.used
 
     def check(self) -> None:
         """To be called often. An ``OutOfTimeError`` ends the picture that is being drawn."""
