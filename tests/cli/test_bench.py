@@ -115,6 +115,8 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     (["--model", "x", "--shape", "2b"], "give either --model or --shape"),
     (["--model", "nowhere"], "'nowhere' is not a pipeline folder"),
     (["--pn", "3M"], "3M"),
+    (["--shape", "3b"], "unknown --shape '3b'; expected one of 2b, 8b"),
+    (["--shape", "varedit-8b"], "unknown --shape 'varedit-8b'"),
     (["--seconds", "0"], "--seconds must be between 5 and 120, got 0"),
     (["--seconds", "600"], "--seconds must be between 5 and 120, got 600"),
 ])
@@ -125,16 +127,6 @@ def test_bad_input_is_refused_before_anything_is_loaded(
     assert bench(*arguments) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--shape", "3b"], "unknown --shape '3b'; expected one of 2b, 8b"),
-    (["--shape", "varedit-8b"], "unknown --shape 'varedit-8b'"),
-])
-def test_unknown_shapes_are_named(arguments: list[str], message: str,
-                                  capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench(*arguments) == 2
-    assert message in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_model")

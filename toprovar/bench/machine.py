@@ -46,9 +46,9 @@ def describe_versions(device: torch.device) -> Versions:
         runtime=word(runtime) if runtime and device.type == "cuda" else None)
 
 
-def word(text: object) -> str:
+def word(text: object, most: int = 120) -> str:
     """Names as systems report them, without control characters and slashes, of bounded length."""
-    return " ".join(_UNWANTED.sub(" ", str(text)).split())[:120] or UNKNOWN
+    return " ".join(_UNWANTED.sub(" ", str(text)).split())[:most] or UNKNOWN
 
 
 def processor_name() -> str:

@@ -33,6 +33,8 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 Word = Annotated[str, StringConstraints(max_length=120, pattern=r"^[^\x00-\x1f\x7f/\\]*$")]
 """A short name or version. It cannot hold a path."""
+Line = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00-\x1f\x7f/\\]*$")]
+"""As ``Word``, of a whole sentence."""
 Seconds = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -169,7 +171,7 @@ class Runs(BaseModel):
     warm_up: Count
     pictures: Pictures
     peak_bytes: Count | None
-    memory: Word
+    memory: Line
 
 
 class Conditions(BaseModel):

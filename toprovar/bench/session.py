@@ -78,7 +78,7 @@ def _runs(drawn: Drawn, warm_up: int, pictures: list[Picture]) -> Runs:
     plan, share = drawn.plans[-1]
     return Runs(plan=word(plan), flop_share=share, first=drawn.pictures[0], warm_up=warm_up,
                 pictures=Pictures.of(pictures), peak_bytes=drawn.peak_bytes,
-                memory=word(drawn.memory) if drawn.memory else "")
+                memory=word(drawn.memory, 400) if drawn.memory else "")
 
 
 def _ratio(pairs: list[tuple[float, float]]) -> Interval | None:

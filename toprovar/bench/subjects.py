@@ -22,7 +22,6 @@ from ..models.variants import (
     autoencoder_variants,
     get_variant,
     recognise_variant,
-    transformer_variants,
 )
 
 if TYPE_CHECKING:
@@ -49,11 +48,6 @@ class Loaded:
     words: Sequence[str] | None = None
 
 
-def drawing_shapes() -> list[str]:
-    """Names of the shapes that draw from text."""
-    return [name for name, variant in transformer_variants().items() if not variant.config.edits]
-
-
 def load_folder(folder: str | None, device: torch.device) -> Loaded:
     """A user's pipeline folder, or the embedded model.
 
@@ -78,15 +72,13 @@ def load_folder(folder: str | None, device: torch.device) -> Loaded:
 
 
 def load_shape(name: str, device: torch.device) -> Loaded:
-    """Random weights in the shape of a variant, with a VAE and a text encoder that fit.
+    """Random weights in the shape of a variant that draws, with a VAE and a text encoder that fit.
 
     Raises:
         ValueError: the name is unknown, or memory is too small.
     """
     from ..pipeline import InfinityPipeline
 
-    if name not in drawing_shapes():
-        raise ValueError(f"unknown shape {name!r}; expected one of {', '.join(drawing_shapes())}")
     variant, dtype = get_variant(name), choose_dtype("auto", device)
     vae_shape, channels = autoencoder_variants()[variant.vae].config, variant.config.text_channels
     nowhere = torch.device("meta")

@@ -61,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     on_gpu = device.type == "cuda"
     pn = arguments.pixels or (loaded.pipeline.config["default_pn"] if on_gpu else SMALL)
     result = bench(loaded, get_schedule("1.0", pn), limit, lambda line: _told(line, limit.used))
+    if sys.stderr.isatty():
+        print(f"\r{'':60}\r", end="", file=sys.stderr, flush=True)
     print(in_words(result))
     if out is None:
         print("add --out FILE.json to write a file that can be posted (docs/research/cards.md)")
@@ -83,6 +85,12 @@ def _check(arguments: argparse.Namespace, out: Path | None) -> None:
         raise ValueError("give either --model or --shape: a shape has random weights")
     if arguments.model is not None:
         check_pipeline_folder(arguments.model)
+    if arguments.shape is not None:
+        from ..models.variants import drawing_variants
+
+        if arguments.shape not in drawing_variants():
+            raise ValueError(f"unknown --shape {arguments.shape!r}; expected one of "
+                             f"{', '.join(drawing_variants())}")
     if arguments.pixels is not None:
         from ..schedules import get_schedule
 
@@ -95,14 +103,11 @@ def _check(arguments: argparse.Namespace, out: Path | None) -> None:
 
 
 def _load(arguments: argparse.Namespace, device: torch.device) -> Loaded:
-    from ..bench.subjects import drawing_shapes, load_folder, load_shape
+    from ..bench.subjects import load_folder, load_shape
 
     shape = arguments.shape
     if shape is None and arguments.model is None and device.type == "cuda":
         shape = GPU_SHAPE
-    if shape is not None and shape not in drawing_shapes():
-        raise ValueError(f"unknown --shape {shape!r}; expected one of "
-                         f"{', '.join(drawing_shapes())}")
     name = f"random weights in the shape of {shape}" if shape else \
         arguments.model or "the embedded model"
     print(printable(f"loading {name} on {device} ..."), file=sys.stderr, flush=True)
