@@ -6,7 +6,7 @@ import argparse
 import difflib
 import sys
 
-from .pages import PAGES, REFERENCE, made
+from .pages import DOCS, PAGES, made, path_of
 
 
 def main() -> int:
@@ -17,7 +17,8 @@ def main() -> int:
     check = parser.parse_args().check
     stale = 0
     for name in PAGES:
-        path = REFERENCE / name
+        path = path_of(name)
+        told = f"docs/{path.relative_to(DOCS).as_posix()}"
         before = path.read_text("utf-8")
         after = made(name, before)
         if before == after:
@@ -25,11 +26,11 @@ def main() -> int:
         stale += 1
         if check:
             sys.stdout.writelines(difflib.unified_diff(
-                before.splitlines(True), after.splitlines(True), f"docs/reference/{name}",
+                before.splitlines(True), after.splitlines(True), told,
                 "as the code has it", n=1))
         else:
             path.write_text(after, "utf-8", newline="\n")
-            print(f"wrote docs/reference/{name}")
+            print(f"wrote {told}")
     if check and stale:
         print(f"\n{stale} of {len(PAGES)} pages are not current: run 'python -m docs_tools'")
         return 1

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import commands, files, names, nodes
+from . import cards, commands, files, names, nodes
 
-REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+REFERENCE = DOCS / "reference"
+ELSEWHERE = {"cards.md": DOCS / "research"}
+"""Folders of pages that are no reference."""
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "nodes.md": {"index": nodes.index, "nodes": nodes.every_node},
     "command-line.md": {"index": commands.index, "commands": commands.every_command,
@@ -18,11 +21,19 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "plan-file.md": {"plan": files.plan, "scale": files.scale, "parts": files.plan_parts},
     "calibration-file.md": {"calibration": files.calibration, "entry": files.entry,
                             "parts": files.calibration_parts},
+    "cards.md": {"collected": cards.collected, "projections": cards.projections,
+                 "stages": cards.stages, "pictures": cards.pictures, "errors": cards.errors,
+                 "shares": cards.shares, "vendor": cards.vendor},
 }
 """The generated parts of each page, by the names in its comments."""
 
 END = "<!-- generated: end -->"
 _PART = re.compile(r"<!-- generated: (?P<name>(?!end)[a-z ]+) -->\n.*?" + END, re.DOTALL)
+
+
+def path_of(page: str) -> Path:
+    """Where a page lies."""
+    return ELSEWHERE.get(page, REFERENCE) / page
 
 
 def made(page: str, text: str) -> str:

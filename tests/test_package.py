@@ -17,7 +17,8 @@ def test_every_public_name_resolves() -> None:
 
 def test_the_engine_does_not_import_what_stands_above_it() -> None:
     """Imports point down: no ComfyUI, no training or benchmarks, nothing of a higher floor."""
-    upstairs = {"editing", "pipeline", "planning", "analysis", "batch", "cli", "conformance"}
+    upstairs = {"editing", "pipeline", "planning", "analysis", "batch", "bench", "cli",
+                "conformance"}
     floors = {
         "ops": {"models", "checkpoints", "entropy", "sampling", "sparsity", *upstairs},
         "models": {"checkpoints", "entropy", "sampling", "sparsity", *upstairs},
@@ -25,10 +26,11 @@ def test_the_engine_does_not_import_what_stands_above_it() -> None:
         "sparsity": {"sampling", *upstairs},
         "sampling": upstairs,
         "checkpoints": {"sampling", *upstairs},
-        "editing": {"pipeline", "planning", "analysis", "batch", "cli", "conformance"},
-        "analysis": {"batch", "cli", "conformance"},
-        "batch": {"analysis", "cli", "conformance"},
-        "pipeline.py": {"planning", "analysis", "batch", "cli", "conformance"},
+        "editing": {"pipeline", "planning", "analysis", "batch", "bench", "cli", "conformance"},
+        "analysis": {"batch", "bench", "cli", "conformance"},
+        "batch": {"analysis", "bench", "cli", "conformance"},
+        "bench": {"analysis", "batch", "cli", "conformance"},
+        "pipeline.py": {"planning", "analysis", "batch", "bench", "cli", "conformance"},
         "evaluation": {"ops", "models", "checkpoints", "entropy", "sampling", "sparsity",
                        *upstairs},
     }

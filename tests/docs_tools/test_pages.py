@@ -15,7 +15,7 @@ import pytest
 
 from docs_tools.markdown import anchor, plain, table
 from docs_tools.names import public_names
-from docs_tools.pages import PAGES, REFERENCE, made
+from docs_tools.pages import ELSEWHERE, PAGES, REFERENCE, made, path_of
 from docs_tools.source import (
     Found,
     Function,
@@ -40,7 +40,8 @@ def test_the_pages_are_current() -> None:
 
 
 def test_every_page_is_generated_in_part() -> None:
-    assert {path.name for path in REFERENCE.glob("*.md")} == set(PAGES)
+    assert {path.name for path in REFERENCE.glob("*.md")} == PAGES.keys() - ELSEWHERE.keys()
+    assert all(path_of(name).is_file() for name in ELSEWHERE)
 
 
 def test_a_changed_part_is_written_anew_and_prose_stays() -> None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "analyze": "measure attention entropy on prompts",
     "convert": "official checkpoints to the diffusers layout, and back",
     "conformance": "compare the engine with recorded results of the official code",
+    "bench": "a short benchmark of this machine, with a file that can be posted",
     "doctor": "what was found on this machine and what will be used",
 }
 MODULES = {"instruct": "edit_instruction"}

@@ -150,6 +150,8 @@ FIGURES = Kind("figures of 'toprovar compare'", _with("strategies", "settings", 
 SUMMARY = Kind("a summary of 'toprovar analyze'", _with("model", "prompts", "calibrated"))
 TRACE = Kind("a trace of 'toprovar analyze'", _safetensors(lambda about: "toprovar" in about))
 CALIBRATION = Kind("a calibration", _with("model", "entries", "rho_informative"))
+BENCH = Kind("a file of 'toprovar bench'",
+             _json(lambda content: content.get("format") == "toprovar-bench"))
 DRAFT = Kind("a draft", _safetensors(lambda about: about.get("format") == "toprovar-draft"))
 SHORTCUTS = Kind("a file of shortcuts",
                  _safetensors(lambda about: about.get("format") == "toprovar-shortcuts"))

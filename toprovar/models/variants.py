@@ -105,6 +105,11 @@ def get_variant(name: str) -> TransformerVariant:
     return variants[name]
 
 
+def drawing_variants() -> list[str]:
+    """Names of those that draw from text; the others edit pictures."""
+    return [name for name, variant in transformer_variants().items() if not variant.config.edits]
+
+
 def recognise_variant(config: TransformerConfig) -> str | None:
     """Name of the transformer that has this configuration, or None.
 
