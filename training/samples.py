@@ -31,15 +31,19 @@ _COLUMNS = 6
 def main(argv: list[str] | None = None) -> int:
     from toprovar.bundled import bundled_model
     from toprovar.pipeline import InfinityPipeline
+    from toprovar.schedules import get_schedule
 
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", type=Path, help="pipeline folder (default: the embedded model)")
     options.add_argument("--out", type=Path, required=True)
+    options.add_argument("--pn", help="pixel budget, such as 1M (default: the model's)")
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args(argv)
     pipeline = InfinityPipeline.from_folder(given.model or bundled_model(), torch.float32)
-    drawn = [pipeline(text, seed=given.seed, output_type="pt").images[0] for text in PROMPTS]
-    # Halved, so that the sheet stays small.
+    schedule = get_schedule("1.0", given.pn) if given.pn else None
+    drawn = [pipeline(text, seed=given.seed, schedule=schedule, output_type="pt").images[0]
+             for text in PROMPTS]
+    # Smaller, so that the sheet stays small.
     images = F.interpolate(torch.stack(drawn).float(), (_SIDE, _SIDE), mode="area")
     save_sheet(given.out, images.clamp(0, 1) * 2 - 1, _COLUMNS, PROMPTS)
     return 0
