@@ -167,10 +167,11 @@ def test_calibration(pipeline: InfinityPipeline, calibration: Calibration) -> No
     fine = [s for s in measured if all(measured[t] >= 0.8 for t in measured if t >= s)]
     assert entry.start_scale == min(fine, default=None)
     assert 2 <= entry.representative_scale < 6  # before the last, so that a run can plan after it
-    # The way of the best likeness, and guidance given up while half of the tolerance is left
+    # The best likeness, or exit where that is ahead by chance only, and guidance given up while
+    # half of the tolerance is left
     probe = calibration.provenance["probe"]
     ways, unguided = probe["ssim"]["0.06M"], probe["unguided_ssim"]["0.06M"]
-    assert calibration.dropped == max(ways, key=ways.get) and len(unguided) == 3
+    assert calibration.dropped in ("exit", max(ways, key=ways.get)) and len(unguided) == 3
     assert entry.unconditional_off == next((k for k, x in enumerate(unguided) if x < 0.9), 3)
     # Pruning half of the last scale does less harm than pruning half of the last three
     assert measured[6] > measured[4]
