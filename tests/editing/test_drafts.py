@@ -141,7 +141,9 @@ def test_a_small_draft_goes_on_to_a_larger_size(pipeline: InfinityPipeline) -> N
     with pytest.raises(ValueError, match="size of the same aspect"):
         pipeline.finish(pipeline.draft("a cat", until=None, schedule=middle), pn="0.06M")
     begun = pipeline.draft("a cat", until=8, schedule=middle)  # no bits speak against it
-    for smaller in ({"pn": "0.06M"}, {"schedule": get_schedule("1.0", "0.06M")}):
+    small = get_schedule("1.0", "0.06M")
+    sizes: tuple[dict[str, Any], ...] = ({"pn": "0.06M"}, {"schedule": small})
+    for smaller in sizes:
         with pytest.raises(ValueError, match=r"512x512 pixels \(0.25M\) and cannot be finished at "
                                              r"256x256 \(0.06M\), which is smaller"):
             pipeline.finish(begun, **smaller)
