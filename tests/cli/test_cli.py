@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from tests.tiny import tiny_pipeline
@@ -141,3 +142,38 @@ def test_importing_is_cheap() -> None:
             "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'PIL'} & set(sys.modules); "
             "sys.exit(', '.join(sorted(heavy)) or 0)")
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("error", "told"), [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total"),
+     "memory ran out (CUDA out of memory). What helps: a smaller --pixels,"),
+    (torch.OutOfMemoryError("this does not fit: 2 blocks stay. What helps: a smaller size"),
+     "toprovar doctor: this does not fit: 2 blocks stay. What helps: a smaller size\n"),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate "
+                  "memory: you tried to allocate 9 bytes"), "memory ran out ([enforce fail"),
+    (MemoryError(), "memory ran out (MemoryError). What helps:"),
+])
+def test_memory_that_runs_out_is_told_in_a_line(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from toprovar.cli import doctor
+
+    def fail(arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr(doctor, "run", fail)
+    assert main(["doctor"]) == 2
+    said = capsys.readouterr().err
+    assert told in said and said.count("\n") == 1
+
+
+def test_other_errors_of_the_program_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    from toprovar.cli import doctor
+
+    def fail(arguments: object) -> int:
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(doctor, "run", fail)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        main(["doctor"])

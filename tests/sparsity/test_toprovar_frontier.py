@@ -135,3 +135,22 @@ def test_what_a_part_of_the_tokens_loses() -> None:
     assert [worth_lost(u, 0.2, 0.0) for u in (0, 0.5, 1)] == [0, 0.1, 0.2]
     assert worth_lost(0.5, 0.2, 0.3) == pytest.approx(0.1 - 0.3 * 0.2)
     assert worth_lost(0, 0.2, 0.3) == 0 and worth_lost(1, 0.2, 0.3) == 0.2
+
+
+@pytest.mark.parametrize("target", [None, Target(0.4)])
+def test_a_size_at_which_the_calibration_was_cut_short_is_planned_by_the_prior(
+    target: Target | None,
+) -> None:
+    choices = [{"guided": g, "skipped": s, "likeness": q, "ssim": q} for g, s, q in CHOICES]
+    whole = calibration(choices=choices, dropped="exit")
+    bare = whole.entries["0.06M"].model_copy(update={"choices": ()})
+    other = whole.entries["0.06M"].model_copy(update={"pn": "0.25M"})
+    begun = whole.model_copy(update={"entries": {"0.06M": bare, "0.25M": other}})
+    settings = ToProVarSettings(**NO_REGIONS)
+    plan = toprovar_plan(SHAPE, SCHEDULE, settings, begun, target)
+    prior = toprovar_plan(SHAPE, SCHEDULE, settings, None, target)
+    assert plan.scales == prior.scales and plan.provenance == prior.provenance
+    assert plan.notes[0].startswith("the calibration ended before anything was measured at 0.06M")
+    # What is asked for beyond the prior's reach is planned from what was measured.
+    given = ToProVarSettings(start_scale=5, **NO_REGIONS)
+    assert toprovar_plan(SHAPE, SCHEDULE, given, begun, target).provenance["start"] == "given"

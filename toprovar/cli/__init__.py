@@ -90,6 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"toprovar {arguments.command}: {one_line(_told(error))}", file=sys.stderr)
         return 2
+    except (RuntimeError, MemoryError) as error:
+        if not _memory_ran_out(error):
+            raise
+        print(f"toprovar {arguments.command}: {_memory_told(error)}", file=sys.stderr)
+        return 2
     except Terminated as error:
         print(f"toprovar {arguments.command}: terminated", file=sys.stderr)
         return 128 + error.number
@@ -103,6 +108,25 @@ def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    """Whether there was too little memory, of the GPU or of the computer."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return True
+    from ..pipeline_memory import out_of_memory
+
+    return isinstance(error, RuntimeError) and out_of_memory(error)
+
+
+def _memory_told(error: Exception) -> str:
+    """In words: the engine's own advice where it gave one."""
+    said = str(error)
+    if "What helps:" in said:
+        return one_line(said)
+    first = one_line(said.strip().partition("\n")[0].partition(". ")[0]) or type(error).__name__
+    return (f"memory ran out ({first}). What helps: a smaller --pixels, fewer pictures at once, or "
+            "other programs closed; on a GPU also --memory 8-bit")
 
 
 class _SafeFormatter(logging.Formatter):

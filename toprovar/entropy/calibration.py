@@ -114,6 +114,13 @@ class Calibration(BaseModel):
         the family then knows more about what plans may leave out."""
         return self.dropped == "exit" and not any(e.choices for e in self.entries.values())
 
+    def cut_short(self, pn: str) -> bool:
+        """Whether the time was over before any combination of savings was measured at a pixel
+        budget, though some were at another one. The prior for the family then knows more."""
+        found = self.entries.get(pn)
+        return found is not None and not found.choices and self.dropped == "exit" \
+            and any(e.choices for e in self.entries.values())
+
     @property
     def beta(self) -> float:
         """The strength of the layer score."""

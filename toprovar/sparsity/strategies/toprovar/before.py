@@ -76,6 +76,10 @@ def toprovar_plan(
         if settings.alpha_max == 0:
             start = None
     if calibration and entry and by_choices(given, calibration):
+        if calibration.cut_short(schedule.pn) and serves(given):
+            return prior_plan(given, shape, schedule, target, guided, (
+                f"the calibration ended before anything was measured at {schedule.pn}: planned by "
+                "the prior; the same 'toprovar calibrate' goes on where it stopped",))
         about = {"guide": guide, "fingerprint": fingerprint, "provenance": provenance,
                  "notes": notes, "shortcuts": calibration.shortcuts}
         plan = safe_plan(

@@ -21,12 +21,14 @@ def serves(settings: ToProVarSettings) -> bool:
 
 
 def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: ScaleSchedule,
-               target: Target | None = None, guided: bool = True) -> SparsityPlan:
+               target: Target | None = None, guided: bool = True,
+               notes: tuple[str, ...] = ()) -> SparsityPlan:
     """The plan that the prior has for a schedule.
 
     Args:
         settings: such that the prior ``serves`` them; ``unconditional_off`` is kept if given.
         target: what the run is to come down to; None = what the prior does by default.
+        notes: why the prior plans; none = the model has no calibration.
     """
     prior, count = family_prior(), len(schedule)
     about = {
@@ -35,7 +37,8 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
     }
     better = "the prior was measured on models that draw from text, on none that edits pictures" \
         if shape.edits else "'toprovar calibrate' measures what this model can leave out"
-    note = f"this model has no calibration: planned by the prior for {prior.name}; {better}"
+    notes = notes or (
+        f"this model has no calibration: planned by the prior for {prior.name}; {better}",)
     choices, (whole, strength) = prior.choices(count), prior.default(count)
     off, settings = settings.unconditional_off, settled(settings, None, None)
     if off is not None:
@@ -50,11 +53,11 @@ def prior_plan(settings: ToProVarSettings, shape: TransformerConfig, schedule: S
         return plan_of(
             settings, shape, schedule, whole,
             whole.likeness - worth_lost(strength, whole.likeness - below.likeness, 0.0),
-            PartialScale(count - 1, strength), notes=(note,), **about)
-    plan = frontier_plan(settings, shape, schedule, choices, target, guided, notes=(note,), **about)
+            PartialScale(count - 1, strength), notes=notes, **about)
+    plan = frontier_plan(settings, shape, schedule, choices, target, guided, notes=notes, **about)
     if plan is not None:
         return plan
-    plans = [plan_of(settings, shape, schedule, c, c.likeness, notes=(note,), **about)
+    plans = [plan_of(settings, shape, schedule, c, c.likeness, notes=notes, **about)
              for c in choices]
     least = min(plans, key=lambda plan: target.cost(plan, shape, guided))
     far = (f"the target of {target.share:.2f} is out of reach: this plan comes to "
