@@ -25,9 +25,15 @@ OUT_TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2**-7, torch.float16: 2**-
 """Largest error of outputs for |v| <= 1: float32's comes from logits up to 100, the others' from
 rounding (the interpreter cuts bfloat16 off instead of rounding it)."""
 ENTROPY_TOLERANCE = 1e-5
-"""Of every dtype: sums are float32."""
+"""Of every dtype: sums are float32. See ``entropy_bound`` for large logits."""
 
 Case = tuple[str, int, int, int, int, int, torch.dtype, float]
+
+
+def entropy_bound(scale: float) -> float:
+    """Largest error of an entropy for unit queries and keys. A float32 logit near ``scale`` is off
+    by half a unit of its last place, whatever computes it, and its entropy with it."""
+    return ENTROPY_TOLERANCE + scale * 2**-24
 
 
 def cases(device: torch.device) -> Iterator[Case]:
@@ -92,8 +98,7 @@ def check_case(
         "entropy": (entropy - exact).abs().max().item(),
         "mean": (mean - exact.mean(1)).abs().max().item(),
     }
-    # A float32 logit near ``scale`` is off by half a unit of its last place, too.
-    bound = ENTROPY_TOLERANCE + scale * 2**-24
+    bound = entropy_bound(scale)
     passed = (errors["out"] <= OUT_TOLERANCE[dtype] and errors["entropy"] <= bound
               and errors["mean"] <= bound and bool((entropy >= 0).all())
               and torch.equal(mean, again))
