@@ -1,3 +1,6 @@
+# Triton's types are those of its compiler.
+# pyright: reportInvalidTypeForm=false
+
 from __future__ import annotations
 
 import pytest
