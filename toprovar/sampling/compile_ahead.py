@@ -21,6 +21,7 @@ from ..ops.resize_tokens import resize_map, resize_tokens
 from ..ops.sparse_attention import Window, window_blocks, windowed_attention
 from ..ops.text_attention import text_attention
 from ..ops.token_merge import merge_update_
+from ..ops.weights_ahead import weights_ahead
 from ..ops.widen_cache import widen_cache
 from ..sparsity.plan import SparsityPlan
 from ..sparsity.selection import Selector
@@ -154,6 +155,9 @@ def _block(runner: FusedRunner, rows: int, residual: torch.dtype, indexed: bool)
     if not indexed:
         gain, shift = runner.every_row.head
         found.append(lambda: modulated_norm(x(), gain[:rows], shift[:rows], torch.float32))
+        if runner.prefetch is not None:
+            weight = runner.transformer.block(0).self_attn.proj.weight
+            found.append(lambda: weights_ahead(weight))
     return [*found, quantize] if layers.narrow and not indexed else found
 
 

@@ -29,6 +29,7 @@ from .block_runner import FallbackUpdate
 from .device_text import DeviceText
 from .layers import Activations, Layers
 from .params import EngineOptions
+from .prefetch import WeightPrefetch
 from .source_cache import FACTORS as FACTORS
 from .source_cache import AnyCache
 from .streaming import stream_of
@@ -51,8 +52,11 @@ class FusedRunner:
         #: of the KV cache
         self.dtype = options.cache_dtype or transformer.compute_dtype
         self._narrow = self.update_dtype = transformer.compute_dtype
-        self._layers = Layers(transformer)
         self._stream = stream_of(transformer)
+        # Streamed weights lie elsewhere from scale to scale.
+        self.prefetch = WeightPrefetch(transformer) \
+            if options.prefetch_weights and self._stream is None else None
+        self._layers = Layers(transformer, self.prefetch)
         self._next: tuple[int, Activations] | None = None
 
     def start_row(self, first: int) -> None:
@@ -78,12 +82,16 @@ class FusedRunner:
         """See ``BlockRunner.begin``."""
         if self._stream is not None:
             self._stream.begin(layers)
+        if self.prefetch is not None:
+            self.prefetch.begin(layers)
         self.cache.begin(layers, rows)
 
     def end(self) -> None:
         """The blocks of a scale are done."""
         if self._stream is not None:
             self._stream.join()
+        if self.prefetch is not None:
+            self.prefetch.end()
         self.cache.end()
 
     def part(self, part: int, scale: int, layer: int, x: Tensor, rotation: Tensor,

@@ -13,15 +13,22 @@ from ..models.transformer import InfinityTransformer
 from ..ops.adaln import gated_add_norm, gated_add_norm_fp8, modulated_norm, modulated_norm_fp8
 from ..ops.fp8_linear import fp8_linear, gelu_quantize, quantize_rows
 from ..ops.linear_gelu import linear_gelu
+from .prefetch import WeightPrefetch
 
 Activations = Tensor | tuple[Tensor, Tensor]
 """[R, n, C] tokens as a linear layer takes them: in the blocks' dtype, or e4m3 and factors."""
 
 
 class Layers:
-    """How the layers of one transformer are run. Arguments are those of the operations."""
+    """How the layers of one transformer are run. Arguments are those of the operations.
 
-    def __init__(self, transformer: InfinityTransformer) -> None:
+    Args:
+        prefetch: is told of every product; None = nobody is.
+    """
+
+    def __init__(self, transformer: InfinityTransformer, prefetch: WeightPrefetch | None = None
+                 ) -> None:
+        self.prefetch = prefetch
         self.dtype = transformer.compute_dtype
         self.narrow = is_quantized(transformer)
 
@@ -48,9 +55,12 @@ class Layers:
         bias = layer.bias if bias is None else bias
         if isinstance(layer, Fp8Linear):
             given = quantize_rows(y) if isinstance(y, Tensor) else y
-            return fp8_linear(*given, layer.rounded, bias, self.dtype)
-        assert isinstance(y, Tensor)
-        return F.linear(y, layer.weight, bias)
+            found = fp8_linear(*given, layer.rounded, bias, self.dtype)
+        else:
+            assert isinstance(y, Tensor)
+            found = F.linear(y, layer.weight, bias)
+        self._done(layer, found)
+        return found
 
     def feed(self, y: Activations, block: Block) -> Tensor:
         """The feed-forward of normalised tokens."""
@@ -58,4 +68,10 @@ class Layers:
         if self.narrow:
             return self.linear(gelu_quantize(self.linear(y, first)), second)
         assert isinstance(y, Tensor)
-        return self.linear(linear_gelu(y, first.weight, first.bias), second)
+        hidden = linear_gelu(y, first.weight, first.bias)
+        self._done(first, hidden)
+        return self.linear(hidden, second)
+
+    def _done(self, layer: Any, result: Tensor) -> None:
+        if self.prefetch is not None:
+            self.prefetch.after(layer, result.shape[0] * result.shape[1])

@@ -133,6 +133,8 @@ class EngineOptions:
             autoencoder either.
         fused: True = compute the blocks in few passes with the fused kernels. None = on CUDA
             devices.
+        prefetch_weights: True = ask for the weights of the next matrix product while small kernels
+            run, in recorded scales of few tokens. Pictures keep their bits.
 
     Raises:
         ValueError: a value is out of range.
@@ -145,6 +147,7 @@ class EngineOptions:
     hosted_layers: int = 0
     graphs: bool | None = None
     fused: bool | None = None
+    prefetch_weights: bool = False
 
     def __post_init__(self) -> None:
         if self.attention_backend not in attention_ops.BACKENDS:
