@@ -8,10 +8,11 @@ import torch
 
 from tests.ops.lanes import KERNEL_LANES, Lane
 from toprovar.ops.weights_ahead import weights_ahead
-from toprovar.ops.weights_ahead.triton import LINES, kernels, lines_of
 
-triton = pytest.importorskip("triton")
+triton = pytest.importorskip("triton", reason="triton is not installed")
 tl = pytest.importorskip("triton.language")
+compiled = pytest.importorskip("toprovar.ops.weights_ahead.triton")
+LINES, kernels, lines_of = compiled.LINES, compiled.kernels, compiled.lines_of
 
 
 @triton.jit
